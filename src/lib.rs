@@ -1,0 +1,1 @@
+//! Kvasir: an in-memory data store, one shard a core.

@@ -1,0 +1,2 @@
+//! The `kvasir-server` program.
+fn main() {}
