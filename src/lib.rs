@@ -1,1 +1,4 @@
 //! Kvasir: an in-memory data store, one shard a core.
+
+pub mod route;
+pub mod server;

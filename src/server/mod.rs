@@ -1,0 +1,1 @@
+//! The only place that touches the machine: executors, rings, sockets, clocks.
