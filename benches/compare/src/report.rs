@@ -1,0 +1,346 @@
+//! The results as a Markdown report and as JSON.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::{LoadKind, Options};
+use crate::machine::{Description, Placement};
+use crate::measure::{Memory, Pair, Sample, Scenario};
+
+/// A load generator busier than this limited the throughput, not the server.
+const LOAD_BOUND: f64 = 0.95;
+
+/// Everything a run measured.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    /// Throughput scenarios of all numbers of shards.
+    pub(crate) scenarios: Vec<Scenario>,
+    /// Memory overheads.
+    pub(crate) memory: Vec<Memory>,
+    /// Cores that ours and the peer use while idle.
+    pub(crate) idle: Option<(f64, f64)>,
+    /// Time of a clean release build.
+    pub(crate) build: Option<Duration>,
+}
+
+/// The middle of `values`; of an even number, the mean of the middle two.
+fn median(mut values: Vec<f64>) -> f64 {
+    assert!(!values.is_empty(), "every scenario has at least one round");
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        f64::midpoint(values[middle - 1], values[middle])
+    }
+}
+
+/// Medians of one figure of a scenario.
+#[derive(Clone, Copy, Debug)]
+struct Figure {
+    ours: f64,
+    peer: f64,
+    /// Median, least and greatest ratio of ours to the peer's over the rounds.
+    ratio: f64,
+    ratio_min: f64,
+    ratio_max: f64,
+}
+
+impl Figure {
+    fn of(scenario: &Scenario, field: impl Fn(&Sample) -> Option<f64>) -> Option<Self> {
+        let pairs: Option<Vec<(f64, f64)>> = scenario
+            .samples
+            .iter()
+            .map(|(a, b)| Some((field(a)?, field(b)?)))
+            .collect();
+        let pairs = pairs?;
+        let ratios: Vec<f64> = pairs.iter().map(|(ours, peer)| ours / peer).collect();
+        Some(Self {
+            ours: median(pairs.iter().map(|pair| pair.0).collect()),
+            peer: median(pairs.iter().map(|pair| pair.1).collect()),
+            ratio_min: ratios.iter().copied().fold(f64::INFINITY, f64::min),
+            ratio_max: ratios.iter().copied().fold(0.0, f64::max),
+            ratio: median(ratios),
+        })
+    }
+
+    fn cell(figure: Option<Self>) -> String {
+        figure.map_or("-".to_owned(), |f| {
+            format!("{:.2} ({:.0}/{:.0})", f.ratio, f.ours, f.peer)
+        })
+    }
+}
+
+/// The report for people.
+pub(crate) fn markdown(
+    results: &Results,
+    pair: &Pair,
+    options: &Options,
+    about: &Description,
+) -> String {
+    let mut out = String::new();
+    let peer = pair.peer.name;
+    line(&mut out, &format!("# {} beside {peer}\n", pair.ours.name));
+    line(
+        &mut out,
+        &format!("- {}, commit {}", about.date, about.commit),
+    );
+    line(
+        &mut out,
+        &format!("- {}, Linux {}", about.processor, about.kernel),
+    );
+    line(
+        &mut out,
+        &format!("- {}: {}", pair.ours.name, pair.ours.version),
+    );
+    line(&mut out, &format!("- {peer}: {}", pair.peer.version));
+    line(
+        &mut out,
+        &format!(
+            "- {} connections, {}-byte values, {} keys, {} rounds of {:?}, load by {}; persistence off\n",
+            options.connections,
+            options.value_size,
+            options.keys,
+            options.rounds(),
+            options.measure_for(),
+            match options.load {
+                LoadKind::Own => "kvasir-compare",
+                LoadKind::ValkeyBenchmark => "valkey-benchmark",
+            },
+        ),
+    );
+    for shards in [1, 2] {
+        throughput_table(&mut out, results, peer, shards);
+    }
+    memory_table(&mut out, results, peer, options);
+    if let Some((ours, theirs)) = results.idle {
+        line(&mut out, "## Idle with 100 connections, share of a core\n");
+        line(&mut out, &format!("| Kvasir | {peer} |\n|---|---|"));
+        line(
+            &mut out,
+            &format!("| {:.2} % | {:.2} % |\n", ours * 100.0, theirs * 100.0),
+        );
+    }
+    if let Some(time) = results.build {
+        line(
+            &mut out,
+            &format!("Clean release build: {:.0} s\n", time.as_secs_f64()),
+        );
+    }
+    out
+}
+
+fn throughput_table(out: &mut String, results: &Results, peer: &str, shards: u32) {
+    let mut scenarios = results
+        .scenarios
+        .iter()
+        .filter(|s| s.shards == shards)
+        .peekable();
+    if scenarios.peek().is_none() {
+        return;
+    }
+    let placement = Placement::for_server_cores(shards as usize)
+        .map_or_else(|error| error.to_string(), |placement| placement.description);
+    line(
+        out,
+        &format!(
+            "## {shards} shard{}: {placement}\n",
+            if shards == 1 { "" } else { "s" }
+        ),
+    );
+    line(
+        out,
+        &format!(
+            "Ratios are Kvasir/{peer}, medians of the rounds (least-greatest). CPU is the whole server \
+             process's, latency is of a batch.\n"
+        ),
+    );
+    line(
+        out,
+        &format!(
+            "| command | pipeline | CPU ratio | CPU us a command, Kvasir | {peer} | throughput (k/s) | \
+             p50 (us) | p99 (us) | p99.9 (us) |\n|---|---|---|---|---|---|---|---|---|"
+        ),
+    );
+    for scenario in scenarios {
+        let cpu = Figure::of(scenario, |s| Some(s.cpu_us)).expect("invariant: always measured");
+        let bound = Figure::of(scenario, |s| s.load_busy).is_some_and(|f| f.ours > LOAD_BOUND);
+        line(
+            out,
+            &format!(
+                "| {} | {} | **{:.2}** ({:.2}-{:.2}) | {:.2} | {:.2} | {}{} | {} | {} | {} |",
+                scenario.verb.name(),
+                scenario.pipeline,
+                cpu.ratio,
+                cpu.ratio_min,
+                cpu.ratio_max,
+                cpu.ours,
+                cpu.peer,
+                Figure::cell(Figure::of(scenario, |s| Some(s.per_second / 1e3))),
+                if bound { " *" } else { "" },
+                Figure::cell(Figure::of(scenario, |s| Some(s.p50_us))),
+                Figure::cell(Figure::of(scenario, |s| Some(s.p99_us))),
+                Figure::cell(Figure::of(scenario, |s| s.p999_us)),
+            ),
+        );
+    }
+    line(
+        out,
+        "\n\\* the load generator's core was full: throughput is its limit, not the server's.\n",
+    );
+}
+
+fn memory_table(out: &mut String, results: &Results, peer: &str, options: &Options) {
+    if results.memory.is_empty() {
+        return;
+    }
+    let keys = options.memory_keys();
+    line(
+        out,
+        &format!("## Memory a key beyond key (16 bytes) and value, {keys} keys, RSS\n"),
+    );
+    line(
+        out,
+        &format!("| value | Kvasir | {peer} | ratio |\n|---|---|---|---|"),
+    );
+    for memory in &results.memory {
+        let ttl = if memory.ttl { ", TTL on every key" } else { "" };
+        line(
+            out,
+            &format!(
+                "| {} bytes{ttl} | {:.1} B | {:.1} B | **{:.2}** |",
+                memory.value_size,
+                memory.ours,
+                memory.peer,
+                memory.ours / memory.peer
+            ),
+        );
+    }
+    out.push('\n');
+}
+
+fn line(out: &mut String, text: &str) {
+    writeln!(out, "{text}").expect("invariant: a string takes all that is written");
+}
+
+/// Every sample, for programs.
+pub(crate) fn samples_json(results: &Results, pair: &Pair, about: &Description) -> Value {
+    let scenarios: Vec<Value> = results
+        .scenarios
+        .iter()
+        .map(|scenario| {
+            let side = |pick: fn(&(Sample, Sample)) -> Sample| -> Vec<Value> {
+                scenario
+                    .samples
+                    .iter()
+                    .map(|samples| sample_json(&pick(samples)))
+                    .collect()
+            };
+            json!({
+                "command": scenario.verb.benchmark_name(), "pipeline": scenario.pipeline,
+                "shards": scenario.shards, "ours": side(|s| s.0), "peer": side(|s| s.1),
+            })
+        })
+        .collect();
+    let mut value = header_json(results, pair, about);
+    value["scenarios"] = scenarios.into();
+    value
+}
+
+/// The medians only: one line of the history.
+pub(crate) fn summary_json(results: &Results, pair: &Pair, about: &Description) -> Value {
+    let scenarios: Vec<Value> = results
+        .scenarios
+        .iter()
+        .map(|scenario| {
+            let cpu = Figure::of(scenario, |s| Some(s.cpu_us)).expect("invariant: always measured");
+            let rate = Figure::of(scenario, |s| Some(s.per_second)).map(|f| f.ours.round());
+            let p99 = Figure::of(scenario, |s| Some(s.p99_us)).map(|f| f.ours.round());
+            json!({
+                "command": scenario.verb.benchmark_name(), "pipeline": scenario.pipeline,
+                "shards": scenario.shards, "cpu_us": rounded(cpu.ours),
+                "peer_cpu_us": rounded(cpu.peer), "cpu_ratio": rounded(cpu.ratio),
+                "per_second": rate, "p99_us": p99,
+            })
+        })
+        .collect();
+    let mut value = header_json(results, pair, about);
+    value["scenarios"] = scenarios.into();
+    value
+}
+
+fn header_json(results: &Results, pair: &Pair, about: &Description) -> Value {
+    let memory: Vec<Value> = results
+        .memory
+        .iter()
+        .map(|m| {
+            json!({
+                "value_size": m.value_size, "ttl": m.ttl,
+                "overhead_bytes": rounded(m.ours), "peer_overhead_bytes": rounded(m.peer),
+            })
+        })
+        .collect();
+    json!({
+        "date": about.date, "commit": about.commit, "processor": about.processor,
+        "kernel": about.kernel, "ours": pair.ours.version, "peer": pair.peer.version,
+        "memory": memory,
+        "idle_cores": results.idle.map(|(ours, peer)| [rounded(ours), rounded(peer)]),
+        "build_seconds": results.build.map(|time| time.as_secs()),
+    })
+}
+
+fn sample_json(sample: &Sample) -> Value {
+    json!({
+        "cpu_us": sample.cpu_us, "per_second": sample.per_second, "p50_us": sample.p50_us,
+        "p99_us": sample.p99_us, "p999_us": sample.p999_us,
+        "server_busy": sample.server_busy, "load_busy": sample.load_busy,
+    })
+}
+
+/// Three decimals are more than the measurement's precision.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Verb;
+
+    fn sample(cpu_us: f64) -> Sample {
+        Sample {
+            cpu_us,
+            per_second: 1e6 / cpu_us,
+            p50_us: 10.0,
+            p99_us: 20.0,
+            p999_us: None,
+            server_busy: 1.0,
+            load_busy: Some(0.5),
+        }
+    }
+
+    #[test]
+    fn the_ratio_is_the_median_of_the_rounds() {
+        let samples = [(1.0, 2.0), (9.0, 10.0), (4.0, 5.0)];
+        let samples = samples
+            .map(|(ours, peer)| (sample(ours), sample(peer)))
+            .to_vec();
+        let scenario = Scenario {
+            shards: 1,
+            verb: Verb::Get,
+            pipeline: 16,
+            samples,
+        };
+        let cpu = Figure::of(&scenario, |s| Some(s.cpu_us)).unwrap();
+        assert_eq!([cpu.ours, cpu.peer], [4.0, 5.0]);
+        assert_eq!([cpu.ratio, cpu.ratio_min, cpu.ratio_max], [0.8, 0.5, 0.9]);
+        assert!(Figure::of(&scenario, |s| s.p999_us).is_none());
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_is_between() {
+        assert!((median(vec![4.0, 1.0, 3.0, 2.0]) - 2.5).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,194 @@
+//! A server under test: started on an ephemeral port and given cores, measured through `/proc`,
+//! killed when dropped.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::CpuSet;
+use tempfile::TempDir;
+
+use crate::machine::pinned;
+use crate::programs::Program;
+
+/// A server that does not answer PING after this long has failed to start.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    directory: TempDir,
+    name: &'static str,
+}
+
+impl Server {
+    /// Starts `program` with `shards` shards on `cores` and waits until it answers.
+    ///
+    /// Persistence is off; everything else has its default.
+    pub(crate) fn start(program: &Program, shards: u32, cores: &CpuSet) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        // The port is free now; should another process take it meanwhile, the server says so.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        let log = File::create(directory.path().join("log"))?;
+        let mut command = Command::new("setpriv");
+        // The kernel ends the server with this process, even if this process is killed.
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&program.path);
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command
+            .args(["--save", "", "--appendonly", "no"])
+            .args(program.arguments(shards));
+        command.current_dir(directory.path()).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        let child = pinned(cores, || {
+            command.spawn().context("starting a server with setpriv")
+        })??;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut server = Self {
+            child,
+            address,
+            directory,
+            name: program.name,
+        };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while !self.answers_ping() {
+            let exited = self.child.try_wait()?;
+            if exited.is_some() || started.elapsed() > START_LIMIT {
+                let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+                bail!("{} did not start; it said:\n{log}", self.name);
+            }
+            pause(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn answers_ping(&self) -> bool {
+        let mut reply = [0; 7];
+        TcpStream::connect(self.address)
+            .and_then(|mut stream| {
+                stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+                stream.write_all(b"PING\r\n")?;
+                stream.read_exact(&mut reply)
+            })
+            .is_ok_and(|()| reply == *b"+PONG\r\n")
+    }
+
+    /// Stops the process from running, so that it cannot disturb the other one's measurement.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a frozen process run again.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("signalling {}", self.name))
+    }
+
+    /// CPU time that all threads of the process have used, in nanoseconds where the kernel keeps
+    /// scheduler statistics and in clock ticks (10 ms) elsewhere.
+    ///
+    /// Threads that ended since the last reading are not in the finer figure; servers that keep
+    /// their threads, as all of these do, lose nothing.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        match self.scheduled_ns() {
+            Some(ns) => Ok(Duration::from_nanos(ns)),
+            None => self.cpu_ticks(),
+        }
+    }
+
+    fn scheduled_ns(&self) -> Option<u64> {
+        let mut total = 0_u64;
+        for task in fs::read_dir(self.proc("task")).ok()? {
+            let statistics = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            total += statistics.split_whitespace().next()?.parse::<u64>().ok()?;
+        }
+        (total > 0).then_some(total)
+    }
+
+    fn cpu_ticks(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(self.proc("stat"))?;
+        // The second field, the name, may hold spaces; it ends at the last parenthesis.
+        let (_, fields) = stat.rsplit_once(')').context("reading /proc/PID/stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        ensure!(fields.len() > 12, "reading /proc/PID/stat");
+        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        Ok(Duration::from_secs_f64(
+            ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+        ))
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let statm = fs::read_to_string(self.proc("statm"))?;
+        let pages: u64 = statm
+            .split_whitespace()
+            .nth(1)
+            .context("reading /proc/PID/statm")?
+            .parse()?;
+        Ok(pages * rustix::param::page_size() as u64)
+    }
+
+    /// Resident memory once it has stopped changing: background rehashing and the allocator's
+    /// return of dirty pages go on for some seconds after a load.
+    pub(crate) fn settled_resident_bytes(&self) -> Result<u64> {
+        const STEP: Duration = Duration::from_millis(500);
+        const STEPS_STABLE: u32 = 6;
+        const STEPS_MAX: u32 = 60;
+        let (mut last, mut stable) = (self.resident_bytes()?, 0);
+        for _ in 0..STEPS_MAX {
+            pause(STEP);
+            let now = self.resident_bytes()?;
+            // A tenth of a percent either way is the server's own housekeeping.
+            stable = if now.abs_diff(last) <= last / 1000 {
+                stable + 1
+            } else {
+                0
+            };
+            last = now;
+            if stable == STEPS_STABLE {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    fn proc(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only if the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits, where what is waited for is time itself.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark's main thread serves nobody"
+)]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
