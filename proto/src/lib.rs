@@ -1,1 +1,28 @@
 //! RESP2, RESP3 and inline requests, and replies: bytes to arguments and back. No I/O, no command.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`request`] | [`RequestParser`]: resumable, in place; [`Args`], the view of one request |
+//! | [`inline`] | splitting a line with the peers' quoting rules |
+//! | [`reply`] | [`Encoder`]: replies of both protocol versions, appended to a byte vector |
+//! | [`value`] | [`Value`]: replies read back, for clients, tests and links to other servers |
+//! | [`number`] | integers and doubles, to and from text, as strict as the peers |
+//! | [`slot`] | CRC16 and the hash slot of a key |
+//!
+//! Invariant: nothing here knows a command, a key or a connection; all state is in values that the
+//! caller owns.
+#![forbid(unsafe_code)]
+
+pub mod inline;
+pub mod number;
+pub mod reply;
+pub mod request;
+pub mod slot;
+pub mod value;
+
+pub use reply::{Deferred, Encoder, Mark, Resp};
+pub use request::{
+    ArgRange, ArgRanges, Args, Limits, Parsed, ProtocolError, RequestParser, append_request,
+};
+pub use slot::key_slot;
+pub use value::Value;
