@@ -1,0 +1,86 @@
+//! What a command answers when it fails: a closed set, with the peers' exact wire texts.
+//!
+//! Handlers return variants; the text is written here and nowhere else.
+
+use std::fmt;
+
+/// Why a command failed. `Display` is the error reply without its leading `-`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The arguments do not form a valid request.
+    Syntax,
+    /// An argument is not an integer, or does not fit in 64 bits.
+    NotAnInteger,
+    /// An argument is not a floating-point number.
+    NotAFloat,
+    /// The key holds a value of another type.
+    WrongType,
+    /// The key must exist and does not.
+    NoSuchKey,
+    /// A database index out of `0..databases`.
+    DatabaseOutOfRange,
+    /// An index outside the value or the range that the command allows.
+    IndexOutOfRange,
+    /// The command's name in lower case (with `|subcommand`), for a wrong number of arguments.
+    WrongArity(String),
+    /// A command that does not exist: the name and the beginning of its arguments, as sent.
+    UnknownCommand {
+        /// The name as the client sent it, at most 128 bytes.
+        name: String,
+        /// The arguments, each quoted and followed by a space, at most 128 bytes.
+        arguments: String,
+    },
+    /// A subcommand that does not exist.
+    UnknownSubcommand {
+        /// The subcommand as the client sent it, at most 128 bytes.
+        subcommand: String,
+        /// The container command in upper case.
+        command: String,
+    },
+    /// An expiry that is zero, negative or overflows; the command's name in lower case.
+    InvalidExpire(&'static str),
+    /// Memory for the write cannot be had.
+    OutOfMemory,
+    /// The client has not authenticated.
+    NoAuth,
+    /// A feature of a later version: the sentence says which.
+    NotYet(&'static str),
+    /// Any other error of one command: the whole text, code included.
+    Other(&'static str),
+    /// An error whose text carries values: the whole text, code included.
+    Custom(String),
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax => f.write_str("ERR syntax error"),
+            Self::NotAnInteger => f.write_str("ERR value is not an integer or out of range"),
+            Self::NotAFloat => f.write_str("ERR value is not a valid float"),
+            Self::WrongType => f.write_str(
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+            ),
+            Self::NoSuchKey => f.write_str("ERR no such key"),
+            Self::DatabaseOutOfRange => f.write_str("ERR DB index is out of range"),
+            Self::IndexOutOfRange => f.write_str("ERR index out of range"),
+            Self::WrongArity(name) => {
+                write!(f, "ERR wrong number of arguments for '{name}' command")
+            }
+            Self::UnknownCommand { name, arguments } => {
+                write!(f, "ERR unknown command '{name}', with args beginning with: {arguments}")
+            }
+            Self::UnknownSubcommand { subcommand, command } => {
+                write!(f, "ERR unknown subcommand '{subcommand}'. Try {command} HELP.")
+            }
+            Self::InvalidExpire(name) => write!(f, "ERR invalid expire time in '{name}' command"),
+            Self::OutOfMemory => f.write_str("OOM command not allowed when used memory > 'maxmemory'."),
+            Self::NoAuth => f.write_str("NOAUTH Authentication required."),
+            Self::NotYet(sentence) => write!(f, "ERR {sentence}"),
+            Self::Other(text) => f.write_str(text),
+            Self::Custom(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {}
