@@ -3,6 +3,16 @@
 
 use super::context::{Coordinator, LocalHandler, ShardHandler};
 
+mod arguments;
+mod bits;
+mod categories;
+mod keys;
+
+pub use arguments::{Arg, ArgFlags, ArgKind};
+use bits::bit_set;
+pub use categories::Categories;
+pub use keys::{BeginSearch, FindKeys, KeyFlags, KeySpec};
+
 /// A command or a subcommand. One `const` beside its handler, listed in its family's `COMMANDS`.
 #[derive(Debug)]
 pub struct Command {
@@ -18,10 +28,10 @@ pub struct Command {
     pub group: Group,
     /// How many arguments it takes, its own name included.
     pub arity: Arity,
-    /// What it does, for dispatch, ACL and clients.
+    /// What it does.
     pub flags: Flags,
-    /// ACL categories that do not follow from group and flags.
-    pub acl: &'static [&'static str],
+    /// ACL categories that do not follow from group and flags; see [`Command::categories`].
+    pub acl: Categories,
     /// Hints for clients (`COMMAND INFO`'s tips).
     pub tips: &'static [&'static str],
     /// Where its keys are among the arguments.
@@ -48,7 +58,7 @@ impl Command {
         group: Group::Generic,
         arity: Arity::exactly(1),
         flags: Flags::NONE,
-        acl: &[],
+        acl: Categories::NONE,
         tips: &[],
         keys: &[],
         args: &[],
@@ -91,7 +101,7 @@ pub enum LockScope {
 }
 
 /// The group of a command, as `COMMAND DOCS` names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(missing_docs, reason = "the names are the groups'")]
 pub enum Group {
     Bitmap,
@@ -110,6 +120,30 @@ pub enum Group {
     Stream,
     String,
     Transactions,
+}
+
+impl Group {
+    /// As `COMMAND DOCS` names it.
+    pub const fn wire(self) -> &'static str {
+        match self {
+            Self::Bitmap => "bitmap",
+            Self::Cluster => "cluster",
+            Self::Connection => "connection",
+            Self::Generic => "generic",
+            Self::Geo => "geo",
+            Self::Hash => "hash",
+            Self::HyperLogLog => "hyperloglog",
+            Self::List => "list",
+            Self::PubSub => "pubsub",
+            Self::Scripting => "scripting",
+            Self::Server => "server",
+            Self::Set => "set",
+            Self::SortedSet => "sorted-set",
+            Self::Stream => "stream",
+            Self::String => "string",
+            Self::Transactions => "transactions",
+        }
+    }
 }
 
 /// How many arguments a command takes, its name included: the peers' sign convention.
@@ -138,23 +172,10 @@ impl Arity {
     }
 }
 
-/// A set of command flags.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Flags(u32);
+bit_set! {
+    /// What a command does, for dispatch, ACL and clients.
+    pub struct Flags(u32);
 
-macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:expr, $wire:expr;)*) => {
-        impl Flags {
-            /// No flag.
-            pub const NONE: Self = Self(0);
-            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
-            /// Every flag with its name in `COMMAND INFO`, in the peers' order.
-            pub const NAMES: &'static [(Self, &'static str)] = &[$((Self::$name, $wire)),*];
-        }
-    };
-}
-
-flags! {
     /// May change the keyspace.
     WRITE = 0, "write";
     /// Only reads.
@@ -183,220 +204,24 @@ flags! {
     FAST = 12, "fast";
     /// Allowed before authentication.
     NO_AUTH = 13, "no_auth";
-    /// May replicate although it reads.
-    MAY_REPLICATE = 14, "may_replicate";
-    /// Allowed while a script holds its shard.
-    ALLOW_BUSY = 15, "allow_busy";
+    /// May be called without any key although it has key specifications (`EVAL` with 0 keys).
+    NO_MANDATORY_KEYS = 14, "no_mandatory_keys";
+    /// Not while a dataset is loaded beside the one that is served.
+    NO_ASYNC_LOADING = 15, "no_async_loading";
     /// Not inside `MULTI`.
     NO_MULTI = 16, "no_multi";
-    /// Its keys cannot all be told from key specifications.
+    /// Its keys cannot all be told from a first key, a last key and a step.
     MOVABLEKEYS = 17, "movablekeys";
-    /// Replicated to async replicas only in a special way: not through modules.
-    NO_ASYNC_LOADING = 18, "no_async_loading";
-    /// No key although the specifications may tell otherwise.
-    NO_MANDATORY_KEYS = 19, "no_mandatory_keys";
-}
-
-impl Flags {
-    /// Both sets together.
-    #[must_use]
-    pub const fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether every flag of `other` is in this set.
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-/// Where some of a command's keys are, in the peers' key specification model.
-#[derive(Clone, Copy, Debug)]
-pub struct KeySpec {
-    /// Where the search begins.
-    pub begin: BeginSearch,
-    /// How the keys follow from there.
-    pub find: FindKeys,
-    /// What is done to them.
-    pub flags: KeyFlags,
-    /// A remark for readers of `COMMAND DOCS`.
-    pub notes: Option<&'static str>,
-}
-
-/// The first argument of a key specification.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BeginSearch {
-    /// At this argument (the name is 0).
-    Index(i32),
-    /// After this word, searched from the argument at `start_from` (negative: from the end).
-    Keyword {
-        /// The word, compared without case.
-        keyword: &'static str,
-        /// Where the search starts.
-        start_from: i32,
-    },
-    /// It cannot be told.
-    Unknown,
-}
-
-/// The keys of a specification, from its beginning.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FindKeys {
-    /// Every `step`th argument up to `last` (relative to the beginning; negative: from the end;
-    /// `limit` divides the rest when `last` is -1).
-    Range {
-        /// The last key.
-        last: i32,
-        /// From key to key.
-        step: i32,
-        /// 0 or 1: all of the rest; n: the first nth part of it.
-        limit: i32,
-    },
-    /// An argument tells how many keys there are.
-    KeyNum {
-        /// Where the count is, relative to the beginning.
-        key_num: i32,
-        /// Where the first key is, relative to the beginning.
-        first: i32,
-        /// From key to key.
-        step: i32,
-    },
-    /// It cannot be told.
-    Unknown,
-}
-
-/// What a command does to the keys of a specification.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeyFlags(u16);
-
-macro_rules! key_flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:expr, $wire:expr;)*) => {
-        impl KeyFlags {
-            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
-            /// Every flag with its name in `COMMAND INFO`, in the peers' order.
-            pub const NAMES: &'static [(Self, &'static str)] = &[$((Self::$name, $wire)),*];
-        }
-    };
-}
-
-key_flags! {
-    /// Reads the value.
-    RO = 0, "RO";
-    /// Reads and changes it.
-    RW = 1, "RW";
-    /// Overwrites it unread.
-    OW = 2, "OW";
-    /// Deletes the key.
-    RM = 3, "RM";
-    /// Returns or uses user data of the value.
-    ACCESS = 4, "access";
-    /// Changes user data of the value.
-    UPDATE = 5, "update";
-    /// Adds data, changes none.
-    INSERT = 6, "insert";
-    /// Deletes data.
-    DELETE = 7, "delete";
-    /// Not a key, but routed like one.
-    NOT_KEY = 8, "not_key";
-    /// The specification may miss keys.
-    INCOMPLETE = 9, "incomplete";
-    /// The flags depend on the arguments.
-    VARIABLE_FLAGS = 10, "variable_flags";
-}
-
-impl KeyFlags {
-    /// Both sets together.
-    #[must_use]
-    pub const fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether every flag of `other` is in this set.
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-/// One argument, or a group of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Arg {
-    /// Its name.
-    pub name: &'static str,
-    /// Its type.
-    pub kind: ArgKind,
-    /// The word that introduces it, or the word itself for a pure token.
-    pub token: Option<&'static str>,
-    /// The key specification that it belongs to.
-    pub key_spec: Option<u8>,
-    /// Optional, repeatable, and so on.
-    pub flags: ArgFlags,
-    /// The version that introduced it.
-    pub since: Option<&'static str>,
-    /// The version that deprecated it.
-    pub deprecated_since: Option<&'static str>,
-    /// A remark.
-    pub summary: Option<&'static str>,
-    /// The name to display, where it differs from `name`.
-    pub display: Option<&'static str>,
-    /// The members of a block or a choice.
-    pub args: &'static [Arg],
-}
-
-impl Arg {
-    /// An argument with every optional field empty, to be completed with `..Arg::BASE`.
-    pub const BASE: Self = Self {
-        name: "",
-        kind: ArgKind::String,
-        token: None,
-        key_spec: None,
-        flags: ArgFlags::NONE,
-        since: None,
-        deprecated_since: None,
-        summary: None,
-        display: None,
-        args: &[],
-    };
-}
-
-/// The type of an argument.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "the names are the types'")]
-pub enum ArgKind {
-    String,
-    Integer,
-    Double,
-    Key,
-    Pattern,
-    UnixTime,
-    PureToken,
-    OneOf,
-    Block,
-}
-
-/// How an argument may occur.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ArgFlags(u8);
-
-impl ArgFlags {
-    /// Exactly once.
-    pub const NONE: Self = Self(0);
-    /// May be absent.
-    pub const OPTIONAL: Self = Self(1);
-    /// May be repeated.
-    pub const MULTIPLE: Self = Self(2);
-    /// Repeated together with its token.
-    pub const MULTIPLE_TOKEN: Self = Self(4);
-
-    /// Both sets together.
-    #[must_use]
-    pub const fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether every flag of `other` is in this set.
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
+    /// Allowed while a script or function holds the keyspace.
+    ALLOW_BUSY = 18, "allow_busy";
+    /// May replicate although it does not write keys.
+    MAY_REPLICATE = 19;
+    /// Forbidden unless the configuration enables it (`enable-debug-command` and the like).
+    PROTECTED = 20;
+    /// Reads or writes keys that are not among its arguments.
+    TOUCHES_ARBITRARY_KEYS = 21;
+    /// Internal: for the server's own use and its tests.
+    SYSCMD = 22;
 }
 
 /// Why not to use a command any more.
