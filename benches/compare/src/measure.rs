@@ -203,7 +203,8 @@ pub(crate) fn memory(
             program.name
         ));
         let server = Server::start(program, 1, &placement.server)?;
-        let empty = server.settled_resident_bytes()?;
+        pause(Duration::from_secs(1));
+        let empty = server.resident_bytes()?;
         let verb = if ttl { Verb::SetWithTtl } else { Verb::Set };
         pinned(&placement.load, || {
             load_keys(&server, verb, value_size, keys)

@@ -20,8 +20,8 @@ pub(crate) const KEY_SIZE: usize = STRING_PREFIX.len() + KEY_DIGITS;
 const MSET_KEYS: u32 = 10;
 /// Counters start here, so that a run never changes their number of digits.
 const COUNTER_START: &str = "100000000";
-/// Time to live of the memory section's keys starts here and grows with the key's number.
-const TTL_SECONDS: &str = "00100000";
+/// Time to live of key 0 (three years) in the memory section; each further key has a second more.
+const TTL_SECONDS: &str = "100000000";
 
 /// A kind of command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -65,7 +65,12 @@ impl Verb {
         }
     }
 
-    /// Appends one request to `out` and notes in `digits` where each key's changing digits are.
+    /// How many arguments in a row hold the number of the same key.
+    fn numbers_a_key(self) -> usize {
+        if self == Self::SetWithTtl { 2 } else { 1 }
+    }
+
+    /// Appends one request to `out` and notes in `digits` where the changing digits are.
     fn encode(self, value: &str, out: &mut Vec<u8>, digits: &mut Vec<usize>) {
         let zeros = "0".repeat(KEY_DIGITS);
         let key = format!("{STRING_PREFIX}{zeros}");
@@ -84,7 +89,8 @@ impl Verb {
         out.extend(format!("*{}\r\n", arguments.len()).bytes());
         for argument in arguments {
             out.extend(format!("${}\r\n{argument}\r\n", argument.len()).bytes());
-            if argument == key || argument == counter {
+            let is_ttl = self == Self::SetWithTtl && argument == TTL_SECONDS;
+            if argument == key || argument == counter || is_ttl {
                 digits.push(out.len() - "\r\n".len() - CHANGING_DIGITS);
             }
         }
@@ -202,8 +208,11 @@ impl Workload {
 
     /// Writes the next keys into `request`, a copy of the template.
     pub(crate) fn write_keys(&mut self, request: &mut [u8]) {
-        for &at in &self.digits {
-            write_digits(&mut request[at..at + CHANGING_DIGITS], self.keys.next());
+        for places in self.digits.chunks_exact(self.verb.numbers_a_key()) {
+            let key = self.keys.next();
+            for &at in places {
+                write_digits(&mut request[at..at + CHANGING_DIGITS], key);
+            }
         }
     }
 
@@ -263,6 +272,9 @@ mod tests {
         let (_, mset) = batch(Verb::Mset, 1, Keys::sequential(100));
         assert!(mset.starts_with("*21\r\n$4\r\nMSET\r\n$16\r\nkey:000000000000\r\n$3\r\nvvv\r\n"));
         assert!(mset.ends_with("$16\r\nkey:000000000009\r\n$3\r\nvvv\r\n"));
+        let (_, ttl) = batch(Verb::SetWithTtl, 2, Keys::sequential(100));
+        assert!(ttl.contains("key:000000000000\r\n$3\r\nvvv\r\n$2\r\nEX\r\n$9\r\n100000000\r\n"));
+        assert!(ttl.contains("key:000000000001\r\n$3\r\nvvv\r\n$2\r\nEX\r\n$9\r\n100000001\r\n"));
     }
 
     #[test]
