@@ -4,6 +4,13 @@
 
 use std::fmt;
 
+/// What a connection from outside gets in protected mode: the peers' advice, shortened.
+pub const PROTECTED_MODE: &str = "-DENIED Running in protected mode because protected mode is \
+enabled and no password is set for the default user. In this mode connections are only accepted \
+from the loopback interface. To connect from elsewhere: 1) set a password with CONFIG SET \
+requirepass or in the configuration file, or 2) turn protected mode off with CONFIG SET \
+protected-mode no, after making sure that the server cannot be reached from the internet.\r\n";
+
 /// Why a command failed. `Display` is the error reply without its leading `-`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -58,9 +65,9 @@ impl fmt::Display for CommandError {
             Self::Syntax => f.write_str("ERR syntax error"),
             Self::NotAnInteger => f.write_str("ERR value is not an integer or out of range"),
             Self::NotAFloat => f.write_str("ERR value is not a valid float"),
-            Self::WrongType => f.write_str(
-                "WRONGTYPE Operation against a key holding the wrong kind of value",
-            ),
+            Self::WrongType => {
+                f.write_str("WRONGTYPE Operation against a key holding the wrong kind of value")
+            }
             Self::NoSuchKey => f.write_str("ERR no such key"),
             Self::DatabaseOutOfRange => f.write_str("ERR DB index is out of range"),
             Self::IndexOutOfRange => f.write_str("ERR index out of range"),
@@ -74,7 +81,9 @@ impl fmt::Display for CommandError {
                 write!(f, "ERR unknown subcommand '{subcommand}'. Try {command} HELP.")
             }
             Self::InvalidExpire(name) => write!(f, "ERR invalid expire time in '{name}' command"),
-            Self::OutOfMemory => f.write_str("OOM command not allowed when used memory > 'maxmemory'."),
+            Self::OutOfMemory => {
+                f.write_str("OOM command not allowed when used memory > 'maxmemory'.")
+            }
             Self::NoAuth => f.write_str("NOAUTH Authentication required."),
             Self::NotYet(sentence) => write!(f, "ERR {sentence}"),
             Self::Other(text) => f.write_str(text),

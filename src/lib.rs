@@ -1,4 +1,8 @@
 //! Kvasir: an in-memory data store, one shard a core.
 
+pub mod commands;
+pub mod config;
+pub mod errors;
+pub mod metrics;
 pub mod route;
 pub mod server;

@@ -32,10 +32,7 @@ impl core::error::Error for UnbalancedQuotes {}
 ///
 /// `line` must not be longer than `u32::MAX` bytes. O(length).
 pub fn split_line(line: &[u8], args: &mut ArgRanges) -> Result<(), UnbalancedQuotes> {
-    assert!(
-        u32::try_from(line.len()).is_ok(),
-        "the caller bounds the length of a line"
-    );
+    assert!(u32::try_from(line.len()).is_ok(), "the caller bounds the length of a line");
     args.clear();
     let line = memchr::memchr(0, line).map_or(line, |end| &line[..end]);
     if memchr::memchr3(b'"', b'\'', 0xff, line).is_none() {
@@ -62,10 +59,7 @@ fn split_plain(line: &[u8], args: &mut ArgRanges) {
     while let Some(skipped) = line[at..].iter().position(|&byte| !is_blank(byte)) {
         let start = at + skipped;
         let rest = &line[start..];
-        let length = rest
-            .iter()
-            .position(|&byte| ends_unquoted(byte))
-            .unwrap_or(rest.len());
+        let length = rest.iter().position(|&byte| ends_unquoted(byte)).unwrap_or(rest.len());
         args.push(ArgRange::new(start, length));
         at = start + length;
     }
@@ -174,24 +168,14 @@ mod tests {
 
     fn check(line: &[u8], expected: &[&[u8]]) {
         let mut args = ArgRanges::default();
-        assert_eq!(
-            split_line(line, &mut args),
-            Ok(()),
-            "{}",
-            line.escape_ascii()
-        );
+        assert_eq!(split_line(line, &mut args), Ok(()), "{}", line.escape_ascii());
         let split: Vec<&[u8]> = args.view(line).iter().collect();
         assert_eq!(split, expected, "{}", line.escape_ascii());
     }
 
     fn check_unbalanced(line: &[u8]) {
         let mut args = ArgRanges::default();
-        assert_eq!(
-            split_line(line, &mut args),
-            Err(UnbalancedQuotes),
-            "{}",
-            line.escape_ascii()
-        );
+        assert_eq!(split_line(line, &mut args), Err(UnbalancedQuotes), "{}", line.escape_ascii());
         assert!(args.is_empty());
     }
 

@@ -21,11 +21,7 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
         [b'1'..=b'9', ..] => parse_digits(digits)?,
         _ => return None,
     };
-    if negative {
-        0i64.checked_sub_unsigned(magnitude)
-    } else {
-        i64::try_from(magnitude).ok()
-    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
 /// Reads an integer of 64 bits without sign, by the rules of [`parse_i64`].
@@ -71,11 +67,7 @@ fn parse_digits(digits: &[u8]) -> Option<u64> {
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let (negative, unsigned) = split_sign(text);
     if is_infinity(unsigned) {
-        return Some(if negative {
-            f64::NEG_INFINITY
-        } else {
-            f64::INFINITY
-        });
+        return Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
     }
     let magnitude = match unsigned {
         [b'0', b'x' | b'X', hex @ ..] => parse_hex(hex)?,
@@ -213,11 +205,7 @@ pub fn append_f64(out: &mut Vec<u8>, value: f64) {
     } else if value.is_infinite() {
         out.extend_from_slice(if value < 0.0 { b"-inf" } else { b"inf" });
     } else if value == 0.0 {
-        out.extend_from_slice(if value.is_sign_negative() {
-            b"-0"
-        } else {
-            b"0"
-        });
+        out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
     } else if let Some(integer) = as_exact_i64(value) {
         append_i64(out, integer);
     } else {
@@ -240,13 +228,10 @@ fn append_shortest(out: &mut Vec<u8>, value: f64) {
         out.push(b'-');
     }
     let scientific = format!("{:e}", value.abs());
-    let (mantissa, exponent) = scientific
-        .split_once('e')
-        .expect("invariant: {:e} writes an exponent");
+    let (mantissa, exponent) =
+        scientific.split_once('e').expect("invariant: {:e} writes an exponent");
     let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
-    let exponent: i32 = exponent
-        .parse()
-        .expect("invariant: {:e} writes a decimal exponent");
+    let exponent: i32 = exponent.parse().expect("invariant: {:e} writes a decimal exponent");
     append_digits(out, &digits, exponent + 1 - digits.len() as i32);
 }
 

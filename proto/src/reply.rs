@@ -80,10 +80,7 @@ impl<'a> Encoder<'a> {
 
     /// Removes all that was written since `mark`.
     pub fn rollback(&mut self, mark: Mark) {
-        assert!(
-            mark.0 <= self.out.len(),
-            "a mark is of this output and not rolled back before"
-        );
+        assert!(mark.0 <= self.out.len(), "a mark is of this output and not rolled back before");
         self.out.truncate(mark.0);
     }
 
@@ -121,14 +118,8 @@ impl<'a> Encoder<'a> {
     /// [`Encoder::error`] for a text that quotes bytes that are not UTF-8.
     pub fn error_bytes(&mut self, text: &[u8]) {
         let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let start = text
-            .iter()
-            .position(|byte| !is_line_end(byte))
-            .unwrap_or(text.len());
-        let end = text
-            .iter()
-            .rposition(|byte| !is_line_end(byte))
-            .map_or(start, |last| last + 1);
+        let start = text.iter().position(|byte| !is_line_end(byte)).unwrap_or(text.len());
+        let end = text.iter().rposition(|byte| !is_line_end(byte)).map_or(start, |last| last + 1);
         self.out.reserve(end - start + 3);
         self.out.push(b'-');
         let one_line = text[start..end].iter().map(|byte| match byte {
@@ -188,11 +179,7 @@ impl<'a> Encoder<'a> {
         self.header(b'$', length);
         let end = self.out.len() + length;
         fill(self.out);
-        assert_eq!(
-            self.out.len(),
-            end,
-            "a bulk string has the length that was announced"
-        );
+        assert_eq!(self.out.len(), end, "a bulk string has the length that was announced");
         self.raw(b"\r\n");
     }
 
@@ -325,10 +312,7 @@ impl<'a> Encoder<'a> {
     #[expect(clippy::needless_pass_by_value, reason = "a length is given once")]
     pub fn finish(&mut self, deferred: Deferred, length: usize) {
         let Deferred { at, factor } = deferred;
-        assert!(
-            at + 4 <= self.out.len(),
-            "a deferred length is of this output"
-        );
+        assert!(at + 4 <= self.out.len(), "a deferred length is of this output");
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(length * factor).as_bytes();
         if let [digit] = digits {

@@ -131,11 +131,7 @@ impl ProtocolError {
     pub fn append_to(self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.text().as_bytes());
         if let Self::ExpectedDollar(found) = self {
-            out.push(if matches!(found, b'\r' | b'\n') {
-                b' '
-            } else {
-                found
-            });
+            out.push(if matches!(found, b'\r' | b'\n') { b' ' } else { found });
             out.push(b'\'');
         }
     }
@@ -168,10 +164,7 @@ const _: () = assert!(size_of::<ArgRange>() == 8);
 impl ArgRange {
     pub(crate) fn new(start: usize, len: usize) -> Self {
         debug_assert!(start + len <= REQUEST_LENGTH_MAX);
-        Self {
-            start: start as u32,
-            len: len as u32,
-        }
+        Self { start: start as u32, len: len as u32 }
     }
 
     #[inline]
@@ -208,15 +201,8 @@ impl ArgRanges {
     /// shorter, as long as it begins with the same `consumed` bytes).
     #[inline]
     pub fn view<'a>(&'a self, request: &'a [u8]) -> Args<'a> {
-        let buffer = if self.in_scratch {
-            &self.scratch
-        } else {
-            request
-        };
-        Args {
-            buffer,
-            ranges: &self.ranges,
-        }
+        let buffer = if self.in_scratch { &self.scratch } else { request };
+        Args { buffer, ranges: &self.ranges }
     }
 
     /// Forgets the arguments and keeps the memory.
@@ -286,10 +272,7 @@ impl<'a> Args<'a> {
     /// The arguments from `first` on; none when there are fewer.
     #[inline]
     pub fn tail(&self, first: usize) -> Args<'a> {
-        Args {
-            buffer: self.buffer,
-            ranges: self.ranges.get(first..).unwrap_or_default(),
-        }
+        Args { buffer: self.buffer, ranges: self.ranges.get(first..).unwrap_or_default() }
     }
 
     /// The arguments in order.
@@ -521,10 +504,7 @@ impl RequestParser {
                 Some(LengthLine { value: None, .. }) => {
                     return Err(ProtocolError::InvalidMultibulkLength);
                 }
-                Some(LengthLine {
-                    value: Some(count),
-                    next,
-                }) => (count, next),
+                Some(LengthLine { value: Some(count), next }) => (count, next),
             },
         };
         if count > i64::from(limits.max_multibulk) {
@@ -554,10 +534,7 @@ impl RequestParser {
                 Some(LengthLine { value: None, .. }) => {
                     return Err(ProtocolError::InvalidBulkLength);
                 }
-                Some(LengthLine {
-                    value: Some(len),
-                    next,
-                }) => (len, next),
+                Some(LengthLine { value: Some(len), next }) => (len, next),
             },
         };
         let len = u64::try_from(len).map_err(|_| ProtocolError::InvalidBulkLength)?;
@@ -584,11 +561,7 @@ impl RequestParser {
         let limit = input.len().min(self.at + LINE_LENGTH_MAX + 1);
         let Some(found) = memchr::memchr(b'\r', &input[self.scanned..limit]) else {
             self.scanned = limit;
-            return if limit - self.at > LINE_LENGTH_MAX {
-                Err(overlong)
-            } else {
-                Ok(None)
-            };
+            return if limit - self.at > LINE_LENGTH_MAX { Err(overlong) } else { Ok(None) };
         };
         let end = self.scanned + found;
         self.scanned = end;
@@ -597,15 +570,9 @@ impl RequestParser {
         }
         // A carriage return in the place of the first byte leaves a line of no digits.
         let digits = input.get(self.at + 1..end).unwrap_or_default();
-        let value = if digits.len() > LENGTH_DIGITS_MAX {
-            None
-        } else {
-            crate::number::parse_i64(digits)
-        };
-        Ok(Some(LengthLine {
-            value,
-            next: end + 2,
-        }))
+        let value =
+            if digits.len() > LENGTH_DIGITS_MAX { None } else { crate::number::parse_i64(digits) };
+        Ok(Some(LengthLine { value, next: end + 2 }))
     }
 
     /// Keeps the arguments of an incomplete request until the next call. Takes the memory over,
@@ -640,20 +607,14 @@ impl RequestParser {
         inline::split_line(line, args).map_err(|_| ProtocolError::UnbalancedQuotes)?;
         let consumed = self.scanned + 1;
         self.stage = Stage::Start;
-        Ok(if args.is_empty() {
-            Parsed::Empty { consumed }
-        } else {
-            Parsed::Complete { consumed }
-        })
+        Ok(if args.is_empty() { Parsed::Empty { consumed } } else { Parsed::Complete { consumed } })
     }
 }
 
 /// Asks for `wanted` bytes, or for as much of them as is safe to reserve.
 fn incomplete(input: &[u8], wanted: usize) -> Parsed {
     debug_assert!(wanted > input.len());
-    Parsed::Incomplete {
-        needed: wanted.min(2 * input.len() + NEEDED_STEP),
-    }
+    Parsed::Incomplete { needed: wanted.min(2 * input.len() + NEEDED_STEP) }
 }
 
 /// A length of one to three digits at `at` and where the next line begins, if it is that simple:

@@ -101,11 +101,7 @@ pub struct ValueLimits {
 impl Default for ValueLimits {
     /// 128 levels, strings of 512 MiB, 2^31 elements.
     fn default() -> Self {
-        Self {
-            depth: 128,
-            string_length: 512 * 1024 * 1024,
-            elements: 1 << 31,
-        }
+        Self { depth: 128, string_length: 512 * 1024 * 1024, elements: 1 << 31 }
     }
 }
 
@@ -116,11 +112,7 @@ impl ValueLimits {
     /// Reads one reply from the start of `input`: the reply and the bytes it took, or nothing when
     /// it is not complete. Not resumable: each call reads from the start.
     pub fn parse(&self, input: &[u8]) -> Result<Option<(Value, usize)>, ValueError> {
-        let mut reader = Reader {
-            input,
-            at: 0,
-            limits: self,
-        };
+        let mut reader = Reader { input, at: 0, limits: self };
         match reader.value(self.depth) {
             Ok(value) => Ok(Some((value, reader.at))),
             Err(Stop::Incomplete) => Ok(None),
@@ -187,11 +179,7 @@ impl<'a> Reader<'a> {
         let window = &rest[..rest.len().min(LINE_LENGTH_MAX)];
         let Some(length) = memchr::memchr(b'\r', window) else {
             let overlong = window.len() == LINE_LENGTH_MAX;
-            return Err(if overlong {
-                ValueError::TooLong.into()
-            } else {
-                Stop::Incomplete
-            });
+            return Err(if overlong { ValueError::TooLong.into() } else { Stop::Incomplete });
         };
         match rest.get(length + 1) {
             None => Err(Stop::Incomplete),
@@ -260,10 +248,7 @@ fn double(line: &[u8]) -> Result<f64, ValueError> {
 }
 
 fn big_number(line: &[u8]) -> Result<&[u8], ValueError> {
-    let digits = line
-        .strip_prefix(b"-")
-        .or(line.strip_prefix(b"+"))
-        .unwrap_or(line);
+    let digits = line.strip_prefix(b"-").or(line.strip_prefix(b"+")).unwrap_or(line);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(ValueError::Malformed);
     }

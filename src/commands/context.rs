@@ -4,11 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 
 use kvasir_proto::{Args, Encoder, Resp};
-use kvasir_shard::{Key, KeyHasher, Shard};
+use kvasir_shard::{Key, Shard};
 
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
 use crate::route::engine::ConnectionKey;
+use crate::route::shard_map::ShardMap;
 use crate::route::transaction::{Request, Transaction};
 
 /// Runs on the shard that owns the command's keys. An error discards what was written to the
@@ -36,14 +37,14 @@ pub struct ShardContext<'a> {
     pub no_touch: bool,
     /// The client's protocol version.
     pub resp: Resp,
-    /// Computes key hashes.
-    pub hasher: KeyHasher,
+    /// Where keys live, and their hashes.
+    pub map: ShardMap,
 }
 
 impl ShardContext<'_> {
     /// The key with its hash and slot.
     pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
-        self.hasher.key(bytes)
+        self.map.key(bytes)
     }
 }
 

@@ -158,7 +158,8 @@ impl Locks {
     /// Every claim that is queued on a key is in its owner's scope, waits are counted right, and
     /// no queue is empty. For tests and the simulation; O(all claims).
     pub fn verify(&self) {
-        for (key, queue) in self.keys.iter().map(|(k, q)| (Some(*k), q)).chain([(None, &self.whole)])
+        for (key, queue) in
+            self.keys.iter().map(|(k, q)| (Some(*k), q)).chain([(None, &self.whole)])
         {
             assert!(key.is_none() || !queue.is_empty(), "an empty queue is removed");
             for claim in queue {
@@ -201,9 +202,10 @@ impl Locks {
     /// Whether a transaction with a higher identifier is in the queue.
     fn overtaken(&self, owner: Owner, key: Option<Fingerprint>) -> bool {
         let Owner::Transaction(id) = owner else { return false };
-        self.queue(key).into_iter().flatten().any(
-            |claim| matches!(claim.owner, Owner::Transaction(other) if other > id),
-        )
+        self.queue(key)
+            .into_iter()
+            .flatten()
+            .any(|claim| matches!(claim.owner, Owner::Transaction(other) if other > id))
     }
 
     fn leave(&mut self, owner: Owner, key: Option<Fingerprint>, granted: &mut Vec<Owner>) {
@@ -237,9 +239,9 @@ impl Locks {
 fn grants(queue: &Queue) -> impl Iterator<Item = bool> {
     let mut seen = [false; Intent::ALL.len()];
     queue.iter().map(move |claim| {
-        let granted = Intent::ALL.iter().all(|earlier| {
-            !seen[*earlier as usize] || earlier.compatible(claim.intent)
-        });
+        let granted = Intent::ALL
+            .iter()
+            .all(|earlier| !seen[*earlier as usize] || earlier.compatible(claim.intent));
         seen[claim.intent as usize] = true;
         granted
     })

@@ -1,5 +1,222 @@
-//! Messages between cores.
+//! Messages between cores: flat, recycled, at most one for each target and kind a round.
+//!
+//! A batch of requests travels to the shard that owns their keys, is executed in place, and comes
+//! back in the same box with the replies appended; its origin then reuses it. So a hop allocates
+//! nothing once the boxes have grown to their size, and the origin still has the arguments when the
+//! reply comes, for the command log.
 
-/// What travels from one core to another: at most one for each target a round.
-#[derive(Default, Debug)]
-pub struct Batch {}
+use std::any::Any;
+
+use kvasir_proto::{ArgRange, Args, Resp};
+
+use super::engine::{ConnectionKey, ShardId};
+use super::locks::{Outcome, Scope, TransactionId};
+use crate::commands::table::Entry;
+use crate::route::core::CoreState;
+
+/// What travels from one core to another.
+#[derive(Debug)]
+pub struct Batch {
+    /// The core that made it.
+    pub origin: ShardId,
+    /// Whether it is on its way to the owner of the keys, or back.
+    pub kind: BatchKind,
+    /// The origin's wall clock, milliseconds: a command sees no older time than its coordinator.
+    pub unix_ms: u64,
+    /// The requests, in the order of their connections.
+    pub requests: Vec<RemoteRequest>,
+    /// The arguments of all requests: ranges within a request's bytes.
+    pub ranges: Vec<ArgRange>,
+    /// The bytes of all requests.
+    pub data: Vec<u8>,
+    /// The replies, encoded, in the order of the requests.
+    pub replies: Vec<u8>,
+    /// What else is to be done, after the requests.
+    pub controls: Vec<Control>,
+}
+
+/// The direction of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BatchKind {
+    /// Towards the shard that executes.
+    Requests,
+    /// Back to its origin, with the replies.
+    Answers,
+}
+
+/// A box that has grown beyond this many bytes is not kept for reuse.
+const RECYCLED_BYTES_MAX: usize = 1 << 20;
+
+impl Batch {
+    /// An empty batch of requests.
+    pub fn new(origin: ShardId) -> Self {
+        Self {
+            origin,
+            kind: BatchKind::Requests,
+            unix_ms: 0,
+            requests: Vec::new(),
+            ranges: Vec::new(),
+            data: Vec::new(),
+            replies: Vec::new(),
+            controls: Vec::new(),
+        }
+    }
+
+    /// Empties it for reuse. False when it has grown too large to be kept.
+    pub fn recycle(&mut self) -> bool {
+        if self.data.capacity() + self.replies.capacity() > RECYCLED_BYTES_MAX {
+            return false;
+        }
+        self.kind = BatchKind::Requests;
+        self.requests.clear();
+        self.ranges.clear();
+        self.data.clear();
+        self.replies.clear();
+        self.controls.clear();
+        true
+    }
+
+    /// Appends a request: one copy of its bytes and of its ranges.
+    pub fn push(&mut self, mut request: RemoteRequest, args: Args<'_>) {
+        request.data_start = self.data.len();
+        request.ranges_start = self.ranges.len();
+        request.ranges_len = args.len();
+        self.data.extend_from_slice(args.buffer());
+        self.ranges.extend_from_slice(args.ranges());
+        self.requests.push(request);
+    }
+
+    /// The arguments of one of its requests.
+    pub fn args(&self, request: &RemoteRequest) -> Args<'_> {
+        let start = request.ranges_start;
+        let ranges = &self.ranges[start..start + request.ranges_len];
+        Args::new(&self.data[request.data_start..], ranges)
+    }
+}
+
+/// A command of one connection, for a shard of another core.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteRequest {
+    /// The command, whose handler is [`Shard`](crate::commands::definition::Handler::Shard) or
+    /// `Multi` with all keys on the target.
+    pub entry: &'static Entry,
+    /// Who waits for the reply.
+    pub reply_to: ReplyTo,
+    /// The client's view: database, protocol, access times.
+    pub view: ClientView,
+    /// The table hash of the first key.
+    pub hash: u64,
+    /// How it ended, filled in by the executing shard.
+    pub done: Done,
+    data_start: usize,
+    ranges_start: usize,
+    ranges_len: usize,
+}
+
+impl RemoteRequest {
+    /// A request that has not run.
+    pub fn new(entry: &'static Entry, reply_to: ReplyTo, view: ClientView, hash: u64) -> Self {
+        let done = Done::default();
+        Self { entry, reply_to, view, hash, done, data_start: 0, ranges_start: 0, ranges_len: 0 }
+    }
+}
+
+/// The place where a reply belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyTo {
+    /// The connection on the origin's core.
+    pub connection: ConnectionKey,
+    /// The client's id: the key may have been reused since.
+    pub client: u64,
+    /// The position among the connection's replies.
+    pub sequence: u32,
+}
+
+/// What of a client's state its commands depend on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientView {
+    /// The selected database.
+    pub db: u32,
+    /// The protocol version.
+    pub resp: Resp,
+    /// Whether reading leaves access times alone.
+    pub no_touch: bool,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Done {
+    /// Where its reply ends in the batch's replies.
+    pub reply_end: usize,
+    /// What it took, in nanoseconds.
+    pub nanoseconds: u32,
+    /// Whether the reply is an error.
+    pub failed: bool,
+    /// It waits for a lock: its reply comes later, in a [`Control::LateReply`].
+    pub parked: bool,
+}
+
+/// A piece of a coordinated command that runs on one core.
+pub type Task = Box<dyn FnOnce(&mut CoreState) -> Reply + Send>;
+
+/// What a task returns to its coordinator.
+pub type Reply = Box<dyn Any + Send>;
+
+/// What one core asks of another, or tells it, beyond plain requests.
+pub enum Control {
+    /// Claim these locks for the transaction.
+    Lock(TransactionId, Scope),
+    /// What a [`Control::Lock`] came to; `Granted` may follow `Queued` later.
+    Locked(TransactionId, Outcome),
+    /// Give up the claims of the transaction, granted or not.
+    Release(TransactionId),
+    /// Run a task of the coordination with this number, then perhaps release its locks.
+    Run {
+        /// The coordination, in its coordinator's numbering.
+        coordination: u64,
+        /// The place of the result among the results of its hop.
+        index: usize,
+        /// The work.
+        task: Task,
+        /// The transaction whose locks end with this task.
+        release: Option<TransactionId>,
+    },
+    /// What a task returned.
+    Ran {
+        /// The coordination.
+        coordination: u64,
+        /// The place among the results of the hop.
+        index: usize,
+        /// The result.
+        reply: Reply,
+    },
+    /// The reply of a request that had to wait for a lock.
+    LateReply {
+        /// The place where it belongs.
+        to: ReplyTo,
+        /// The command.
+        entry: &'static Entry,
+        /// The reply, encoded.
+        reply: Vec<u8>,
+        /// How it ended.
+        done: Done,
+    },
+    /// A line for the clients that monitor.
+    Monitor(std::sync::Arc<[u8]>),
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lock(id, scope) => write!(f, "Lock({id:?}, {scope:?})"),
+            Self::Locked(id, outcome) => write!(f, "Locked({id:?}, {outcome:?})"),
+            Self::Release(id) => write!(f, "Release({id:?})"),
+            Self::Run { coordination, index, release, .. } => {
+                write!(f, "Run({coordination}/{index}, release {release:?})")
+            }
+            Self::Ran { coordination, index, .. } => write!(f, "Ran({coordination}/{index})"),
+            Self::LateReply { to, .. } => write!(f, "LateReply({to:?})"),
+            Self::Monitor(_) => f.write_str("Monitor"),
+        }
+    }
+}

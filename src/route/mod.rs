@@ -1,4 +1,15 @@
 //! From a connection's bytes to the shard that owns the key, and back, without I/O.
 
+pub mod connection;
+pub mod core;
 pub mod engine;
+pub mod locks;
 pub mod message;
+pub mod shard_map;
+pub mod shared;
+pub mod transaction;
+
+mod clients;
+mod coordinate;
+mod dispatch;
+mod remote;

@@ -19,14 +19,7 @@ const CALIBRATION_REQUESTS: u64 = 50_000;
 /// Measures `server` under one of valkey-benchmark's standard tests.
 pub(crate) fn run(server: &Server, options: &Options, verb: Verb, pipeline: u32) -> Result<Sample> {
     let program = programs::installed("valkey-benchmark")?;
-    let calibration = call(
-        &program,
-        server,
-        options,
-        verb,
-        pipeline,
-        CALIBRATION_REQUESTS,
-    )?;
+    let calibration = call(&program, server, options, verb, pipeline, CALIBRATION_REQUESTS)?;
     let requests = (calibration.per_second * options.measure_for().as_secs_f64()) as u64;
     let requests = requests.max(CALIBRATION_REQUESTS);
     let cpu_before = server.cpu_time()?;
@@ -62,24 +55,9 @@ fn call(
     let number = |n: u64| n.to_string();
     let output = Command::new(program)
         .args(["-p", &number(u64::from(server.address.port())), "--csv"])
-        .args([
-            "-c",
-            &number(u64::from(options.connections)),
-            "-n",
-            &number(requests),
-        ])
-        .args([
-            "-P",
-            &number(u64::from(pipeline)),
-            "-r",
-            &number(options.keys),
-        ])
-        .args([
-            "-d",
-            &number(u64::from(options.value_size)),
-            "-t",
-            verb.benchmark_name(),
-        ])
+        .args(["-c", &number(u64::from(options.connections)), "-n", &number(requests)])
+        .args(["-P", &number(u64::from(pipeline)), "-r", &number(options.keys)])
+        .args(["-d", &number(u64::from(options.value_size)), "-t", verb.benchmark_name()])
         .output()
         .context("running valkey-benchmark")?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -91,16 +69,12 @@ fn call(
 fn parse(csv: &str) -> Option<Row> {
     let mut lines = csv.lines().filter(|line| line.starts_with('"'));
     let fields = |line: &str| -> Vec<String> {
-        line.split(',')
-            .map(|field| field.trim_matches('"').to_owned())
-            .collect()
+        line.split(',').map(|field| field.trim_matches('"').to_owned()).collect()
     };
     // The name of the MSET test has a comma-free text in every version, so a plain split is enough.
     let (header, row) = (fields(lines.next()?), fields(lines.next()?));
     let column = |name: &str| -> Option<f64> {
-        row.get(header.iter().position(|field| field == name)?)?
-            .parse()
-            .ok()
+        row.get(header.iter().position(|field| field == name)?)?.parse().ok()
     };
     Some(Row {
         per_second: column("rps")?,
@@ -117,11 +91,7 @@ mod tests {
     fn reads_a_row_by_its_header() {
         let csv = "\"test\",\"rps\",\"avg_latency_ms\",\"p50_latency_ms\",\"p99_latency_ms\"\n\
                    \"SET\",\"1000.50\",\"0.300\",\"0.200\",\"0.900\"\n";
-        let row = Row {
-            per_second: 1000.5,
-            p50_ms: 0.2,
-            p99_ms: 0.9,
-        };
+        let row = Row { per_second: 1000.5, p50_ms: 0.2, p99_ms: 0.9 };
         assert_eq!(parse(csv), Some(row));
         assert_eq!(parse("Could not connect"), None);
     }

@@ -96,20 +96,12 @@ impl Options {
 
     /// The commands to measure, or `default` when none were named.
     pub(crate) fn commands_or(&self, default: &[Verb]) -> Vec<Verb> {
-        if self.commands.is_empty() {
-            default.to_vec()
-        } else {
-            self.commands.clone()
-        }
+        if self.commands.is_empty() { default.to_vec() } else { self.commands.clone() }
     }
 
     /// The pipeline depths to measure, or `default` when none were named.
     pub(crate) fn pipelines_or(&self, default: &[u32]) -> Vec<u32> {
-        if self.pipelines.is_empty() {
-            default.to_vec()
-        } else {
-            self.pipelines.clone()
-        }
+        if self.pipelines.is_empty() { default.to_vec() } else { self.pipelines.clone() }
     }
 
     /// Number of rounds.
@@ -125,8 +117,7 @@ impl Options {
 
     /// Number of keys that the memory section loads.
     pub(crate) fn memory_keys(&self) -> u64 {
-        self.memory_keys
-            .unwrap_or(if self.quick { 1_000_000 } else { 5_000_000 })
+        self.memory_keys.unwrap_or(if self.quick { 1_000_000 } else { 5_000_000 })
     }
 
     /// How long the idle section watches a server.

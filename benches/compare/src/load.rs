@@ -18,10 +18,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use crate::workload::Workload;
 
 /// A server that is silent for longer than this has failed.
-const SILENCE: Timespec = Timespec {
-    tv_sec: 20,
-    tv_nsec: 0,
-};
+const SILENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 /// Bytes read at once; holds the replies of the deepest usual pipeline.
 const READ_SIZE: usize = 256 << 10;
 /// Longest latency that the histogram holds, in nanoseconds.
@@ -86,11 +83,7 @@ impl Load {
                 awaits_room: false,
             });
         }
-        Ok(Self {
-            epoll,
-            connections,
-            buffer: vec![0; READ_SIZE].into(),
-        })
+        Ok(Self { epoll, connections, buffer: vec![0; READ_SIZE].into() })
     }
 
     /// Keeps one batch of `workload` in flight on every connection until `until`.
@@ -177,11 +170,7 @@ impl Connection {
         }
         let awaits_room = self.written < self.request.len();
         if awaits_room != self.awaits_room {
-            let room = if awaits_room {
-                EventFlags::OUT
-            } else {
-                EventFlags::empty()
-            };
+            let room = if awaits_room { EventFlags::OUT } else { EventFlags::empty() };
             let data = EventData::new_u64(index as u64);
             epoll::modify(epoll, &self.stream, data, EventFlags::IN | room)?;
             self.awaits_room = awaits_room;
@@ -243,9 +232,7 @@ mod tests {
     #[test]
     fn counts_every_answered_command() {
         let mut workload = Workload::new(Verb::Get, 16, 64, Keys::uniform(1000));
-        let replies = format!("$64\r\n{}\r\n", "v".repeat(64))
-            .repeat(16)
-            .into_bytes();
+        let replies = format!("$64\r\n{}\r\n", "v".repeat(64)).repeat(16).into_bytes();
         let address = serve(workload.template().len(), replies, 3);
         let mut load = Load::connect(address, 3).unwrap();
         let run = load.run(&mut workload, Until::Commands(1000)).unwrap();

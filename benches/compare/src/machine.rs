@@ -23,11 +23,7 @@ impl Placement {
     pub(crate) fn for_server_cores(count: usize) -> Result<Self> {
         let allowed = allowed_cores()?;
         if allowed.len() < count || allowed.len() < 2 {
-            bail!(
-                "this needs {} cores, and may use {}",
-                count.max(2),
-                allowed.len()
-            );
+            bail!("this needs {} cores, and may use {}", count.max(2), allowed.len());
         }
         let (server, rest) = allowed.split_at(count);
         let load = rest.get(..1).unwrap_or(server);
@@ -36,20 +32,14 @@ impl Placement {
         } else {
             format!("server on cores {server:?}, load on core {}", load[0])
         };
-        Ok(Self {
-            server: set_of(server),
-            load: set_of(load),
-            description,
-        })
+        Ok(Self { server: set_of(server), load: set_of(load), description })
     }
 }
 
 /// Cores that this process may use, in order.
 fn allowed_cores() -> Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
-    Ok((0..CpuSet::MAX_CPU)
-        .filter(|&core| set.is_set(core))
-        .collect())
+    Ok((0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect())
 }
 
 fn set_of(cores: &[usize]) -> CpuSet {
@@ -89,9 +79,7 @@ impl Description {
         let model = cpuinfo
             .lines()
             .find_map(|line| line.strip_prefix("model name"))
-            .map_or("unknown processor", |rest| {
-                rest.trim_start_matches([' ', '\t', ':'])
-            });
+            .map_or("unknown processor", |rest| rest.trim_start_matches([' ', '\t', ':']));
         let cores = allowed_cores().map_or(0, |cores| cores.len());
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
         let describe = ["-C", root, "describe", "--always", "--dirty", "--exclude=*"];
@@ -99,10 +87,7 @@ impl Description {
             date: output_of("date", &["-u", "+%Y-%m-%dT%H:%MZ"]),
             commit: output_of("git", &describe),
             processor: format!("{model}, {cores} cores"),
-            kernel: rustix::system::uname()
-                .release()
-                .to_string_lossy()
-                .into_owned(),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         }
     }
 }
@@ -113,13 +98,6 @@ pub(crate) fn output_of(program: &str, arguments: &[&str]) -> String {
         .args(arguments)
         .output()
         .ok()
-        .and_then(|output| {
-            Some(
-                String::from_utf8_lossy(&output.stdout)
-                    .lines()
-                    .next()?
-                    .to_owned(),
-            )
-        })
+        .and_then(|output| Some(String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned()))
         .unwrap_or_else(|| "unknown".to_owned())
 }

@@ -33,10 +33,7 @@ use crate::workload::Verb;
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let pair = Pair {
-        ours: programs::ours(&options)?,
-        peer: programs::peer(&options)?,
-    };
+    let pair = Pair { ours: programs::ours(&options)?, peer: programs::peer(&options)? };
     let about = Description::new();
     let results = measure_all(&pair, &options)?;
     let markdown = report::markdown(&results, &pair, &options, &about);
@@ -59,16 +56,12 @@ fn measure_all(pair: &Pair, options: &Options) -> Result<Results> {
     if options.wants(Section::Core) {
         let verbs = options.commands_or(&[Verb::Get, Verb::Set, Verb::Mset, Verb::Incr]);
         let what = (&verbs[..], &options.pipelines_or(&[1, 16, 100])[..]);
-        results
-            .scenarios
-            .extend(measure::throughput(pair, options, 1, what, &mut note)?);
+        results.scenarios.extend(measure::throughput(pair, options, 1, what, &mut note)?);
     }
     if options.wants(Section::Shards) {
         let verbs = options.commands_or(&[Verb::Get, Verb::Set]);
         let what = (&verbs[..], &options.pipelines_or(&[1, 16, 50])[..]);
-        results
-            .scenarios
-            .extend(measure::throughput(pair, options, 2, what, &mut note)?);
+        results.scenarios.extend(measure::throughput(pair, options, 2, what, &mut note)?);
     }
     if options.wants(Section::Memory) {
         results.memory = measure::memory(pair, options, &mut note)?;

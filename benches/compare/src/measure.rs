@@ -65,12 +65,7 @@ pub(crate) fn throughput(
     let mut scenarios: Vec<Scenario> = verbs
         .iter()
         .flat_map(|&verb| pipelines.iter().map(move |&pipeline| (verb, pipeline)))
-        .map(|(verb, pipeline)| Scenario {
-            shards,
-            verb,
-            pipeline,
-            samples: Vec::new(),
-        })
+        .map(|(verb, pipeline)| Scenario { shards, verb, pipeline, samples: Vec::new() })
         .collect();
     let placement = Placement::for_server_cores(shards as usize)?;
     for round in 0..options.rounds() as usize {
@@ -78,11 +73,7 @@ pub(crate) fn throughput(
         let peer = Subject::start(&pair.peer, options, shards, &placement, verbs)?;
         for (index, scenario) in scenarios.iter_mut().enumerate() {
             let (verb, pipeline) = (scenario.verb, scenario.pipeline);
-            progress(&format!(
-                "round {}: {} x {pipeline}",
-                round + 1,
-                verb.name()
-            ));
+            progress(&format!("round {}: {} x {pipeline}", round + 1, verb.name()));
             let measure = |subject: &Subject| {
                 subject.server.thaw()?;
                 let sample = subject.measure(options, &placement, verb, pipeline);
@@ -122,9 +113,7 @@ impl Subject {
         };
         for &verb in preload {
             let size = options.value_size as usize;
-            pinned(&placement.load, || {
-                load_keys(&server, verb, size, options.keys)
-            })??;
+            pinned(&placement.load, || load_keys(&server, verb, size, options.keys))??;
         }
         server.freeze()?;
         Ok(Self { server })
@@ -198,17 +187,12 @@ pub(crate) fn memory(
     let mut overhead = |program: &Program, value_size: usize, ttl: bool| {
         let keys = options.memory_keys();
         let suffix = if ttl { " with TTL" } else { "" };
-        progress(&format!(
-            "{}: {keys} keys, {value_size}-byte values{suffix}",
-            program.name
-        ));
+        progress(&format!("{}: {keys} keys, {value_size}-byte values{suffix}", program.name));
         let server = Server::start(program, 1, &placement.server)?;
         pause(Duration::from_secs(1));
         let empty = server.resident_bytes()?;
         let verb = if ttl { Verb::SetWithTtl } else { Verb::Set };
-        pinned(&placement.load, || {
-            load_keys(&server, verb, value_size, keys)
-        })??;
+        pinned(&placement.load, || load_keys(&server, verb, value_size, keys))??;
         let used = server.settled_resident_bytes()?.saturating_sub(empty);
         Ok::<f64, anyhow::Error>(used as f64 / keys as f64 - (KEY_SIZE + value_size) as f64)
     };
@@ -217,12 +201,7 @@ pub(crate) fn memory(
         .map(|(value_size, ttl)| {
             let ours = overhead(&pair.ours, value_size, ttl)?;
             let peer = overhead(&pair.peer, value_size, ttl)?;
-            Ok(Memory {
-                value_size,
-                ttl,
-                ours,
-                peer,
-            })
+            Ok(Memory { value_size, ttl, ours, peer })
         })
         .collect()
 }

@@ -27,20 +27,12 @@ impl Program {
         ensure!(path.is_file(), "{} is not a file", path.display());
         let version = output_of(&path.to_string_lossy(), &["--version"]);
         let arguments = arguments.split_whitespace().map(str::to_owned).collect();
-        Ok(Self {
-            name,
-            path,
-            version,
-            arguments,
-        })
+        Ok(Self { name, path, version, arguments })
     }
 
     /// Arguments beyond those that all servers get.
     pub(crate) fn arguments(&self, shards: u32) -> Vec<String> {
-        self.arguments
-            .iter()
-            .map(|a| a.replace("{shards}", &shards.to_string()))
-            .collect()
+        self.arguments.iter().map(|a| a.replace("{shards}", &shards.to_string())).collect()
     }
 }
 
@@ -52,9 +44,7 @@ pub(crate) fn root() -> PathBuf {
 /// Ours: the given program, or a release build of this checkout.
 pub(crate) fn ours(options: &Options) -> Result<Program> {
     let path = match &options.ours {
-        Some(path) => path
-            .canonicalize()
-            .with_context(|| path.display().to_string())?,
+        Some(path) => path.canonicalize().with_context(|| path.display().to_string())?,
         None => build(None)?,
     };
     Program::new("Kvasir", path, &options.ours_args)
@@ -67,9 +57,7 @@ pub(crate) fn peer(options: &Options) -> Result<Program> {
         Peer::Redis => ("Redis", "redis-server"),
     };
     let path = match &options.peer_bin {
-        Some(path) => path
-            .canonicalize()
-            .with_context(|| path.display().to_string())?,
+        Some(path) => path.canonicalize().with_context(|| path.display().to_string())?,
         None => installed(file)?,
     };
     Program::new(name, path, &options.peer_args)
@@ -93,24 +81,12 @@ pub(crate) fn installed(file: &str) -> Result<PathBuf> {
 /// Builds the server in release mode, in `target` if given, and returns its path.
 fn build(target: Option<&Path>) -> Result<PathBuf> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args([
-        "build",
-        "--release",
-        "--package",
-        "kvasir-server",
-        "--bin",
-        "kvasir-server",
-    ]);
-    command
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(root());
+    command.args(["build", "--release", "--package", "kvasir-server", "--bin", "kvasir-server"]);
+    command.arg("--message-format=json-render-diagnostics").current_dir(root());
     if let Some(target) = target {
         command.arg("--target-dir").arg(target);
     }
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .context("running cargo")?;
+    let output = command.stderr(Stdio::inherit()).output().context("running cargo")?;
     if !output.status.success() {
         bail!("the release build failed");
     }

@@ -50,11 +50,8 @@ struct Figure {
 
 impl Figure {
     fn of(scenario: &Scenario, field: impl Fn(&Sample) -> Option<f64>) -> Option<Self> {
-        let pairs: Option<Vec<(f64, f64)>> = scenario
-            .samples
-            .iter()
-            .map(|(a, b)| Some((field(a)?, field(b)?)))
-            .collect();
+        let pairs: Option<Vec<(f64, f64)>> =
+            scenario.samples.iter().map(|(a, b)| Some((field(a)?, field(b)?))).collect();
         let pairs = pairs?;
         let ratios: Vec<f64> = pairs.iter().map(|(ours, peer)| ours / peer).collect();
         Some(Self {
@@ -67,9 +64,7 @@ impl Figure {
     }
 
     fn cell(figure: Option<Self>) -> String {
-        figure.map_or("-".to_owned(), |f| {
-            format!("{:.2} ({:.0}/{:.0})", f.ratio, f.ours, f.peer)
-        })
+        figure.map_or("-".to_owned(), |f| format!("{:.2} ({:.0}/{:.0})", f.ratio, f.ours, f.peer))
     }
 }
 
@@ -83,18 +78,9 @@ pub(crate) fn markdown(
     let mut out = String::new();
     let peer = pair.peer.name;
     line(&mut out, &format!("# {} beside {peer}\n", pair.ours.name));
-    line(
-        &mut out,
-        &format!("- {}, commit {}", about.date, about.commit),
-    );
-    line(
-        &mut out,
-        &format!("- {}, Linux {}", about.processor, about.kernel),
-    );
-    line(
-        &mut out,
-        &format!("- {}: {}", pair.ours.name, pair.ours.version),
-    );
+    line(&mut out, &format!("- {}, commit {}", about.date, about.commit));
+    line(&mut out, &format!("- {}, Linux {}", about.processor, about.kernel));
+    line(&mut out, &format!("- {}: {}", pair.ours.name, pair.ours.version));
     line(&mut out, &format!("- {peer}: {}", pair.peer.version));
     line(
         &mut out,
@@ -118,38 +104,22 @@ pub(crate) fn markdown(
     if let Some((ours, theirs)) = results.idle {
         line(&mut out, "## Idle with 100 connections, share of a core\n");
         line(&mut out, &format!("| Kvasir | {peer} |\n|---|---|"));
-        line(
-            &mut out,
-            &format!("| {:.2} % | {:.2} % |\n", ours * 100.0, theirs * 100.0),
-        );
+        line(&mut out, &format!("| {:.2} % | {:.2} % |\n", ours * 100.0, theirs * 100.0));
     }
     if let Some(time) = results.build {
-        line(
-            &mut out,
-            &format!("Clean release build: {:.0} s\n", time.as_secs_f64()),
-        );
+        line(&mut out, &format!("Clean release build: {:.0} s\n", time.as_secs_f64()));
     }
     out
 }
 
 fn throughput_table(out: &mut String, results: &Results, peer: &str, shards: u32) {
-    let mut scenarios = results
-        .scenarios
-        .iter()
-        .filter(|s| s.shards == shards)
-        .peekable();
+    let mut scenarios = results.scenarios.iter().filter(|s| s.shards == shards).peekable();
     if scenarios.peek().is_none() {
         return;
     }
     let placement = Placement::for_server_cores(shards as usize)
         .map_or_else(|error| error.to_string(), |placement| placement.description);
-    line(
-        out,
-        &format!(
-            "## {shards} shard{}: {placement}\n",
-            if shards == 1 { "" } else { "s" }
-        ),
-    );
+    line(out, &format!("## {shards} shard{}: {placement}\n", if shards == 1 { "" } else { "s" }));
     line(
         out,
         &format!(
@@ -190,10 +160,7 @@ fn throughput_table(out: &mut String, results: &Results, peer: &str, shards: u32
     }
     out.push('\n');
     if any_bound {
-        line(
-            out,
-            "\\* the load generator's core was full: this is its limit, not the server's.\n",
-        );
+        line(out, "\\* the load generator's core was full: this is its limit, not the server's.\n");
     }
 }
 
@@ -202,14 +169,8 @@ fn memory_table(out: &mut String, results: &Results, peer: &str, options: &Optio
         return;
     }
     let keys = options.memory_keys();
-    line(
-        out,
-        &format!("## Memory a key beyond key and value (RSS; {keys} keys of 16 bytes)\n"),
-    );
-    line(
-        out,
-        &format!("| value | Kvasir | {peer} | ratio |\n|---|---|---|---|"),
-    );
+    line(out, &format!("## Memory a key beyond key and value (RSS; {keys} keys of 16 bytes)\n"));
+    line(out, &format!("| value | Kvasir | {peer} | ratio |\n|---|---|---|---|"));
     for memory in &results.memory {
         let ttl = if memory.ttl { ", TTL on every key" } else { "" };
         line(
@@ -237,11 +198,7 @@ pub(crate) fn samples_json(results: &Results, pair: &Pair, about: &Description) 
         .iter()
         .map(|scenario| {
             let side = |pick: fn(&(Sample, Sample)) -> Sample| -> Vec<Value> {
-                scenario
-                    .samples
-                    .iter()
-                    .map(|samples| sample_json(&pick(samples)))
-                    .collect()
+                scenario.samples.iter().map(|samples| sample_json(&pick(samples))).collect()
             };
             json!({
                 "command": scenario.verb.benchmark_name(), "pipeline": scenario.pipeline,
@@ -329,15 +286,8 @@ mod tests {
     #[test]
     fn the_ratio_is_the_median_of_the_rounds() {
         let samples = [(1.0, 2.0), (9.0, 10.0), (4.0, 5.0)];
-        let samples = samples
-            .map(|(ours, peer)| (sample(ours), sample(peer)))
-            .to_vec();
-        let scenario = Scenario {
-            shards: 1,
-            verb: Verb::Get,
-            pipeline: 16,
-            samples,
-        };
+        let samples = samples.map(|(ours, peer)| (sample(ours), sample(peer))).to_vec();
+        let scenario = Scenario { shards: 1, verb: Verb::Get, pipeline: 16, samples };
         let cpu = Figure::of(&scenario, |s| Some(s.cpu_us)).unwrap();
         let seen = [cpu.ours, cpu.peer, cpu.ratio, cpu.ratio_min, cpu.ratio_max];
         for (seen, expected) in seen.into_iter().zip([4.0, 5.0, 0.8, 0.5, 0.9]) {

@@ -35,31 +35,18 @@ impl Server {
     pub(crate) fn start(program: &Program, shards: u32, cores: &CpuSet) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         // The port is free now; should another process take it meanwhile, the server says so.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = File::create(directory.path().join("log"))?;
         let mut command = Command::new("setpriv");
         // The kernel ends the server with this process, even if this process is killed.
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(&program.path);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&program.path);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
-        command
-            .args(["--save", "", "--appendonly", "no"])
-            .args(program.arguments(shards));
+        command.args(["--save", "", "--appendonly", "no"]).args(program.arguments(shards));
         command.current_dir(directory.path()).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
-        let child = pinned(cores, || {
-            command.spawn().context("starting a server with setpriv")
-        })??;
+        let child = pinned(cores, || command.spawn().context("starting a server with setpriv"))??;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut server = Self {
-            child,
-            address,
-            directory,
-            name: program.name,
-        };
+        let mut server = Self { child, address, directory, name: program.name };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -131,19 +118,14 @@ impl Server {
         let fields: Vec<&str> = fields.split_whitespace().collect();
         ensure!(fields.len() > 12, "reading /proc/PID/stat");
         let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_secs_f64(
-            ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
-        ))
+        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
     }
 
     /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         let statm = fs::read_to_string(self.proc("statm"))?;
-        let pages: u64 = statm
-            .split_whitespace()
-            .nth(1)
-            .context("reading /proc/PID/statm")?
-            .parse()?;
+        let pages: u64 =
+            statm.split_whitespace().nth(1).context("reading /proc/PID/statm")?.parse()?;
         Ok(pages * rustix::param::page_size() as u64)
     }
 
@@ -158,11 +140,7 @@ impl Server {
             pause(STEP);
             let now = self.resident_bytes()?;
             // A tenth of a percent either way is the server's own housekeeping.
-            stable = if now.abs_diff(last) <= last / 1000 {
-                stable + 1
-            } else {
-                0
-            };
+            stable = if now.abs_diff(last) <= last / 1000 { stable + 1 } else { 0 };
             last = now;
             if stable == STEPS_STABLE {
                 break;
@@ -185,10 +163,7 @@ impl Drop for Server {
 }
 
 /// Waits, where what is waited for is time itself.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a benchmark's main thread serves nobody"
-)]
+#[expect(clippy::disallowed_methods, reason = "a benchmark's main thread serves nobody")]
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }

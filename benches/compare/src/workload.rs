@@ -128,10 +128,7 @@ pub(crate) enum Keys {
 impl Keys {
     /// Uniformly distributed keys; the same sequence every time.
     pub(crate) fn uniform(space: u64) -> Self {
-        Self::Uniform {
-            space,
-            seed: 0x9e37_79b9_7f4a_7c15,
-        }
+        Self::Uniform { space, seed: 0x9e37_79b9_7f4a_7c15 }
     }
 
     /// All keys in order.
@@ -185,15 +182,7 @@ impl Workload {
         }
         let reply = verb.reply(&value);
         let replies = reply.repeat(pipeline as usize).into_bytes();
-        Self {
-            verb,
-            pipeline,
-            request,
-            digits,
-            replies,
-            reply_size: reply.len(),
-            keys,
-        }
+        Self { verb, pipeline, request, digits, replies, reply_size: reply.len(), keys }
     }
 
     /// The encoded batch, for a connection to copy once.
@@ -226,11 +215,7 @@ impl Workload {
         }
         // Only the first byte of each reply, its type, is fixed; an error would not have it.
         let first = at.next_multiple_of(self.reply_size) - at;
-        received
-            .iter()
-            .skip(first)
-            .step_by(self.reply_size)
-            .all(|&byte| byte == b':')
+        received.iter().skip(first).step_by(self.reply_size).all(|&byte| byte == b':')
     }
 }
 
@@ -283,10 +268,7 @@ mod tests {
         let (_, second) = batch(Verb::Incr, 100, Keys::uniform(10));
         assert_eq!(first, second);
         for digit in 0..10 {
-            assert!(
-                first.contains(&format!("ctr:{digit:012}\r\n")),
-                "no key {digit}"
-            );
+            assert!(first.contains(&format!("ctr:{digit:012}\r\n")), "no key {digit}");
         }
         assert_eq!(first.matches("ctr:00000000000").count(), 100);
     }

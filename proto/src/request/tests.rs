@@ -37,8 +37,5 @@ fn whole_requests() {
     // The bytes after a carriage return and after a bulk string are not looked at.
     check(b"*1\rX$4\rXPINGZZ", &[&[b"PING"]]);
     check(b"*-1\r\n*0\r\n\r\n\n \t\r\nPING\n", &[&[b"PING"]]);
-    check(
-        b"set \"a b\" c\r\n*1\r\n$1\r\nx\r\n",
-        &[&[b"set", b"a b", b"c"], &[b"x"]],
-    );
+    check(b"set \"a b\" c\r\n*1\r\n$1\r\nx\r\n", &[&[b"set", b"a b", b"c"], &[b"x"]]);
 }

@@ -1,0 +1,175 @@
+//! Connections come and go; monitors are fed.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kvasir_proto::Args;
+
+use super::connection::{Blocked, Connection};
+use super::core::{Core, CoreState};
+use super::engine::{Close, ConnectionKey, ShardId, SocketInfo};
+use super::message::{Control, Done, ReplyTo};
+use crate::commands::definition::Flags;
+use crate::commands::table::Entry;
+
+/// Output that a client must have taken before its requests go on, in bytes.
+pub(super) const OUTPUT_RESUME_BYTES: usize = super::connection::OUTPUT_PAUSE_BYTES / 4;
+/// Input that may wait behind a blocked request before the connection is not read any more.
+const INPUT_PAUSE_BYTES: usize = 1 << 20;
+
+impl Core {
+    /// A socket has been accepted.
+    pub(super) fn accept(&mut self, socket: SocketInfo) -> ConnectionKey {
+        let shared = Arc::clone(&self.state.shared);
+        let config = shared.config.load();
+        self.state.metrics.connections_received += 1;
+        let connected = shared.clients.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = shared.next_client.fetch_add(1, Ordering::Relaxed);
+        let open = config.access.requirepass.is_empty();
+        let protected = config.access.protected_mode && open && !socket.loopback;
+        let now_us = self.state.now.monotonic_us;
+        let connection = Connection::new(id, socket, now_us, open);
+        let key = ConnectionKey(self.state.connections.insert(connection) as u32);
+        if connected > config.limits.maxclients {
+            self.state.metrics.connections_rejected += 1;
+            self.refuse(key, b"-ERR max number of clients reached\r\n");
+        } else if protected {
+            self.state.metrics.connections_rejected += 1;
+            self.refuse(key, crate::errors::PROTECTED_MODE.as_bytes());
+        }
+        key
+    }
+
+    fn refuse(&mut self, key: ConnectionKey, reply: &[u8]) {
+        self.state.push(key, reply);
+        self.state.close(key, Close::AfterOutput);
+    }
+
+    /// A connection is gone: nothing of it is in flight any more, here or in the kernel.
+    pub(super) fn disconnect(&mut self, key: ConnectionKey) {
+        let connection = self.state.connections.remove(key.0 as usize);
+        self.state.shared.clients.fetch_sub(1, Ordering::Relaxed);
+        if connection.client.monitor {
+            self.state.shared.monitors.fetch_sub(1, Ordering::Relaxed);
+            self.state.monitors.retain(|monitor| *monitor != key);
+        }
+    }
+
+    /// Closes a connection that has sent more than `client-query-buffer-limit` without end.
+    pub(super) fn input_too_large(&mut self, key: ConnectionKey) -> bool {
+        let limit = self.state.query_buffer_max;
+        let connection = &self.state.connections[key.0 as usize];
+        let too_large = connection.input.len() > limit;
+        if too_large {
+            tracing::warn!(
+                "Closing client that reached max query buffer length: id={} addr={}",
+                connection.client.id,
+                connection.client.socket.peer
+            );
+            self.state.metrics.query_buffer_limit_disconnections += 1;
+            self.state.close(key, Close::Now);
+        }
+        too_large
+    }
+
+    /// Counts a command that has run and enters it into the command log if it is due there.
+    pub(super) fn record(
+        &mut self,
+        entry: &'static Entry,
+        done: Done,
+        args: Args<'_>,
+        reply_bytes: usize,
+        reply_to: ReplyTo,
+    ) {
+        self.state.metrics.record(entry, done);
+        if self.state.metrics.command_log.concerns(done.nanoseconds, args.bytes(), reply_bytes) {
+            self.log_command(entry, done, args, reply_bytes, reply_to);
+        }
+    }
+
+    fn log_command(
+        &mut self,
+        entry: &'static Entry,
+        done: Done,
+        args: Args<'_>,
+        reply_bytes: usize,
+        reply_to: ReplyTo,
+    ) {
+        if entry.command.flags.has(Flags::SKIP_COMMANDLOG) {
+            return;
+        }
+        let unix_us = self.state.now.unix_us;
+        let connection = self.state.connections.get(reply_to.connection.0 as usize);
+        let client = connection
+            .map(|connection| &connection.client)
+            .filter(|client| client.id == reply_to.client);
+        let (peer, name) = client.map_or((&b""[..], &b""[..]), |client| {
+            (client.socket.peer.as_bytes(), &client.name[..])
+        });
+        self.state.metrics.command_log.add(unix_us, done, args, reply_bytes, peer, name);
+    }
+
+    /// Shows a command to the monitors of every core.
+    pub(super) fn feed_all_monitors(
+        &mut self,
+        key: ConnectionKey,
+        entry: &'static Entry,
+        args: Args<'_>,
+    ) {
+        let flags = entry.command.flags;
+        if flags.has(Flags::SKIP_MONITOR) || flags.has(Flags::ADMIN) {
+            return;
+        }
+        let line: Arc<[u8]> = self.monitor_line(key, args).into();
+        self.state.feed_monitors(&line);
+        for shard in (0..self.state.shared.map.shards()).map(ShardId) {
+            if shard != self.state.id {
+                self.outboxes.control(shard, Control::Monitor(Arc::clone(&line)));
+            }
+        }
+    }
+
+    fn monitor_line(&self, key: ConnectionKey, args: Args<'_>) -> Vec<u8> {
+        let us = self.state.now.unix_us;
+        let client = &self.state.connections[key.0 as usize].client;
+        let (seconds, rest) = (us / 1_000_000, us % 1_000_000);
+        let mut line = format!("+{seconds}.{rest:06} [{} {}]", client.view.db, client.socket.peer);
+        for arg in args.iter() {
+            line.push_str(" \"");
+            for &byte in arg {
+                match byte {
+                    b'\\' | b'"' => write!(line, "\\{}", byte as char),
+                    b'\n' => write!(line, "\\n"),
+                    b'\r' => write!(line, "\\r"),
+                    b'\t' => write!(line, "\\t"),
+                    7 => write!(line, "\\a"),
+                    8 => write!(line, "\\b"),
+                    b' '..=b'~' => write!(line, "{}", byte as char),
+                    _ => write!(line, "\\x{byte:02x}"),
+                }
+                .expect("invariant: writing to a string does not fail");
+            }
+            line.push('"');
+        }
+        line.push_str("\r\n");
+        line.into_bytes()
+    }
+}
+
+impl CoreState {
+    /// Sends a line to this core's monitors.
+    pub(super) fn feed_monitors(&mut self, line: &[u8]) {
+        for index in 0..self.monitors.len() {
+            let key = self.monitors[index];
+            self.push(key, line);
+        }
+    }
+}
+
+impl Connection {
+    /// Whether the driver shall go on receiving.
+    pub(super) fn wants_input(&self) -> bool {
+        self.blocked == Blocked::No || self.input.len() < INPUT_PAUSE_BYTES
+    }
+}

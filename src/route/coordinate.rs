@@ -1,0 +1,354 @@
+//! Coordinations: commands of this core's connections that visit several shards.
+//!
+//! First the locks are requested on every shard that the command names, with one identifier; a
+//! refusal anywhere gives them all up and begins again with a new one. Once all are granted the
+//! coordinator, an asynchronous function, is polled; its hops travel as tasks; the locks end with
+//! its last hop, or with it.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use kvasir_proto::{Args, Encoder};
+
+use super::connection::Blocked;
+use super::core::Core;
+use super::engine::{ConnectionKey, ShardId};
+use super::locks::{Mode, Outcome, Owner, Scope, TransactionId};
+use super::message::{Control, Done, Reply, ReplyTo, Task};
+use super::transaction::{Request, Transaction};
+use crate::commands::context::{Coordination as Running, Coordinator};
+use crate::commands::definition::{Handler, KeyFlags, LockScope};
+use crate::commands::table::Entry;
+use crate::errors::CommandError;
+
+/// The low bits of a transaction's identifier tell its coordinator.
+const COORDINATOR_BITS: u32 = 10;
+
+impl TransactionId {
+    /// The next identifier of the process, for a transaction that `coordinator` coordinates.
+    fn draw(counter: &std::sync::atomic::AtomicU64, coordinator: ShardId) -> Self {
+        // Relaxed: only uniqueness and growth of the counter itself matter; what orders
+        // transactions is the arrival of their locks.
+        let count = counter.fetch_add(1, Ordering::Relaxed);
+        Self(count << COORDINATOR_BITS | u64::from(coordinator.0))
+    }
+
+    /// The core that coordinates it.
+    pub(super) fn coordinator(self) -> ShardId {
+        ShardId((self.0 & ((1 << COORDINATOR_BITS) - 1)) as u16)
+    }
+}
+
+/// A coordination under way.
+struct Coordination {
+    entry: &'static Entry,
+    reply_to: ReplyTo,
+    began_ns: u64,
+    scopes: Vec<(ShardId, Scope)>,
+    /// The identifier of its present attempt; none without locks, and after their release.
+    id: Option<TransactionId>,
+    /// Shards that have not granted yet.
+    ungranted: usize,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Waiting for locks.
+    Locking { request: Box<Request>, coordinator: Coordinator },
+    /// Waiting for the results of a hop.
+    Running { transaction: Transaction, future: Running },
+    /// Being polled, or moved from one stage to the next.
+    Moving,
+}
+
+/// The coordinations of a core.
+#[derive(Default)]
+pub(super) struct Coordinations {
+    running: HashMap<u64, Coordination, ahash::RandomState>,
+    by_id: HashMap<TransactionId, u64, ahash::RandomState>,
+    next: u64,
+    paused: Vec<ConnectionKey>,
+}
+
+impl Coordinations {
+    /// Whether connections wait for the end of a pause.
+    pub(super) fn any_paused(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    /// The connections that wait for the end of a pause.
+    pub(super) fn take_paused(&mut self) -> Vec<ConnectionKey> {
+        std::mem::take(&mut self.paused)
+    }
+
+    /// Makes a connection wait for the end of a pause.
+    pub(super) fn pause(&mut self, key: ConnectionKey) {
+        self.paused.push(key);
+    }
+
+    /// How many coordinations are under way.
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+}
+
+impl Core {
+    /// The keys of a command as locks, by the command's own key specifications.
+    pub(super) fn scope_of(&self, entry: &'static Entry, args: Args<'_>, db: u32) -> Scope {
+        let map = self.state.shared.map;
+        let mut keys = Vec::new();
+        let found = entry.keys(args, |index, flags| {
+            let hash = map.key(args.at(index)).hash;
+            keys.push((map.fingerprint(db, hash), mode_of(flags)));
+        });
+        assert!(found.is_ok(), "invariant: a command is dispatched by its keys");
+        Scope::Keys(keys)
+    }
+
+    /// The locks of a command on each shard that it names.
+    fn scopes_by_shard(
+        &self,
+        entry: &'static Entry,
+        args: Args<'_>,
+        db: u32,
+    ) -> Result<Vec<(ShardId, Scope)>, CommandError> {
+        let map = self.state.shared.map;
+        let everywhere =
+            |mode| (0..map.shards()).map(move |i| (ShardId(i), Scope::Everything(mode)));
+        match entry.command.handler {
+            Handler::Global(LockScope::None, _) => return Ok(Vec::new()),
+            Handler::Global(LockScope::Shared, _) => return Ok(everywhere(Mode::Read).collect()),
+            Handler::Global(LockScope::Exclusive, _) => {
+                return Ok(everywhere(Mode::Write).collect());
+            }
+            _ => {}
+        }
+        let mut scopes: Vec<(ShardId, Scope)> = Vec::new();
+        entry.keys(args, |index, flags| {
+            let bytes = args.at(index);
+            let lock = (map.fingerprint(db, map.key(bytes).hash), mode_of(flags));
+            let owner = map.owner(bytes);
+            match scopes.iter_mut().find(|(shard, _)| *shard == owner) {
+                Some((_, Scope::Keys(keys))) => keys.push(lock),
+                _ => scopes.push((owner, Scope::Keys(vec![lock]))),
+            }
+        })?;
+        Ok(scopes)
+    }
+
+    /// Starts to coordinate a command of a connection, which waits until it is done.
+    pub(super) fn coordinate(
+        &mut self,
+        key: ConnectionKey,
+        entry: &'static Entry,
+        coordinator: Coordinator,
+        args: Args<'_>,
+    ) -> Result<(), CommandError> {
+        let connection = &mut self.state.connections[key.0 as usize];
+        let (client, view) = (connection.client.id, connection.client.view);
+        let scopes = self.scopes_by_shard(entry, args, view.db)?;
+        let connection = &mut self.state.connections[key.0 as usize];
+        connection.blocked = Blocked::Coordinating;
+        let sequence = connection.reserve();
+        let reply_to = ReplyTo { connection: key, client, sequence };
+        let request = Request::new(entry, key, client, view, self.state.shared.map, args);
+        let coordination = Coordination {
+            entry,
+            reply_to,
+            began_ns: (self.state.shared.ticks_ns)(),
+            scopes,
+            id: None,
+            ungranted: 0,
+            stage: Stage::Locking { request: Box::new(request), coordinator },
+        };
+        let number = self.coordinations.next;
+        self.coordinations.next += 1;
+        self.coordinations.running.insert(number, coordination);
+        self.request_locks(number);
+        Ok(())
+    }
+
+    /// Requests the locks of a coordination with a new identifier, or starts it if it needs none.
+    fn request_locks(&mut self, number: u64) {
+        let coordination = self.coordinations.running.get_mut(&number);
+        let coordination = coordination.expect("invariant: only running ones request locks");
+        if coordination.scopes.is_empty() {
+            return self.start(number);
+        }
+        let me = self.state.id;
+        let id = TransactionId::draw(&self.state.shared.next_transaction, me);
+        coordination.id = Some(id);
+        coordination.ungranted = coordination.scopes.len();
+        self.coordinations.by_id.insert(id, number);
+        let scopes = coordination.scopes.clone();
+        let mut here = None;
+        for (shard, scope) in scopes {
+            if shard == me {
+                here = Some(scope);
+            } else {
+                self.outboxes.control(shard, Control::Lock(id, scope));
+            }
+        }
+        if let Some(scope) = here {
+            let outcome = self.locks.request(Owner::Transaction(id), scope);
+            self.locked(me, id, outcome);
+        }
+    }
+
+    /// What a shard says of a request for locks.
+    pub(super) fn locked(&mut self, shard: ShardId, id: TransactionId, outcome: Outcome) {
+        // An attempt that was given up may still be answered.
+        let Some(&number) = self.coordinations.by_id.get(&id) else { return };
+        let coordination = self.coordinations.running.get_mut(&number);
+        let coordination = coordination.expect("invariant: identifiers belong to running ones");
+        match outcome {
+            Outcome::Queued => {}
+            Outcome::Granted => {
+                coordination.ungranted -= 1;
+                if coordination.ungranted == 0 {
+                    self.start(number);
+                }
+            }
+            Outcome::Refused => {
+                self.state.metrics.transactions_retried += 1;
+                self.release_everywhere(number, &[shard]);
+                self.request_locks(number);
+            }
+        }
+    }
+
+    /// Gives up the locks of a coordination on every shard but those in `except`.
+    fn release_everywhere(&mut self, number: u64, except: &[ShardId]) {
+        let coordination = self.coordinations.running.get_mut(&number);
+        let coordination = coordination.expect("invariant: only running ones hold locks");
+        let Some(id) = coordination.id.take() else { return };
+        let shards: Vec<ShardId> = coordination.scopes.iter().map(|(shard, _)| *shard).collect();
+        self.coordinations.by_id.remove(&id);
+        for shard in shards.into_iter().filter(|shard| !except.contains(shard)) {
+            if shard == self.state.id {
+                self.release(Owner::Transaction(id));
+            } else {
+                self.outboxes.control(shard, Control::Release(id));
+            }
+        }
+    }
+
+    fn start(&mut self, number: u64) {
+        let coordination = self.coordinations.running.get_mut(&number);
+        let coordination = coordination.expect("invariant: only running ones start");
+        let stage = std::mem::replace(&mut coordination.stage, Stage::Moving);
+        let Stage::Locking { request, coordinator } = stage else {
+            unreachable!("a coordination starts once");
+        };
+        let transaction = Transaction::new(self.state.shared.map.shards());
+        let future = coordinator(transaction.clone(), *request);
+        coordination.stage = Stage::Running { transaction, future };
+        self.poll(number);
+    }
+
+    /// Lets a coordination go on until it waits for other cores, or is done.
+    fn poll(&mut self, number: u64) {
+        loop {
+            let coordination = self.coordinations.running.get_mut(&number);
+            let coordination = coordination.expect("invariant: only running ones are polled");
+            let stage = std::mem::replace(&mut coordination.stage, Stage::Moving);
+            let Stage::Running { transaction, mut future } = stage else {
+                unreachable!("a coordination is polled while it runs");
+            };
+            let poll = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            coordination.stage = Stage::Running { transaction: transaction.clone(), future };
+            if let Poll::Ready(result) = poll {
+                return self.finish(number, result);
+            }
+            let (tasks, last) = {
+                let mut exchange = transaction.exchange.borrow_mut();
+                (std::mem::take(&mut exchange.outgoing), exchange.last)
+            };
+            self.send_tasks(number, tasks, last, &transaction);
+            if transaction.exchange.borrow().awaited > 0 {
+                return;
+            }
+        }
+    }
+
+    /// Sends the tasks of a hop, and runs those for this core.
+    fn send_tasks(
+        &mut self,
+        number: u64,
+        tasks: Vec<(ShardId, Task)>,
+        last: bool,
+        transaction: &Transaction,
+    ) {
+        let me = self.state.id;
+        let id = self.coordinations.running[&number].id;
+        let release = if last { id } else { None };
+        let visited: Vec<ShardId> = tasks.iter().map(|(shard, _)| *shard).collect();
+        let mut here = Vec::new();
+        for (index, (shard, task)) in tasks.into_iter().enumerate() {
+            if shard == me {
+                here.push((index, task));
+            } else {
+                let run = Control::Run { coordination: number, index, task, release };
+                self.outboxes.control(shard, run);
+            }
+        }
+        for (index, task) in here {
+            let reply = task(&mut self.state);
+            let mut exchange = transaction.exchange.borrow_mut();
+            exchange.results[index] = Some(reply);
+            exchange.awaited -= 1;
+        }
+        if last {
+            let elsewhere: Vec<ShardId> = visited.into_iter().filter(|s| *s != me).collect();
+            self.release_everywhere(number, &elsewhere);
+        }
+    }
+
+    /// A task of a coordination has answered.
+    pub(super) fn ran(&mut self, number: u64, index: usize, reply: Reply) {
+        let coordination = self.coordinations.running.get(&number);
+        let coordination = coordination.expect("invariant: a coordination awaits its tasks");
+        let Stage::Running { transaction, .. } = &coordination.stage else {
+            unreachable!("only running coordinations have tasks");
+        };
+        let ready = {
+            let mut exchange = transaction.exchange.borrow_mut();
+            assert!(exchange.results[index].is_none(), "invariant: a task answers once");
+            exchange.results[index] = Some(reply);
+            exchange.awaited -= 1;
+            exchange.awaited == 0
+        };
+        if ready {
+            self.poll(number);
+        }
+    }
+
+    fn finish(&mut self, number: u64, result: Result<Vec<u8>, CommandError>) {
+        self.release_everywhere(number, &[]);
+        let coordination = self.coordinations.running.remove(&number);
+        let Coordination { entry, reply_to, began_ns, .. } =
+            coordination.expect("invariant: only running ones finish");
+        let failed = result.is_err();
+        let reply = result.unwrap_or_else(|error| {
+            let mut out = Vec::new();
+            // Errors are the same in both protocol versions.
+            Encoder::new(&mut out, kvasir_proto::Resp::V2).error(&error.to_string());
+            out
+        });
+        let nanoseconds = (self.state.shared.ticks_ns)().saturating_sub(began_ns);
+        let nanoseconds = u32::try_from(nanoseconds).unwrap_or(u32::MAX);
+        let done = Done { reply_end: reply.len(), nanoseconds, failed, parked: false };
+        self.state.metrics.record(entry, done);
+        self.fill(reply_to, &reply);
+        let connection = self.state.connection(reply_to.connection);
+        if connection.is_some_and(|connection| connection.client.id == reply_to.client) {
+            self.unblock(reply_to.connection);
+        }
+    }
+}
+
+/// What a command with these key flags needs of the key.
+fn mode_of(flags: KeyFlags) -> Mode {
+    if flags.has(KeyFlags::RO) { Mode::Read } else { Mode::Write }
+}

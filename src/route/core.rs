@@ -1,0 +1,340 @@
+//! One core's logic: connections, the shard, its locks, and the messages between cores.
+//!
+//! The life of a request: [`Engine::received`] parses what has arrived, a few requests at a time,
+//! so that the memory that they will touch can be fetched together; each is dispatched by its
+//! definition. A command for this shard runs at once and writes its reply into the connection's
+//! output. One for another shard joins the batch for that core, and reserves its place among the
+//! replies. One with keys on several shards, or about the whole server, becomes a coordination.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kvasir_proto::{ArgRanges, Limits};
+use kvasir_shard::Shard;
+use slab::Slab;
+
+use super::clients::OUTPUT_RESUME_BYTES;
+use super::connection::{Blocked, Connection};
+use super::coordinate::Coordinations;
+use super::dispatch::Ahead;
+use super::engine::{Close, ConnectionKey, Disposition, Engine, Now, ShardId, SocketInfo, Wake};
+use super::locks::Locks;
+use super::message::{Batch, BatchKind};
+use super::remote::{Outboxes, ParkedRequests};
+use super::shared::Shared;
+use crate::metrics::Metrics;
+
+/// Requests parsed ahead of their execution, so that their memory is fetched together.
+pub(super) const LOOKAHEAD: usize = 16;
+/// Input of one connection executed before the others have their turn, in bytes.
+const TURN_BYTES: usize = 256 * 1024;
+/// Keys expired in one piece of work.
+const EXPIRE_BUDGET: usize = 64;
+/// Values freed in one piece of work.
+const GARBAGE_BUDGET: usize = 256;
+
+/// What commands may touch of a core: everything but the machinery that routes them.
+pub struct CoreState {
+    /// This core's shard.
+    pub id: ShardId,
+    /// What all cores share.
+    pub shared: Arc<Shared>,
+    /// The keyspace.
+    pub shard: Shard,
+    /// The connections of this core.
+    pub connections: Slab<Connection>,
+    /// Counters, latencies and the command log.
+    pub metrics: Metrics,
+    /// The time of this round.
+    pub now: Now,
+    /// `CLIENT PAUSE`.
+    pub pause: Option<Pause>,
+    /// Connections that receive `MONITOR`'s lines.
+    pub monitors: Vec<ConnectionKey>,
+    /// The parser's limits for an authenticated client.
+    pub limits: Limits,
+    /// `client-query-buffer-limit`, bytes.
+    pub query_buffer_max: usize,
+    dirty: VecDeque<ConnectionKey>,
+}
+
+/// `CLIENT PAUSE`: until when, and which commands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pause {
+    /// Wall clock, microseconds.
+    pub until_us: u64,
+    /// Every command, or only those that may write.
+    pub all: bool,
+}
+
+impl CoreState {
+    /// A connection, if the key is still in use.
+    pub fn connection(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        self.connections.get_mut(key.0 as usize)
+    }
+
+    /// Has the driver look at the connection's output and disposition.
+    pub fn mark_dirty(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push_back(key);
+        }
+    }
+
+    /// Sends something that is no reply, after the replies that are ready.
+    pub fn push(&mut self, key: ConnectionKey, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        connection.output.extend_from_slice(bytes);
+        self.mark_dirty(key);
+    }
+
+    /// Ends a connection.
+    pub fn close(&mut self, key: ConnectionKey, how: Close) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if connection.close != Close::Now {
+            connection.close = how;
+        }
+        self.mark_dirty(key);
+    }
+
+    /// The wall clock in milliseconds.
+    pub fn unix_ms(&self) -> u64 {
+        self.now.unix_us / 1000
+    }
+}
+
+/// One core. See the module's head, and [`Engine`] for how it is driven.
+pub struct Core {
+    /// What commands may touch.
+    pub state: CoreState,
+    pub(super) locks: Locks,
+    pub(super) parked: ParkedRequests,
+    pub(super) outboxes: Outboxes,
+    pub(super) coordinations: Coordinations,
+    pub(super) ready: VecDeque<ConnectionKey>,
+    /// Space for parsed requests, reused.
+    pub(super) lookahead: Vec<ArgRanges>,
+    pub(super) ahead: Vec<Ahead>,
+}
+
+impl Core {
+    /// A core with an empty shard.
+    pub fn new(id: ShardId, shared: Arc<Shared>, shard: Shard) -> Self {
+        let shards = shared.map.shards();
+        let metrics = Metrics::new(shared.ticks_ns);
+        let limits = Limits::default();
+        let state = CoreState {
+            id,
+            shard,
+            connections: Slab::new(),
+            metrics,
+            now: Now { unix_us: 0, monotonic_us: 0 },
+            pause: None,
+            monitors: Vec::new(),
+            limits,
+            query_buffer_max: 1 << 30,
+            dirty: VecDeque::new(),
+            shared,
+        };
+        Self {
+            state,
+            locks: Locks::default(),
+            parked: ParkedRequests::default(),
+            outboxes: Outboxes::new(id, shards),
+            coordinations: Coordinations::default(),
+            ready: VecDeque::new(),
+            lookahead: (0..LOOKAHEAD).map(|_| ArgRanges::default()).collect(),
+            ahead: Vec::with_capacity(LOOKAHEAD),
+        }
+    }
+
+    /// Lets the connection's requests go on, if nothing else holds them.
+    pub(super) fn unblock(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
+        connection.blocked = Blocked::No;
+        if !connection.ready && (!connection.input.is_empty() || connection.hung_up) {
+            connection.ready = true;
+            self.ready.push_back(key);
+        }
+        self.state.mark_dirty(key);
+    }
+
+    /// Executes what the connection has sent, up to a turn's worth, and keeps the rest.
+    fn take_turn(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
+        if connection.blocked != Blocked::No || connection.close != Close::No {
+            return;
+        }
+        let mut input = std::mem::take(&mut connection.input);
+        let consumed = self.execute_input(key, &input, TURN_BYTES);
+        let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
+        input.drain(..consumed);
+        input.extend_from_slice(&connection.input);
+        connection.input = input;
+        self.after_turn(key, consumed);
+    }
+
+    /// Decides what becomes of a connection whose turn is over.
+    fn after_turn(&mut self, key: ConnectionKey, consumed: usize) {
+        let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
+        if connection.blocked == Blocked::No && connection.close == Close::No {
+            if consumed >= TURN_BYTES && !connection.input.is_empty() {
+                if !connection.ready {
+                    connection.ready = true;
+                    self.ready.push_back(key);
+                }
+            } else if connection.hung_up && connection.in_order() {
+                connection.close = Close::AfterOutput;
+            }
+        }
+        if connection.input.is_empty() && connection.input.capacity() > TURN_BYTES {
+            connection.input = Vec::new();
+        }
+        self.state.mark_dirty(key);
+    }
+
+    /// Ends the pause, or notices that it has ended.
+    fn check_pause(&mut self) {
+        let over = self.state.pause.is_some_and(|pause| pause.until_us <= self.state.now.unix_us);
+        if over {
+            self.state.pause = None;
+        }
+        if self.state.pause.is_none() && self.coordinations.any_paused() {
+            for key in self.coordinations.take_paused() {
+                self.unblock(key);
+            }
+        }
+    }
+
+    /// When the pause, an expiry or the next periodic work is due, on the monotonic clock.
+    fn next_wake(&self, next_expiry_ms: Option<u64>) -> Wake {
+        let now = self.state.now;
+        let in_us = |unix_us: u64| now.monotonic_us + unix_us.saturating_sub(now.unix_us);
+        let expiry = next_expiry_ms.map(|ms| in_us(ms * 1000));
+        let pause = self.state.pause.map(|pause| in_us(pause.until_us));
+        let next = self.state.metrics.next_sample_us().into_iter().chain(expiry).chain(pause).min();
+        next.map_or(Wake::Never, Wake::At)
+    }
+}
+
+impl Engine for Core {
+    fn tick(&mut self, now: Now) {
+        self.state.now = now;
+        self.state.shard.set_now(now.unix_us / 1000);
+        self.state.metrics.tick(now);
+    }
+
+    fn opened(&mut self, info: SocketInfo) -> ConnectionKey {
+        self.accept(info)
+    }
+
+    fn received(&mut self, key: ConnectionKey, bytes: &[u8]) {
+        let now_us = self.state.now.monotonic_us;
+        self.state.metrics.net_in += bytes.len() as u64;
+        let connection = &mut self.state.connections[key.0 as usize];
+        connection.client.net_in += bytes.len() as u64;
+        connection.client.active_us = now_us;
+        if connection.close != Close::No {
+            return;
+        }
+        if !connection.input.is_empty() || connection.blocked != Blocked::No {
+            connection.input.extend_from_slice(bytes);
+            if self.input_too_large(key) {
+                return;
+            }
+            if !self.state.connections[key.0 as usize].ready {
+                self.take_turn(key);
+            }
+            return;
+        }
+        let consumed = self.execute_input(key, bytes, TURN_BYTES);
+        let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
+        if consumed < bytes.len() && connection.close == Close::No {
+            connection.input.reserve(connection.needed.max(bytes.len() - consumed));
+            connection.input.extend_from_slice(&bytes[consumed..]);
+        }
+        self.after_turn(key, consumed);
+    }
+
+    fn closed(&mut self, key: ConnectionKey) {
+        self.disconnect(key);
+    }
+
+    fn hangup(&mut self, key: ConnectionKey, failed: bool) {
+        let connection = &mut self.state.connections[key.0 as usize];
+        connection.hung_up = true;
+        if failed {
+            self.state.close(key, Close::Now);
+        } else if connection.blocked == Blocked::No && !connection.ready && connection.in_order() {
+            self.state.close(key, Close::AfterOutput);
+        }
+    }
+
+    fn sent(&mut self, key: ConnectionKey, bytes: usize, in_flight: usize) {
+        self.state.metrics.net_out += bytes as u64;
+        let connection = &mut self.state.connections[key.0 as usize];
+        connection.client.net_out += bytes as u64;
+        connection.in_flight = in_flight;
+        if connection.blocked == Blocked::Output && connection.output_bytes() < OUTPUT_RESUME_BYTES
+        {
+            self.unblock(key);
+        }
+    }
+
+    fn deliver(&mut self, batch: Box<Batch>) {
+        match batch.kind {
+            BatchKind::Requests => self.execute_batch(batch),
+            BatchKind::Answers => self.accept_answers(batch),
+        }
+    }
+
+    fn work(&mut self) -> Wake {
+        self.check_pause();
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { break };
+            if let Some(connection) = self.state.connection(key) {
+                connection.ready = false;
+                self.take_turn(key);
+            }
+        }
+        let expiry = self.state.shard.expire_due(self.state.unix_ms(), EXPIRE_BUDGET);
+        let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
+        if !self.ready.is_empty() || garbage || expiry.expired == EXPIRE_BUDGET {
+            return Wake::Now;
+        }
+        self.next_wake(expiry.next_deadline_ms)
+    }
+
+    fn next_dirty(&mut self) -> Option<ConnectionKey> {
+        loop {
+            let key = self.state.dirty.pop_front()?;
+            if let Some(connection) = self.state.connections.get_mut(key.0 as usize) {
+                connection.dirty = false;
+                return Some(key);
+            }
+        }
+    }
+
+    fn take_output(&mut self, key: ConnectionKey, spare: Vec<u8>) -> Vec<u8> {
+        debug_assert!(spare.is_empty(), "a spare buffer is empty");
+        let connection = &mut self.state.connections[key.0 as usize];
+        let output = std::mem::replace(&mut connection.output, spare);
+        connection.in_flight += output.len();
+        output
+    }
+
+    fn disposition(&self, key: ConnectionKey) -> Disposition {
+        let connection = &self.state.connections[key.0 as usize];
+        let read = connection.close == Close::No && connection.wants_input();
+        Disposition { read, close: connection.close }
+    }
+
+    fn next_outgoing(&mut self) -> Option<(ShardId, Box<Batch>)> {
+        self.outboxes.next(self.state.unix_ms())
+    }
+
+    fn stopping(&self) -> bool {
+        self.state.shared.stopping()
+    }
+}

@@ -1,0 +1,385 @@
+//! From a connection's bytes to the execution of its requests.
+
+use kvasir_proto::{ArgRanges, Args, Encoder, Parsed, ProtocolError, RequestParser};
+
+use super::connection::{Blocked, Connection, OUTPUT_PAUSE_BYTES, PENDING_MAX, ReplyMode};
+use super::core::{Core, LOOKAHEAD, Pause};
+use super::engine::{Close, ConnectionKey, ShardId};
+use super::message::{Done, RemoteRequest, ReplyTo};
+use crate::commands::context::{LocalContext, LocalHandler};
+use crate::commands::definition::{Flags, Handler};
+use crate::commands::table::{Entry, resolve};
+use crate::errors::CommandError;
+
+/// What becomes of the requests after one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Flow {
+    /// They are executed.
+    Continue,
+    /// They wait: this one is under way, or was the last.
+    Stop,
+    /// They wait, and this one with them: it has not been executed.
+    Postpone,
+}
+
+/// A request that has been parsed but not executed.
+pub(super) struct Ahead {
+    /// Where it begins in the input, and where the next one does.
+    start: usize,
+    end: usize,
+    entry: Result<&'static Entry, CommandError>,
+    /// The table hash of its first key, if its definition tells where that is.
+    hash: u64,
+    /// The owner of that key; this core if there is none.
+    owner: ShardId,
+}
+
+/// Why parsing ahead ended.
+enum End {
+    /// There is room for no more, or the next must see what these do.
+    Full,
+    /// The input ends within a request, or exactly here.
+    Exhausted,
+    /// What follows is no request.
+    Failed(ProtocolError),
+}
+
+impl Core {
+    /// Executes the requests in `input`, until about `budget` bytes have been consumed or the
+    /// connection has to wait. Returns how many bytes were consumed.
+    pub(super) fn execute_input(
+        &mut self,
+        key: ConnectionKey,
+        input: &[u8],
+        budget: usize,
+    ) -> usize {
+        let mut space = std::mem::take(&mut self.lookahead);
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let mut consumed = 0;
+        self.state.metrics.start_lap();
+        while consumed < budget {
+            ahead.clear();
+            let (end, parsed) = self.parse_ahead(key, input, consumed, &mut space, &mut ahead);
+            self.prefetch_ahead(key, &ahead);
+            if !self.execute_ahead(key, input, &space, &mut ahead, &mut consumed) {
+                self.state.connections[key.0 as usize].parser = RequestParser::new();
+                break;
+            }
+            consumed = parsed;
+            match end {
+                End::Full => {}
+                End::Exhausted => break,
+                End::Failed(error) => {
+                    self.refuse_stream(key, error);
+                    consumed = input.len();
+                    break;
+                }
+            }
+        }
+        self.lookahead = space;
+        self.ahead = ahead;
+        consumed
+    }
+
+    /// Parses requests from `from` on. Returns why it ended, and where.
+    fn parse_ahead(
+        &mut self,
+        key: ConnectionKey,
+        input: &[u8],
+        from: usize,
+        space: &mut [ArgRanges],
+        ahead: &mut Vec<Ahead>,
+    ) -> (End, usize) {
+        let map = self.state.shared.map;
+        let me = self.state.id;
+        let mut limits = self.state.limits;
+        let connection = &mut self.state.connections[key.0 as usize];
+        limits.authenticated = connection.client.authenticated;
+        let most = if limits.authenticated { LOOKAHEAD } else { 1 };
+        let mut at = from;
+        while ahead.len() < most {
+            let ranges = &mut space[ahead.len()];
+            match connection.parser.parse(&input[at..], &limits, ranges) {
+                Ok(Parsed::Complete { consumed }) => {
+                    let args = ranges.view(&input[at..at + consumed]);
+                    let entry = resolve(args);
+                    let (mut hash, mut owner) = (0, me);
+                    if let Ok(entry) = entry
+                        && let Some(first) = entry.first_key
+                        && let Some(bytes) = args.get(first)
+                    {
+                        let key = map.key(bytes);
+                        hash = key.hash;
+                        owner = map.owner_of_slot(key.slot);
+                    }
+                    ahead.push(Ahead { start: at, end: at + consumed, entry, hash, owner });
+                    at += consumed;
+                }
+                Ok(Parsed::Empty { consumed }) => at += consumed,
+                Ok(Parsed::Incomplete { needed }) => {
+                    connection.needed = needed;
+                    return (End::Exhausted, at);
+                }
+                Err(error) => return (End::Failed(error), at),
+            }
+        }
+        (End::Full, at)
+    }
+
+    /// Brings the memory that the requests will touch towards the core, if there is more than one:
+    /// first the places in the table, then the entries.
+    fn prefetch_ahead(&self, key: ConnectionKey, ahead: &[Ahead]) {
+        if ahead.len() < 2 {
+            return;
+        }
+        let db = self.state.connections[key.0 as usize].client.view.db;
+        let here = || ahead.iter().filter(|a| a.hash != 0 && a.owner == self.state.id);
+        for request in here() {
+            self.state.shard.prefetch_slot(db, request.hash);
+        }
+        for request in here() {
+            self.state.shard.prefetch_entry(db, request.hash);
+        }
+    }
+
+    /// Executes parsed requests in order. False when the connection has to wait before all are
+    /// done; `consumed` is then the end of the last one that was executed.
+    fn execute_ahead(
+        &mut self,
+        key: ConnectionKey,
+        input: &[u8],
+        space: &[ArgRanges],
+        ahead: &mut Vec<Ahead>,
+        consumed: &mut usize,
+    ) -> bool {
+        for (index, request) in ahead.drain(..).enumerate() {
+            let (start, end) = (request.start, request.end);
+            let args = space[index].view(&input[start..end]);
+            let flow = self.dispatch(key, request, args);
+            *consumed = if flow == Flow::Postpone { start } else { end };
+            if flow != Flow::Continue {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn dispatch(&mut self, key: ConnectionKey, request: Ahead, args: Args<'_>) -> Flow {
+        if let (Some(pause), Ok(entry)) = (self.state.pause, &request.entry)
+            && pause.postpones(entry)
+        {
+            self.state.connections[key.0 as usize].blocked = Blocked::Paused;
+            self.coordinations.pause(key);
+            return Flow::Postpone;
+        }
+        let connection = &mut self.state.connections[key.0 as usize];
+        connection.client.commands += 1;
+        if connection.client.reply_mode == ReplyMode::SkipNext {
+            connection.client.reply_mode = ReplyMode::SkipThis;
+        }
+        if let Err(error) = self.route(key, request, args) {
+            self.reject(key, &error);
+        }
+        let connection = &mut self.state.connections[key.0 as usize];
+        if connection.client.reply_mode == ReplyMode::SkipThis {
+            connection.client.reply_mode = ReplyMode::On;
+        }
+        connection.flow()
+    }
+
+    /// Sends a request where it belongs: to its handler here, to another core, to a coordination.
+    fn route(
+        &mut self,
+        key: ConnectionKey,
+        request: Ahead,
+        args: Args<'_>,
+    ) -> Result<(), CommandError> {
+        let entry = request.entry?;
+        let client = &mut self.state.connections[key.0 as usize].client;
+        client.last_command = Some(entry);
+        if !client.authenticated && !entry.command.flags.has(Flags::NO_AUTH) {
+            return Err(CommandError::NoAuth);
+        }
+        if self.state.shared.monitored() {
+            self.feed_all_monitors(key, entry, args);
+        }
+        match entry.command.handler {
+            Handler::Container => unreachable!("a container resolves to a subcommand"),
+            Handler::Local(handler) => self.run_local(key, entry, handler, args),
+            Handler::Shard(_) => self.run_on(request.owner, key, entry, request.hash, args),
+            Handler::Multi { spread, .. } => match self.common_owner(entry, args) {
+                Some(owner) => self.run_on(owner, key, entry, request.hash, args),
+                None => return self.coordinate(key, entry, spread, args),
+            },
+            Handler::Global(_, coordinator) => {
+                return self.coordinate(key, entry, coordinator, args);
+            }
+        }
+        Ok(())
+    }
+
+    /// The shard that owns every key of the command, if there is one. A command whose keys cannot
+    /// be told is malformed: any shard will answer so.
+    fn common_owner(&self, entry: &'static Entry, args: Args<'_>) -> Option<ShardId> {
+        let map = self.state.shared.map;
+        if map.shards() == 1 {
+            return Some(self.state.id);
+        }
+        let mut common = None;
+        let mut differ = false;
+        let found = entry.keys(args, |index, _| {
+            let owner = map.owner(args.at(index));
+            differ |= *common.get_or_insert(owner) != owner;
+        });
+        match (found, differ) {
+            (Ok(()), true) => None,
+            (Ok(()), false) => common.or(Some(self.state.id)),
+            (Err(_), _) => Some(self.state.id),
+        }
+    }
+
+    /// Runs a command on the shard that owns its keys.
+    fn run_on(
+        &mut self,
+        owner: ShardId,
+        key: ConnectionKey,
+        entry: &'static Entry,
+        hash: u64,
+        args: Args<'_>,
+    ) {
+        let connection = &mut self.state.connections[key.0 as usize];
+        let (client, view) = (connection.client.id, connection.client.view);
+        if owner != self.state.id {
+            let reply_to = ReplyTo { connection: key, client, sequence: connection.reserve() };
+            let request = RemoteRequest::new(entry, reply_to, view, hash);
+            self.outboxes.to(owner).push(request, args);
+            return;
+        }
+        if !self.locks.is_idle() {
+            let scope = self.scope_of(entry, args, view.db);
+            if !self.locks.admits(&scope) {
+                let sequence = self.state.connections[key.0 as usize].reserve();
+                let reply_to = ReplyTo { connection: key, client, sequence };
+                return self.park(owner, entry, reply_to, view, args, scope);
+            }
+        }
+        let mut buffer = self.state.connections[key.0 as usize].reply_start();
+        let start = buffer.len();
+        let done = self.run_shard_handler(entry, view, args, &mut buffer);
+        self.end_reply(key, entry, buffer, start, done, args);
+    }
+
+    fn run_local(
+        &mut self,
+        key: ConnectionKey,
+        entry: &'static Entry,
+        handler: LocalHandler,
+        args: Args<'_>,
+    ) {
+        let connection = &mut self.state.connections[key.0 as usize];
+        let resp = connection.client.view.resp;
+        let mut buffer = connection.reply_start();
+        let start = buffer.len();
+        let mut context = LocalContext { state: &mut self.state, connection: key };
+        let result = handler(&mut context, args, &mut Encoder::new(&mut buffer, resp));
+        let failed = result.is_err();
+        if let Err(error) = result {
+            buffer.truncate(start);
+            Encoder::new(&mut buffer, resp).error(&error.to_string());
+        }
+        let nanoseconds = self.state.metrics.lap();
+        let done = Done { reply_end: buffer.len(), nanoseconds, failed, parked: false };
+        self.end_reply(key, entry, buffer, start, done, args);
+    }
+
+    /// Gives a reply that was written at once to its connection, and counts the command.
+    fn end_reply(
+        &mut self,
+        key: ConnectionKey,
+        entry: &'static Entry,
+        mut buffer: Vec<u8>,
+        start: usize,
+        done: Done,
+        args: Args<'_>,
+    ) {
+        let reply_bytes = buffer.len() - start;
+        let connection = &mut self.state.connections[key.0 as usize];
+        let client = connection.client.id;
+        if connection.takes_no_reply() {
+            buffer.truncate(start);
+        }
+        connection.reply_end(buffer, start);
+        let reply_to = ReplyTo { connection: key, client, sequence: 0 };
+        self.record(entry, done, args, reply_bytes, reply_to);
+    }
+
+    /// Answers a request that has not been executed with an error.
+    fn reject(&mut self, key: ConnectionKey, error: &CommandError) {
+        let connection = &mut self.state.connections[key.0 as usize];
+        let suppressed = connection.takes_no_reply();
+        let mut buffer = connection.reply_start();
+        let start = buffer.len();
+        if !suppressed {
+            Encoder::new(&mut buffer, connection.client.view.resp).error(&error.to_string());
+        }
+        connection.reply_end(buffer, start);
+        self.state.metrics.rejected(connection.client.last_command, error);
+    }
+
+    /// Answers bytes that are no request with the peers' error, and closes the connection.
+    fn refuse_stream(&mut self, key: ConnectionKey, error: ProtocolError) {
+        let connection = &mut self.state.connections[key.0 as usize];
+        let mut buffer = connection.reply_start();
+        let start = buffer.len();
+        let mut text = b"ERR ".to_vec();
+        error.append_to(&mut text);
+        Encoder::new(&mut buffer, connection.client.view.resp).error_bytes(&text);
+        connection.reply_end(buffer, start);
+        self.state.metrics.protocol_errors += 1;
+        self.state.close(key, Close::AfterOutput);
+    }
+
+    /// A reply has come from another core, or from a coordination.
+    pub(super) fn fill(&mut self, to: ReplyTo, reply: &[u8]) {
+        let Some(connection) = self.state.connection(to.connection) else { return };
+        if connection.client.id != to.client {
+            return;
+        }
+        connection.fill(to.sequence, reply);
+        let resume =
+            connection.blocked == Blocked::Pending && connection.pending() < PENDING_MAX / 2;
+        let ended = connection.hung_up && connection.in_order() && connection.input.is_empty();
+        if resume {
+            self.unblock(to.connection);
+        } else if ended {
+            self.state.close(to.connection, Close::AfterOutput);
+        }
+        self.state.mark_dirty(to.connection);
+    }
+}
+
+impl Connection {
+    /// Whether its next request may be executed, after the last one.
+    fn flow(&mut self) -> Flow {
+        if self.close != Close::No {
+            return Flow::Stop;
+        }
+        if self.blocked == Blocked::No {
+            if self.pending() >= PENDING_MAX {
+                self.blocked = Blocked::Pending;
+            } else if self.output_bytes() > OUTPUT_PAUSE_BYTES {
+                self.blocked = Blocked::Output;
+            }
+        }
+        if self.blocked == Blocked::No { Flow::Continue } else { Flow::Stop }
+    }
+}
+
+impl Pause {
+    /// Whether the pause holds this command back.
+    fn postpones(self, entry: &Entry) -> bool {
+        let flags = entry.command.flags;
+        let exempt = matches!(entry.command.name, "pause" | "unpause" | "quit" | "reset");
+        !exempt && (self.all || flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE))
+    }
+}

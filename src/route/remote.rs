@@ -1,0 +1,287 @@
+//! Requests that run on the core of their keys: the batches out, and what arrives in them.
+
+use std::collections::{HashMap, VecDeque};
+
+use kvasir_proto::{ArgRange, Args, Encoder};
+
+use super::core::Core;
+use super::engine::ShardId;
+use super::locks::{Outcome, Owner, Scope, TransactionId};
+use super::message::{Batch, BatchKind, ClientView, Control, Done, RemoteRequest, ReplyTo};
+use super::transaction::shard_context;
+use crate::commands::context::ShardHandler;
+use crate::commands::definition::Handler;
+use crate::commands::table::Entry;
+
+/// Empty batches kept for reuse.
+const SPARE_MAX: usize = 64;
+
+/// What this core has for the others, until the end of the round.
+pub(super) struct Outboxes {
+    me: ShardId,
+    /// The batch of requests and controls for each core.
+    requests: Vec<Option<Box<Batch>>>,
+    /// Batches on their way back.
+    answers: VecDeque<Box<Batch>>,
+    spare: Vec<Box<Batch>>,
+}
+
+impl Outboxes {
+    pub(super) fn new(me: ShardId, shards: u16) -> Self {
+        let requests = (0..shards).map(|_| None).collect();
+        Self { me, requests, answers: VecDeque::new(), spare: Vec::new() }
+    }
+
+    /// The batch that is being filled for a core.
+    pub(super) fn to(&mut self, target: ShardId) -> &mut Batch {
+        assert_ne!(target, self.me, "invariant: a core sends nothing to itself");
+        self.requests[target.index()].get_or_insert_with(|| {
+            self.spare.pop().map_or_else(
+                || Box::new(Batch::new(self.me)),
+                |mut batch| {
+                    batch.origin = self.me;
+                    batch
+                },
+            )
+        })
+    }
+
+    /// Adds a control for a core.
+    pub(super) fn control(&mut self, target: ShardId, control: Control) {
+        self.to(target).controls.push(control);
+    }
+
+    /// The next message of the round, with its target.
+    pub(super) fn next(&mut self, unix_ms: u64) -> Option<(ShardId, Box<Batch>)> {
+        if let Some(batch) = self.answers.pop_front() {
+            return Some((batch.origin, batch));
+        }
+        let (index, slot) =
+            self.requests.iter_mut().enumerate().find(|(_, batch)| batch.is_some())?;
+        let mut batch = slot.take()?;
+        batch.unix_ms = unix_ms;
+        Some((ShardId(index as u16), batch))
+    }
+
+    /// Keeps an executed batch for reuse.
+    fn recycle(&mut self, mut batch: Box<Batch>) {
+        if self.spare.len() < SPARE_MAX && batch.recycle() {
+            self.spare.push(batch);
+        }
+    }
+}
+
+/// A request that waits for a lock, with its own copy of the arguments.
+pub(super) struct Parked {
+    /// The core of the connection.
+    origin: ShardId,
+    entry: &'static Entry,
+    reply_to: ReplyTo,
+    view: ClientView,
+    data: Box<[u8]>,
+    ranges: Box<[ArgRange]>,
+}
+
+/// The requests that wait for a lock of this shard.
+#[derive(Default)]
+pub(super) struct ParkedRequests {
+    requests: HashMap<u64, Parked, ahash::RandomState>,
+    next: u64,
+}
+
+impl ParkedRequests {
+    fn take(&mut self, number: u64) -> Parked {
+        self.requests.remove(&number).expect("invariant: a parked request is granted once")
+    }
+
+    /// How many requests wait.
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+}
+
+/// The handler that runs when one shard owns every key.
+pub(super) fn shard_handler(entry: &Entry) -> ShardHandler {
+    match entry.command.handler {
+        Handler::Shard(handler) | Handler::Multi { whole: handler, .. } => handler,
+        _ => unreachable!("only commands with keys are sent to shards"),
+    }
+}
+
+impl Core {
+    /// Executes a batch of another core in place and sends it back.
+    pub(super) fn execute_batch(&mut self, mut batch: Box<Batch>) {
+        self.state.shard.set_now(batch.unix_ms);
+        self.prefetch_batch(&batch);
+        let mut replies = std::mem::take(&mut batch.replies);
+        self.state.metrics.start_lap();
+        for index in 0..batch.requests.len() {
+            let request = batch.requests[index];
+            let args = batch.args(&request);
+            let done = self.execute_remote(batch.origin, &request, args, &mut replies);
+            batch.requests[index].done = done;
+        }
+        batch.replies = replies;
+        for control in std::mem::take(&mut batch.controls) {
+            self.obey(batch.origin, control);
+        }
+        if batch.requests.is_empty() {
+            self.outboxes.recycle(batch);
+        } else {
+            batch.kind = BatchKind::Answers;
+            self.outboxes.answers.push_back(batch);
+        }
+    }
+
+    /// Brings the memory that the batch will touch towards the core: first the places in the
+    /// tables, then, when those have arrived, the entries.
+    fn prefetch_batch(&self, batch: &Batch) {
+        for request in &batch.requests {
+            self.state.shard.prefetch_slot(request.view.db, request.hash);
+        }
+        for request in &batch.requests {
+            self.state.shard.prefetch_entry(request.view.db, request.hash);
+        }
+    }
+
+    fn execute_remote(
+        &mut self,
+        origin: ShardId,
+        request: &RemoteRequest,
+        args: Args<'_>,
+        replies: &mut Vec<u8>,
+    ) -> Done {
+        if !self.locks.is_idle() {
+            let scope = self.scope_of(request.entry, args, request.view.db);
+            if !self.locks.admits(&scope) {
+                self.park(origin, request.entry, request.reply_to, request.view, args, scope);
+                return Done { parked: true, reply_end: replies.len(), ..Done::default() };
+            }
+        }
+        self.run_shard_handler(request.entry, request.view, args, replies)
+    }
+
+    /// Runs a command on this shard, appending its reply.
+    pub(super) fn run_shard_handler(
+        &mut self,
+        entry: &'static Entry,
+        view: ClientView,
+        args: Args<'_>,
+        replies: &mut Vec<u8>,
+    ) -> Done {
+        let handler = shard_handler(entry);
+        let start = replies.len();
+        let mut context = shard_context(&mut self.state, view);
+        let result = handler(&mut context, args, &mut Encoder::new(replies, view.resp));
+        let failed = result.is_err();
+        if let Err(error) = result {
+            replies.truncate(start);
+            Encoder::new(replies, view.resp).error(&error.to_string());
+        }
+        let nanoseconds = self.state.metrics.lap();
+        Done { reply_end: replies.len(), nanoseconds, failed, parked: false }
+    }
+
+    /// Makes a request wait for the claims before it.
+    pub(super) fn park(
+        &mut self,
+        origin: ShardId,
+        entry: &'static Entry,
+        reply_to: ReplyTo,
+        view: ClientView,
+        args: Args<'_>,
+        scope: Scope,
+    ) {
+        let number = self.parked.next;
+        self.parked.next += 1;
+        let (data, ranges) = (args.buffer().into(), args.ranges().into());
+        let parked = Parked { origin, entry, reply_to, view, data, ranges };
+        self.parked.requests.insert(number, parked);
+        let outcome = self.locks.request(Owner::Parked(number), scope);
+        assert_eq!(outcome, Outcome::Queued, "invariant: what is admitted is not parked");
+    }
+
+    /// Ends the claims of an owner, and runs or tells whoever's turn has come.
+    pub(super) fn release(&mut self, owner: Owner) {
+        let mut granted = Vec::new();
+        self.locks.release(owner, &mut granted);
+        let mut queue = VecDeque::from(granted);
+        while let Some(owner) = queue.pop_front() {
+            match owner {
+                Owner::Transaction(id) => self.tell_locked(id, Outcome::Granted),
+                Owner::Parked(number) => {
+                    self.run_parked(number);
+                    let mut granted = Vec::new();
+                    self.locks.release(owner, &mut granted);
+                    queue.extend(granted);
+                }
+            }
+        }
+    }
+
+    fn run_parked(&mut self, number: u64) {
+        let Parked { origin, entry, reply_to: to, view, data, ranges } = self.parked.take(number);
+        let mut reply = Vec::new();
+        self.state.metrics.start_lap();
+        let done = self.run_shard_handler(entry, view, Args::new(&data, &ranges), &mut reply);
+        if origin == self.state.id {
+            self.late_reply(to, entry, &reply, done);
+        } else {
+            self.outboxes.control(origin, Control::LateReply { to, entry, reply, done });
+        }
+    }
+
+    /// Tells a transaction's coordinator what became of its request for locks here.
+    pub(super) fn tell_locked(&mut self, id: TransactionId, outcome: Outcome) {
+        let coordinator = id.coordinator();
+        if coordinator == self.state.id {
+            self.locked(self.state.id, id, outcome);
+        } else {
+            self.outboxes.control(coordinator, Control::Locked(id, outcome));
+        }
+    }
+
+    fn obey(&mut self, origin: ShardId, control: Control) {
+        match control {
+            Control::Lock(id, scope) => {
+                let outcome = self.locks.request(Owner::Transaction(id), scope);
+                self.tell_locked(id, outcome);
+            }
+            Control::Locked(id, outcome) => self.locked(origin, id, outcome),
+            Control::Release(id) => self.release(Owner::Transaction(id)),
+            Control::Run { coordination, index, task, release } => {
+                let reply = task(&mut self.state);
+                if let Some(id) = release {
+                    self.release(Owner::Transaction(id));
+                }
+                self.outboxes.control(origin, Control::Ran { coordination, index, reply });
+            }
+            Control::Ran { coordination, index, reply } => self.ran(coordination, index, reply),
+            Control::LateReply { to, entry, reply, done } => {
+                self.late_reply(to, entry, &reply, done);
+            }
+            Control::Monitor(line) => self.state.feed_monitors(&line),
+        }
+    }
+
+    /// The reply of a request that had been parked.
+    fn late_reply(&mut self, to: ReplyTo, entry: &'static Entry, reply: &[u8], done: Done) {
+        self.state.metrics.record(entry, done);
+        self.fill(to, reply);
+    }
+
+    /// A batch has come back: every reply goes to its place.
+    pub(super) fn accept_answers(&mut self, batch: Box<Batch>) {
+        let mut start = 0;
+        for request in &batch.requests {
+            let reply = &batch.replies[start..request.done.reply_end];
+            start = request.done.reply_end;
+            if !request.done.parked {
+                let args = batch.args(request);
+                self.record(request.entry, request.done, args, reply.len(), request.reply_to);
+                self.fill(request.reply_to, reply);
+            }
+        }
+        self.outboxes.recycle(batch);
+    }
+}

@@ -1,0 +1,79 @@
+//! What all cores share: written rarely, read without locks.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::shard_map::ShardMap;
+use crate::config::Config;
+
+/// State of the process that every core reads.
+pub struct Shared {
+    /// Where keys live.
+    pub map: ShardMap,
+    /// The configuration; replaced as a whole.
+    pub config: ArcSwap<Config>,
+    /// Counts replacements of the configuration, so that cores notice.
+    pub config_version: AtomicU64,
+    /// The id of the next client.
+    pub next_client: AtomicU64,
+    /// The count in the next transaction's identifier.
+    pub next_transaction: AtomicU64,
+    /// Clients connected to any core.
+    pub clients: AtomicUsize,
+    /// Clients of any core that monitor.
+    pub monitors: AtomicUsize,
+    /// What the process is and runs on.
+    pub process: Process,
+    /// A clock in nanoseconds that never goes back, cheap enough to be read for each command.
+    pub ticks_ns: fn() -> u64,
+    stopping: AtomicBool,
+}
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Forty hexadecimal digits, new at each start.
+    pub run_id: String,
+    /// Wall clock at the start, microseconds.
+    pub started_unix_us: u64,
+    /// The process id.
+    pub pid: u32,
+    /// The program's absolute path.
+    pub executable: String,
+    /// The configuration file's absolute path, or empty.
+    pub config_file: String,
+}
+
+impl Shared {
+    /// The state at the start of the process.
+    pub fn new(map: ShardMap, config: Config, process: Process, ticks_ns: fn() -> u64) -> Self {
+        Self {
+            map,
+            config: ArcSwap::from_pointee(config),
+            config_version: AtomicU64::new(0),
+            next_client: AtomicU64::new(1),
+            next_transaction: AtomicU64::new(1),
+            clients: AtomicUsize::new(0),
+            monitors: AtomicUsize::new(0),
+            process,
+            ticks_ns,
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether some client monitors.
+    pub fn monitored(&self) -> bool {
+        self.monitors.load(Ordering::Relaxed) > 0
+    }
+
+    /// Has every core leave its loop.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is to end.
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,206 @@
+//! Commands that visit several shards, written as asynchronous functions.
+//!
+//! A coordinator runs on the connection's core. By the time it starts, every lock that it needs has
+//! been granted on every shard, so what it does in one hop and what it does in the next are one
+//! moment for everybody else. It awaits nothing but [`Transaction::hop`] and its variants; the core
+//! polls it when the results of a hop have come. There is no runtime behind it and no waker.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use kvasir_proto::{ArgRange, Args, Encoder};
+
+use super::engine::{ConnectionKey, ShardId};
+use super::message::{ClientView, Reply, Task};
+use super::shard_map::ShardMap;
+use crate::commands::context::ShardContext;
+use crate::commands::table::Entry;
+use crate::route::core::CoreState;
+
+/// A coordinated command's request: its own copy of the arguments, and the client's view.
+pub struct Request {
+    /// The command.
+    pub entry: &'static Entry,
+    /// The connection that sent it.
+    pub connection: ConnectionKey,
+    /// The client's id.
+    pub client: u64,
+    /// The client's view.
+    pub view: ClientView,
+    /// Where keys live.
+    pub map: ShardMap,
+    data: Box<[u8]>,
+    ranges: Box<[ArgRange]>,
+}
+
+impl Request {
+    /// Copies the arguments.
+    pub fn new(
+        entry: &'static Entry,
+        connection: ConnectionKey,
+        client: u64,
+        view: ClientView,
+        map: ShardMap,
+        args: Args<'_>,
+    ) -> Self {
+        let (data, ranges) = (args.buffer().into(), args.ranges().into());
+        Self { entry, connection, client, view, map, data, ranges }
+    }
+
+    /// The arguments, the command's name included.
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.data, &self.ranges)
+    }
+
+    /// The shard that owns a key.
+    pub fn owner(&self, key: &[u8]) -> ShardId {
+        self.map.owner(key)
+    }
+
+    /// Encodes a reply for the client.
+    pub fn encode(&self, write: impl FnOnce(&mut Encoder<'_>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut Encoder::new(&mut out, self.view.resp));
+        out
+    }
+
+    /// The arguments from `first` on, `step` at a time, by the shard that owns the first of each
+    /// group: for each shard that owns any, the groups with their position. For commands such as
+    /// `MGET` (1, 1) and `MSET` (1, 2).
+    pub fn by_shard(&self, first: usize, step: usize) -> Vec<(ShardId, Vec<Portion>)> {
+        let args = self.args();
+        let mut shards: Vec<(ShardId, Vec<Portion>)> = Vec::new();
+        for (position, at) in (first..args.len()).step_by(step).enumerate() {
+            let owner = self.owner(args.at(at));
+            let group = (at..(at + step).min(args.len())).map(|i| args.at(i).into()).collect();
+            let portion = Portion { position, args: group };
+            match shards.iter_mut().find(|(shard, _)| *shard == owner) {
+                Some((_, portions)) => portions.push(portion),
+                None => shards.push((owner, vec![portion])),
+            }
+        }
+        shards
+    }
+}
+
+/// One group of arguments of a request that has been divided by shard.
+pub struct Portion {
+    /// The position of the group in the request.
+    pub position: usize,
+    /// The arguments of the group, the key first.
+    pub args: Vec<Box<[u8]>>,
+}
+
+/// The tasks of one hop and their results, shared by the coordinator and the core.
+#[derive(Default)]
+pub(super) struct Exchange {
+    pub(super) outgoing: Vec<(ShardId, Task)>,
+    /// Whether the outgoing tasks are the last: the locks end with them.
+    pub(super) last: bool,
+    pub(super) results: Vec<Option<Reply>>,
+    pub(super) awaited: usize,
+}
+
+/// The coordinator's handle on the shards.
+#[derive(Clone)]
+pub struct Transaction {
+    pub(super) exchange: Rc<RefCell<Exchange>>,
+    shards: u16,
+}
+
+impl Transaction {
+    pub(super) fn new(shards: u16) -> Self {
+        Self { exchange: Rc::default(), shards }
+    }
+
+    /// Every shard.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.shards).map(ShardId)
+    }
+
+    /// Runs each task on its shard's core, all at the same time; the results in the same order.
+    pub async fn hop<R, F>(&self, tasks: impl IntoIterator<Item = (ShardId, F)>) -> Vec<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut CoreState) -> R + Send + 'static,
+    {
+        self.exchange_tasks(tasks, false).await
+    }
+
+    /// As [`hop`](Self::hop), and the locks end with it: nothing may follow. It saves a message.
+    pub async fn last_hop<R, F>(&self, tasks: impl IntoIterator<Item = (ShardId, F)>) -> Vec<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut CoreState) -> R + Send + 'static,
+    {
+        self.exchange_tasks(tasks, true).await
+    }
+
+    /// One task on one shard.
+    pub async fn on<R, F>(&self, shard: ShardId, task: F) -> R
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut CoreState) -> R + Send + 'static,
+    {
+        self.hop([(shard, task)]).await.pop().expect("invariant: one task, one result")
+    }
+
+    /// The same task on every shard's core, in the shards' order.
+    pub async fn on_all<R, F>(&self, task: F) -> Vec<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut CoreState) -> R + Clone + Send + 'static,
+    {
+        let shards = self.shards();
+        self.hop(shards.map(|shard| (shard, task.clone()))).await
+    }
+
+    async fn exchange_tasks<R, F>(
+        &self,
+        tasks: impl IntoIterator<Item = (ShardId, F)>,
+        last: bool,
+    ) -> Vec<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut CoreState) -> R + Send + 'static,
+    {
+        {
+            let mut exchange = self.exchange.borrow_mut();
+            assert_eq!(exchange.awaited, 0, "invariant: one hop at a time");
+            for (shard, task) in tasks {
+                let task: Task = Box::new(move |state| Box::new(task(state)));
+                exchange.outgoing.push((shard, task));
+            }
+            exchange.awaited = exchange.outgoing.len();
+            exchange.results = (0..exchange.awaited).map(|_| None).collect();
+            exchange.last = last;
+        }
+        poll_fn(|_| {
+            let waiting = self.exchange.borrow().awaited > 0;
+            if waiting { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        let results = std::mem::take(&mut self.exchange.borrow_mut().results);
+        results.into_iter().map(|result| *downcast::<R>(result)).collect()
+    }
+}
+
+fn downcast<R: 'static>(result: Option<Reply>) -> Box<R> {
+    result
+        .expect("invariant: every task of a hop has answered")
+        .downcast()
+        .expect("invariant: a task returns what its hop expects")
+}
+
+/// The shard's side of a task: the context in which a handler would run for this client.
+pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_> {
+    ShardContext {
+        shard: &mut state.shard,
+        db: view.db,
+        no_touch: view.no_touch,
+        resp: view.resp,
+        map: state.shared.map,
+    }
+}
