@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod config;
 pub mod errors;
+pub mod glob;
 pub mod metrics;
 pub mod route;
 pub mod server;

@@ -2,6 +2,7 @@
 //! routing, the generated page and the tests' generators derive everything.
 
 use super::context::{Coordinator, LocalHandler, ShardHandler};
+use super::keys::KeyFinder;
 
 mod arguments;
 mod bits;
@@ -20,7 +21,7 @@ pub struct Command {
     pub name: &'static str,
     /// One line, as `COMMAND DOCS` shows it.
     pub summary: &'static str,
-    /// In O() notation, as `COMMAND DOCS` shows it.
+    /// In O notation, as `COMMAND DOCS` shows it.
     pub complexity: &'static str,
     /// The peer's version that introduced it.
     pub since: &'static str,
@@ -36,6 +37,8 @@ pub struct Command {
     pub tips: &'static [&'static str],
     /// Where its keys are among the arguments.
     pub keys: &'static [KeySpec],
+    /// Finds the keys that `keys` cannot tell, or what is done to them if that varies.
+    pub find_keys: Option<KeyFinder>,
     /// Its arguments after the name.
     pub args: &'static [Arg],
     /// What changed in which version.
@@ -61,6 +64,7 @@ impl Command {
         acl: Categories::NONE,
         tips: &[],
         keys: &[],
+        find_keys: None,
         args: &[],
         history: &[],
         deprecated: None,

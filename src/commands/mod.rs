@@ -1,5 +1,36 @@
 //! The commands: one definition each, beside its handler, in a family's topic file.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`definition`] | the types of a definition |
+//! | [`context`] | what handlers are given |
+//! | [`table`] | every command by name and by id, with what follows from its definition |
+//! | [`keys`] | finding a request's keys |
+//! | [`help`] | the replies of the `HELP` subcommands |
+//! | the others | a family of commands each |
+//!
+//! Invariant: nothing about a command is written twice. Dispatch, arity errors, `COMMAND`, ACL
+//! categories, routing, the page of commands and the tests' generators read the definitions.
 
 pub mod context;
 pub mod definition;
+pub mod help;
+pub mod keys;
+mod names;
 pub mod table;
+
+mod command;
+
+
+use definition::Command;
+
+/// Commands that belong together, and a module that holds them.
+pub struct Family {
+    /// The module's name.
+    pub name: &'static str,
+    /// The commands, sorted by name. Subcommands are found through their containers.
+    pub commands: &'static [&'static Command],
+}
+
+/// Every family, sorted by name.
+pub const FAMILIES: &[Family] = &[Family { name: "command", commands: command::COMMANDS }];

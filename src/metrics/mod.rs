@@ -53,7 +53,7 @@ impl Metrics {
     /// Everything at zero.
     pub fn new(ticks_ns: fn() -> u64) -> Self {
         Self {
-            commands: vec![CommandFigures::default(); table::len()],
+            commands: vec![CommandFigures::default(); table::table().len()],
             commands_processed: 0,
             connections_received: 0,
             connections_rejected: 0,
