@@ -1,0 +1,293 @@
+//! Histories of real clients, checked for linearizability, at one, two and four shards.
+//!
+//! Several clients, each on a connection and a thread of its own, work on a few keys at once with
+//! commands on one key and on several. Each round ends with a moment at which no command is under
+//! way; then one more client reads the whole keyspace. The round's history, those reads included,
+//! must be explained by the state that the round before ended with (see `kvasir_testing::linear`).
+//! Rounds are short, so the check always ends.
+//!
+//! `KVASIR_SEED=N` repeats a run's commands (not its timing).
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use kvasir_proto::Value;
+use kvasir_testing::linear::keyspace::{Key, Keyspace, Op, Reply, State};
+use kvasir_testing::linear::{self, Event, Verdict};
+use kvasir_testing::{Client, Program, Rng, Server, seed_from_environment};
+
+type Seen = Event<Op, Reply>;
+
+/// Few enough keys that commands meet, enough that each of four shards owns some.
+const KEYS: u8 = 8;
+
+/// How a round's load is spread. The product of the first two bounds how many operations overlap,
+/// in which the check is exponential.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    clients: usize,
+    /// Requests that a client sends at once before it reads their replies.
+    pipeline: usize,
+    /// Such batches a client sends in a round.
+    batches: usize,
+    rounds: usize,
+}
+
+const MANY_CLIENTS: Shape = Shape { clients: 8, pipeline: 1, batches: 8, rounds: 250 };
+const PIPELINES: Shape = Shape { clients: 4, pipeline: 3, batches: 5, rounds: 250 };
+
+#[test]
+fn one_shard() {
+    run_shapes(1);
+}
+
+#[test]
+fn two_shards() {
+    run_shapes(2);
+}
+
+#[test]
+fn four_shards() {
+    run_shapes(4);
+}
+
+fn run_shapes(shards: usize) {
+    let server = Server::builder(Program::Kvasir).shards(shards).start();
+    let seed = seed_from_environment();
+    for shape in [MANY_CLIENTS, PIPELINES] {
+        run(&server, shape, seed);
+    }
+}
+
+/// Runs all rounds of one shape.
+fn run(server: &Server, shape: Shape, seed: u64) {
+    let clock = Instant::now();
+    let mut observer = Worker::new(server, clock, shape.clients, Rng::new(seed));
+    observer.execute(&[Op::FlushAll]);
+    let mut state = State::new();
+    std::thread::scope(|scope| {
+        // A channel each way for every client: when a client or the judge panics, the channel's end
+        // is dropped and the other side ends too, where a barrier would wait for ever.
+        let crew: Vec<_> = (0..shape.clients)
+            .map(|client| {
+                let rng = Rng::new(seed.wrapping_add(1 + client as u64));
+                let worker = Worker::new(server, clock, client, rng);
+                let (start, starts) = channel();
+                let (sender, events) = channel();
+                scope.spawn(move || work(worker, shape, &starts, &sender));
+                (start, events)
+            })
+            .collect();
+        for round in 0..shape.rounds {
+            for (start, _) in &crew {
+                start.send(()).expect("every client is alive");
+            }
+            let histories = crew.iter().map(|(_, events)| events.recv());
+            let history = histories.flat_map(|one| one.expect("every client hands in its events"));
+            let label = format!("{shape:?} round {round} KVASIR_SEED={seed}");
+            state = judge(&state, history.collect(), &mut observer, &label);
+        }
+    });
+}
+
+/// Reads the whole keyspace at rest and checks the round's history; yields the state.
+fn judge(before: &State, mut history: Vec<Seen>, observer: &mut Worker, label: &str) -> State {
+    let all: Vec<Key> = (0..KEYS).collect();
+    let reads = observer.execute(&[Op::MGet(all)]);
+    let Some((_, Reply::Values(values))) = &reads[0].returned else {
+        panic!("{label}: MGET answered {:?}", reads[0].returned);
+    };
+    let found = (0..KEYS).zip(values).filter_map(|(key, value)| Some((key, value.clone()?)));
+    let after: State = found.collect();
+    history.extend(reads);
+    history.extend(observer.execute(&[Op::DbSize]));
+    match linear::check::<Keyspace>(before, &history) {
+        Verdict::Linearizable => after,
+        Verdict::Undecided => panic!("{label}: the history is too hard to check"),
+        Verdict::Violation { explained } => panic!(
+            "{label}: not linearizable\nfrom {before:?}\n{}\nexplained: {explained:?}",
+            linear::describe(&history)
+        ),
+    }
+}
+
+/// One client's part of all rounds.
+fn work(mut worker: Worker, shape: Shape, starts: &Receiver<()>, events: &Sender<Vec<Seen>>) {
+    while starts.recv().is_ok() {
+        let mut seen = Vec::new();
+        for _ in 0..shape.batches {
+            let batch: Vec<Op> = (0..shape.pipeline).map(|_| worker.random_op()).collect();
+            seen.extend(worker.execute(&batch));
+        }
+        // The receiver is gone only when the test has failed.
+        let _ = events.send(seen);
+    }
+}
+
+/// A client that notes what it sees.
+struct Worker {
+    client: Client,
+    id: usize,
+    clock: Instant,
+    rng: Rng,
+    /// Makes every written value a new one, so that a read tells which write it saw.
+    writes: u64,
+}
+
+impl Worker {
+    fn new(server: &Server, clock: Instant, id: usize, rng: Rng) -> Self {
+        Self { client: server.client(), id, clock, rng, writes: 0 }
+    }
+
+    /// Sends operations in one write, reads their replies, and notes when.
+    fn execute(&mut self, batch: &[Op]) -> Vec<Seen> {
+        let requests: Vec<_> = batch.iter().map(request).collect();
+        let bytes: Vec<u8> = requests.iter().flat_map(|args| Client::encode(args)).collect();
+        let invoked = self.now();
+        self.client.send_raw(&bytes);
+        let seen = batch.iter().map(|op| {
+            let reply = reply(op, &self.client.read());
+            let returned = Some((self.now(), reply));
+            Event { client: self.id, op: op.clone(), invoked, returned }
+        });
+        seen.collect()
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.elapsed().as_nanos() as u64
+    }
+
+    fn random_op(&mut self) -> Op {
+        match self.rng.below(32) {
+            0..4 => Op::Get(self.key()),
+            4..7 => Op::Set(self.key(), self.value()),
+            7 => Op::SetNx(self.key(), self.value()),
+            8 => Op::GetDel(self.key()),
+            9 => Op::Append(self.key(), b"7".to_vec()),
+            10..12 => Op::Incr(self.key()),
+            12 => Op::Del(self.keys()),
+            13 => Op::Unlink(self.keys()),
+            14 => Op::Exists(self.keys()),
+            15..19 => Op::MGet(self.keys()),
+            19..23 => Op::MSet(self.pairs()),
+            23..25 => Op::MSetNx(self.pairs()),
+            25..27 => self.transfer(Op::Rename),
+            27 => self.transfer(Op::RenameNx),
+            28 => self.transfer(Op::Copy),
+            29 => Op::DbSize,
+            30 => Op::Keys,
+            // Too many of these, and every key is missing most of the time.
+            _ if self.rng.one_in(3) => Op::FlushAll,
+            _ => Op::MGet((0..KEYS).collect()),
+        }
+    }
+
+    fn key(&mut self) -> Key {
+        self.rng.below(KEYS.into()) as Key
+    }
+
+    /// Two to four keys; the same one may come twice.
+    fn keys(&mut self) -> Vec<Key> {
+        (0..2 + self.rng.below(3)).map(|_| self.key()).collect()
+    }
+
+    fn pairs(&mut self) -> Vec<(Key, Vec<u8>)> {
+        let keys = self.keys();
+        keys.into_iter().map(|key| (key, self.value())).collect()
+    }
+
+    /// A command from one key to another; COPY refuses a key as its own destination.
+    fn transfer(&mut self, op: impl Fn(Key, Key) -> Op) -> Op {
+        let from = self.key();
+        let to = (from + 1 + self.rng.below(usize::from(KEYS) - 1) as Key) % KEYS;
+        op(from, to)
+    }
+
+    /// A number that no other write uses and that INCR does not reach.
+    fn value(&mut self) -> Vec<u8> {
+        self.writes += 1;
+        ((self.writes * 16 + self.id as u64) * 1_000).to_string().into_bytes()
+    }
+}
+
+fn name(key: Key) -> Vec<u8> {
+    format!("key:{key}").into_bytes()
+}
+
+fn request(op: &Op) -> Vec<Vec<u8>> {
+    let named = |command: &str, keys: &[Key]| {
+        let mut args = vec![command.as_bytes().to_vec()];
+        args.extend(keys.iter().copied().map(name));
+        args
+    };
+    let with_value = |command: &str, key: Key, value: &[u8]| {
+        let mut args = named(command, &[key]);
+        args.push(value.to_vec());
+        args
+    };
+    let with_pairs = |command: &str, pairs: &[(Key, Vec<u8>)]| {
+        let mut args = named(command, &[]);
+        args.extend(pairs.iter().flat_map(|(key, value)| [name(*key), value.clone()]));
+        args
+    };
+    match op {
+        Op::Get(key) => named("GET", &[*key]),
+        Op::Set(key, value) => with_value("SET", *key, value),
+        Op::SetNx(key, value) => with_value("SETNX", *key, value),
+        Op::GetDel(key) => named("GETDEL", &[*key]),
+        Op::Append(key, tail) => with_value("APPEND", *key, tail),
+        Op::Incr(key) => named("INCR", &[*key]),
+        Op::Del(keys) => named("DEL", keys),
+        Op::Unlink(keys) => named("UNLINK", keys),
+        Op::Exists(keys) => named("EXISTS", keys),
+        Op::MGet(keys) => named("MGET", keys),
+        Op::MSet(pairs) => with_pairs("MSET", pairs),
+        Op::MSetNx(pairs) => with_pairs("MSETNX", pairs),
+        Op::Rename(from, to) => named("RENAME", &[*from, *to]),
+        Op::RenameNx(from, to) => named("RENAMENX", &[*from, *to]),
+        Op::Copy(from, to) => named("COPY", &[*from, *to]),
+        Op::FlushAll => named("FLUSHALL", &[]),
+        Op::DbSize => named("DBSIZE", &[]),
+        Op::Keys => vec![b"KEYS".to_vec(), b"*".to_vec()],
+    }
+}
+
+fn reply(op: &Op, value: &Value) -> Reply {
+    let bulk = |value: &Value| match value {
+        Value::Bulk(bytes) => Some(Some(bytes.clone())),
+        Value::Null => Some(None),
+        _ => None,
+    };
+    let understood = match (op, value) {
+        (_, Value::Simple(text)) if text == b"OK" => Some(Reply::Ok),
+        (_, Value::Integer(number)) => Some(Reply::Int(*number)),
+        (_, Value::Error(text)) => {
+            let word = String::from_utf8_lossy(text);
+            Some(Reply::Error(word.split(' ').next().unwrap_or_default().to_owned()))
+        }
+        (Op::Keys, Value::Array(names)) => sorted_keys(names).map(Reply::Names),
+        (_, Value::Array(values)) => {
+            values.iter().map(bulk).collect::<Option<_>>().map(Reply::Values)
+        }
+        (_, value) => bulk(value).map(Reply::Bulk),
+    };
+    understood.unwrap_or_else(|| panic!("{op:?} answered {}", kvasir_testing::show(value)))
+}
+
+fn sorted_keys(names: &[Value]) -> Option<Vec<Key>> {
+    let key = |value: &Value| {
+        let digits = value.as_bytes()?.strip_prefix(b"key:")?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    };
+    let mut keys: Vec<Key> = names.iter().map(key).collect::<Option<_>>()?;
+    keys.sort_unstable();
+    Some(keys)
+}
+
+#[test]
+fn the_keys_lie_on_all_of_four_shards() {
+    let shard = |key| (usize::from(kvasir_proto::key_slot(&name(key))) * 4) >> 14;
+    for wanted in 0..4 {
+        assert!((0..KEYS).any(|key| shard(key) == wanted), "no key on shard {wanted}");
+    }
+}
