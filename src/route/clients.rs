@@ -26,12 +26,12 @@ impl Core {
         self.state.metrics.connections_received += 1;
         let connected = shared.clients.fetch_add(1, Ordering::Relaxed) + 1;
         let id = shared.next_client.fetch_add(1, Ordering::Relaxed);
-        let open = config.access.requirepass.is_empty();
-        let protected = config.access.protected_mode && open && !socket.loopback;
+        let open = config.security.password.is_empty();
+        let protected = config.network.protected_mode && open && !socket.loopback;
         let now_us = self.state.now.monotonic_us;
         let connection = Connection::new(id, socket, now_us, open);
         let key = ConnectionKey(self.state.connections.insert(connection) as u32);
-        if connected > config.limits.maxclients {
+        if connected > config.network.clients_max as usize {
             self.state.metrics.connections_rejected += 1;
             self.refuse(key, b"-ERR max number of clients reached\r\n");
         } else if protected {

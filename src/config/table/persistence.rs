@@ -1,0 +1,131 @@
+//! Snapshots and the append-only file.
+
+use super::{I32_MAX, I64_MAX, PERSISTENCE, check};
+use crate::config::choice::Choice;
+use crate::config::kind::Kind;
+use crate::config::parameter::Parameter;
+
+/// When the append-only file is synced.
+const APPENDFSYNC: &[Choice] = &[("everysec", 0), ("always", 1), ("no", 2)];
+
+/// What follows an unknown snapshot version.
+const RDB_VERSION_CHECK: &[Choice] = &[("strict", 0), ("relaxed", 1)];
+
+/// The rows of this topic.
+pub(super) const PARAMETERS: &[Parameter] = &[
+    Parameter::flag(
+        "aof-load-truncated",
+        "yes",
+        "accepts an AOF with a cut tail",
+    )
+    .later(PERSISTENCE),
+    Parameter::text(
+        "aof-rewrite-cpulist",
+        "",
+        "CPU pinning of the rewrite child",
+    )
+    .alias("aof_rewrite_cpulist")
+    .immutable(),
+    Parameter::flag(
+        "aof-rewrite-incremental-fsync",
+        "yes",
+        "fsyncs rewrite output in chunks",
+    )
+    .later(PERSISTENCE),
+    Parameter::flag(
+        "aof-timestamp-enabled",
+        "no",
+        "writes time annotations into the AOF",
+    )
+    .later(PERSISTENCE),
+    Parameter::flag(
+        "aof-use-rdb-preamble",
+        "yes",
+        "rewrite output begins with a snapshot",
+    )
+    .later(PERSISTENCE),
+    Parameter::plain_text(
+        "appenddirname",
+        "appendonlydir",
+        "directory holding AOF parts",
+    )
+    .immutable()
+    .check(check::appenddirname)
+    .later(PERSISTENCE),
+    Parameter::plain_text("appendfilename", "appendonly.aof", "base name of AOF parts")
+        .immutable()
+        .check(check::appendfilename)
+        .later(PERSISTENCE),
+    Parameter::choice(
+        "appendfsync",
+        APPENDFSYNC,
+        "everysec",
+        "when the AOF is fsynced",
+    )
+    .later(PERSISTENCE),
+    Parameter::flag("appendonly", "no", "turns the AOF on")
+        .deny_loading()
+        .later(PERSISTENCE),
+    Parameter::memory(
+        "auto-aof-rewrite-min-size",
+        (0, I64_MAX),
+        "67108864",
+        "smallest AOF that triggers automatic rewrite",
+    )
+    .later(PERSISTENCE),
+    Parameter::number(
+        "auto-aof-rewrite-percentage",
+        (0, I32_MAX),
+        "100",
+        "growth that triggers automatic rewrite",
+    )
+    .later(PERSISTENCE),
+    Parameter::text("bgsave-cpulist", "", "CPU pinning of the save child")
+        .alias("bgsave_cpulist")
+        .immutable(),
+    Parameter::plain_text("dbfilename", "dump.rdb", "snapshot file name")
+        .protected()
+        .check(check::dbfilename)
+        .later(PERSISTENCE),
+    Parameter::flag(
+        "no-appendfsync-on-rewrite",
+        "no",
+        "skips fsync while rewriting (no child: harmless)",
+    ),
+    Parameter::flag(
+        "rdb-del-sync-files",
+        "no",
+        "removes RDB files made only for sync",
+    )
+    .later(PERSISTENCE),
+    Parameter::flag(
+        "rdb-save-incremental-fsync",
+        "yes",
+        "fsyncs snapshot output in chunks",
+    )
+    .later(PERSISTENCE),
+    Parameter::choice(
+        "rdb-version-check",
+        RDB_VERSION_CHECK,
+        "strict",
+        "strict or relaxed towards unknown RDB versions",
+    )
+    .later(PERSISTENCE),
+    Parameter::flag("rdbchecksum", "yes", "CRC64 at the snapshot's end")
+        .immutable()
+        .later(PERSISTENCE),
+    Parameter::flag("rdbcompression", "yes", "LZF strings inside snapshots").later(PERSISTENCE),
+    Parameter::of(
+        Kind::Save,
+        "save",
+        "3600 1 300 100 60 10000",
+        "automatic snapshot points",
+    )
+    .later(PERSISTENCE),
+    Parameter::flag(
+        "stop-writes-on-bgsave-error",
+        "yes",
+        "refuses writes after a failed snapshot",
+    )
+    .later(PERSISTENCE),
+];
