@@ -94,11 +94,9 @@ impl Kind {
     pub(super) fn parse(self, words: &[&[u8]], previous: Option<&Value>) -> Result<Value, String> {
         match self {
             Self::Flag => parse_flag(one(words)?),
-            Self::Number {
-                lower,
-                upper,
-                notation,
-            } => parse_number(one(words)?, lower, upper, notation),
+            Self::Number { lower, upper, notation } => {
+                parse_number(one(words)?, lower, upper, notation)
+            }
             Self::Choice(choices) => parse_choices(choices, &[one(words)?]),
             Self::ChoiceSet(choices) => parse_choices(choices, words),
             Self::Text(_) => Ok(Value::Text(one(words)?.into())),
@@ -119,13 +117,9 @@ impl Kind {
     pub fn show(self, value: &Value) -> Vec<u8> {
         match (self, value) {
             (_, Value::Flag(flag)) => if *flag { "yes" } else { "no" }.into(),
-            (
-                Self::Number {
-                    notation: Notation::Octal,
-                    ..
-                },
-                Value::Number(number),
-            ) => format!("{number:o}").into_bytes(),
+            (Self::Number { notation: Notation::Octal, .. }, Value::Number(number)) => {
+                format!("{number:o}").into_bytes()
+            }
             (_, Value::Number(number)) => number.to_string().into_bytes(),
             (_, Value::Percent(percent)) => format!("{percent}%").into_bytes(),
             (Self::Choice(choices) | Self::ChoiceSet(choices), Value::Choice(code)) => {
@@ -133,11 +127,9 @@ impl Kind {
             }
             (_, Value::Choice(code)) => code.to_string().into_bytes(),
             (_, Value::Text(text)) => text.to_vec(),
-            (_, Value::Save(points)) => join(
-                points
-                    .iter()
-                    .map(|point| format!("{} {}", point.seconds, point.changes)),
-            ),
+            (_, Value::Save(points)) => {
+                join(points.iter().map(|point| format!("{} {}", point.seconds, point.changes)))
+            }
             (_, Value::OutputLimits(limits)) => join(ClientClass::ALL.iter().map(|class| {
                 let limit = limits[*class as usize];
                 format!(
@@ -188,12 +180,10 @@ fn parse_number(
     notation: Notation,
 ) -> Result<Value, String> {
     let number = match notation {
-        Notation::Decimal => canonical_i64(word)
-            .ok_or("argument couldn't be parsed into an integer")?
-            .into(),
-        Notation::Memory => parse_memory(word)
-            .ok_or("argument must be a memory value")?
-            .into(),
+        Notation::Decimal => {
+            canonical_i64(word).ok_or("argument couldn't be parsed into an integer")?.into()
+        }
+        Notation::Memory => parse_memory(word).ok_or("argument must be a memory value")?.into(),
         Notation::MemoryOrPercent => match (parse_memory(word), word.split_last()) {
             (Some(bytes), _) => bytes.into(),
             (None, Some((b'%', digits))) if canonical_i64(digits).is_some_and(|n| n >= 0) => {
@@ -228,11 +218,7 @@ fn canonical_i64(word: &[u8]) -> Option<i64> {
         [b'1'..=b'9', ..] => digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    if canonical {
-        std::str::from_utf8(word).ok()?.parse().ok()
-    } else {
-        None
-    }
+    if canonical { std::str::from_utf8(word).ok()?.parse().ok() } else { None }
 }
 
 /// Bytes with an optional unit. No digits at all is 0, as it is with the peers (`kb` means 0).
@@ -251,30 +237,23 @@ fn parse_memory(word: &[u8]) -> Option<u64> {
     };
     number
         .iter()
-        .try_fold(0u64, |sum, digit| {
-            sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-        })?
+        .try_fold(0u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))?
         .checked_mul(factor)
 }
 
 fn parse_choices(choices: &'static [Choice], words: &[&[u8]]) -> Result<Value, String> {
     let code_of = |word: &&[u8]| {
-        choices
-            .iter()
-            .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|c| c.1)
+        choices.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())).map(|c| c.1)
     };
     let codes: Option<Vec<u32>> = words.iter().map(code_of).collect();
     match codes {
-        Some(codes) if !codes.is_empty() => Ok(Value::Choice(
-            codes.iter().fold(0, |union, code| union | code),
-        )),
+        Some(codes) if !codes.is_empty() => {
+            Ok(Value::Choice(codes.iter().fold(0, |union, code| union | code)))
+        }
         _ => {
             let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            let mut text = format!(
-                "argument(s) must be one of the following: {}",
-                names.join(", ")
-            );
+            let mut text =
+                format!("argument(s) must be one of the following: {}", names.join(", "));
             text.truncate(CHOICES_TEXT_MAX);
             Err(text)
         }
@@ -286,9 +265,7 @@ fn show_choices(choices: &[Choice], code: u32) -> String {
     if let Some((name, _)) = choices.iter().find(|(_, known)| *known == code) {
         return (*name).into();
     }
-    let bits = choices
-        .iter()
-        .filter(|(_, known)| *known != 0 && code & known == *known);
+    let bits = choices.iter().filter(|(_, known)| *known != 0 && code & known == *known);
     bits.map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
 }
 
@@ -305,11 +282,7 @@ fn parse_directory(word: &[u8], previous: Option<&Value>) -> Result<Value, Strin
 
 fn checked_directory(path: &Path) -> std::io::Result<PathBuf> {
     let absolute = path.canonicalize()?;
-    if absolute.is_dir() {
-        Ok(absolute)
-    } else {
-        Err(std::io::ErrorKind::NotADirectory.into())
-    }
+    if absolute.is_dir() { Ok(absolute) } else { Err(std::io::ErrorKind::NotADirectory.into()) }
 }
 
 /// The C library's text for an I/O error, which the peers show, without Rust's number behind it.
@@ -334,15 +307,10 @@ fn parse_save(words: &[&[u8]]) -> Result<Value, String> {
             return None;
         };
         let seconds = decimal(seconds).filter(|&seconds| seconds >= 1)?;
-        Some(SavePoint {
-            seconds,
-            changes: decimal(changes)?,
-        })
+        Some(SavePoint { seconds, changes: decimal(changes)? })
     };
     let points: Option<Box<[SavePoint]>> = words.chunks(2).map(point).collect();
-    points
-        .map(Value::Save)
-        .ok_or_else(|| "Invalid save parameters".into())
+    points.map(Value::Save).ok_or_else(|| "Invalid save parameters".into())
 }
 
 fn parse_output_limits(words: &[&[u8]], previous: Option<&Value>) -> Result<Value, String> {
@@ -387,9 +355,7 @@ fn parse_addresses(words: &[&[u8]]) -> Result<Value, String> {
     if matches!(words, [b""]) {
         return Ok(Value::Words([].into()));
     }
-    Ok(Value::Words(
-        words.iter().map(|&word| word.into()).collect(),
-    ))
+    Ok(Value::Words(words.iter().map(|&word| word.into()).collect()))
 }
 
 fn parse_primary(words: &[&[u8]]) -> Result<Value, String> {
@@ -405,10 +371,7 @@ fn parse_primary(words: &[&[u8]]) -> Result<Value, String> {
         return Ok(Value::Primary(None));
     }
     let port = decimal(port).ok_or("Invalid primary port")?;
-    Ok(Value::Primary(Some(PrimaryAddress {
-        host: String::from_utf8_lossy(host).into(),
-        port,
-    })))
+    Ok(Value::Primary(Some(PrimaryAddress { host: String::from_utf8_lossy(host).into(), port })))
 }
 
 fn parse_percentiles(words: &[&[u8]]) -> Result<Value, String> {
@@ -439,11 +402,7 @@ mod tests {
     use super::*;
 
     fn number(word: &str, lower: i128, upper: i128, notation: Notation) -> Result<String, String> {
-        let kind = Kind::Number {
-            lower,
-            upper,
-            notation,
-        };
+        let kind = Kind::Number { lower, upper, notation };
         let value = kind.parse(&[word.as_bytes()], None)?;
         Ok(String::from_utf8(kind.show(&value)).unwrap())
     }
@@ -453,30 +412,11 @@ mod tests {
         let port = |word| number(word, 0, 65_535, Notation::Decimal);
         assert_eq!(port("7000").unwrap(), "7000");
         assert_eq!(port("0").unwrap(), "0");
-        for word in [
-            "070",
-            "+7",
-            " 7",
-            "7 ",
-            "",
-            "-",
-            "-0",
-            "7a",
-            "99999999999999999999",
-        ] {
-            assert_eq!(
-                port(word).unwrap_err(),
-                "argument couldn't be parsed into an integer"
-            );
+        for word in ["070", "+7", " 7", "7 ", "", "-", "-0", "7a", "99999999999999999999"] {
+            assert_eq!(port(word).unwrap_err(), "argument couldn't be parsed into an integer");
         }
-        assert_eq!(
-            port("-1").unwrap_err(),
-            "argument must be between 0 and 65535 inclusive"
-        );
-        assert_eq!(
-            port("65536").unwrap_err(),
-            "argument must be between 0 and 65535 inclusive"
-        );
+        assert_eq!(port("-1").unwrap_err(), "argument must be between 0 and 65535 inclusive");
+        assert_eq!(port("65536").unwrap_err(), "argument must be between 0 and 65535 inclusive");
     }
 
     #[test]
@@ -495,14 +435,7 @@ mod tests {
         ] {
             assert_eq!(size(word).unwrap(), bytes);
         }
-        for word in [
-            "-1",
-            "1tb",
-            "1 kb",
-            "x",
-            "18446744073709551616",
-            "99999999999gb",
-        ] {
+        for word in ["-1", "1tb", "1 kb", "x", "18446744073709551616", "99999999999gb"] {
             assert_eq!(size(word).unwrap_err(), "argument must be a memory value");
         }
     }
@@ -512,15 +445,9 @@ mod tests {
         let limit = |word| number(word, 0, i64::MAX.into(), Notation::MemoryOrPercent);
         assert_eq!(limit("5%").unwrap(), "5%");
         assert_eq!(limit("1mb").unwrap(), "1048576");
-        assert_eq!(
-            limit("200%").unwrap_err(),
-            "percentage argument must be less or equal to 100"
-        );
+        assert_eq!(limit("200%").unwrap_err(), "percentage argument must be less or equal to 100");
         for word in ["-1", "-5%", "%", "5%x"] {
-            assert_eq!(
-                limit(word).unwrap_err(),
-                "argument must be a memory or percent value"
-            );
+            assert_eq!(limit(word).unwrap_err(), "argument must be a memory or percent value");
         }
     }
 
@@ -528,14 +455,8 @@ mod tests {
     fn octal_bounds_are_shown_in_octal() {
         let perm = |word| number(word, 0, 0o777, Notation::Octal);
         assert_eq!(perm("700").unwrap(), "700");
-        assert_eq!(
-            perm("1000").unwrap_err(),
-            "argument must be between 0 and 777 inclusive"
-        );
-        assert_eq!(
-            perm("9").unwrap_err(),
-            "argument couldn't be parsed as an octal number"
-        );
+        assert_eq!(perm("1000").unwrap_err(), "argument must be between 0 and 777 inclusive");
+        assert_eq!(perm("9").unwrap_err(), "argument couldn't be parsed as an octal number");
     }
 
     fn words(kind: Kind, text: &str) -> Result<String, String> {
@@ -560,33 +481,18 @@ mod tests {
         assert_eq!(words(Kind::Save, "900 1 300 10").unwrap(), "900 1 300 10");
         assert_eq!(words(Kind::Save, "").unwrap(), "");
         for text in ["900", "900  1", "0 1", "900 -1", "1 2 3", "a b"] {
-            assert_eq!(
-                words(Kind::Save, text).unwrap_err(),
-                "Invalid save parameters"
-            );
+            assert_eq!(words(Kind::Save, text).unwrap_err(), "Invalid save parameters");
         }
     }
 
     #[test]
     fn output_limits_change_only_the_named_class() {
         let shown = "normal 0 0 0 slave 1048576 2048 3 pubsub 0 0 0";
-        assert_eq!(
-            words(Kind::OutputLimits, "replica 1mb 2kb 3").unwrap(),
-            shown
-        );
+        assert_eq!(words(Kind::OutputLimits, "replica 1mb 2kb 3").unwrap(), shown);
         for (text, reason) in [
-            (
-                "foo 1 2 3",
-                "Invalid client class specified in buffer limit configuration.",
-            ),
-            (
-                "master 1 2 3",
-                "Invalid client class specified in buffer limit configuration.",
-            ),
-            (
-                "replica 1 2",
-                "Wrong number of arguments in buffer limit configuration.",
-            ),
+            ("foo 1 2 3", "Invalid client class specified in buffer limit configuration."),
+            ("master 1 2 3", "Invalid client class specified in buffer limit configuration."),
+            ("replica 1 2", "Wrong number of arguments in buffer limit configuration."),
             (
                 "replica 1 2 x",
                 "Error in hard, soft or soft_seconds setting in buffer limit configuration.",
@@ -599,10 +505,7 @@ mod tests {
     #[test]
     fn scores_addresses_primary_and_percentiles() {
         assert_eq!(words(Kind::OomScores, "0 200 -800").unwrap(), "0 200 -800");
-        assert_eq!(
-            words(Kind::OomScores, "1 2").unwrap_err(),
-            "wrong number of arguments"
-        );
+        assert_eq!(words(Kind::OomScores, "1 2").unwrap_err(), "wrong number of arguments");
         assert_eq!(
             words(Kind::OomScores, "1 2 3000").unwrap_err(),
             "Invalid oom-score-adj-values, elements must be between -2000 and 2000."
@@ -614,18 +517,9 @@ mod tests {
         );
         assert_eq!(words(Kind::Primary, "no one").unwrap(), "");
         assert_eq!(words(Kind::Primary, "host 6379").unwrap(), "host 6379");
-        assert_eq!(
-            words(Kind::Primary, "host abc").unwrap_err(),
-            "Invalid primary port"
-        );
-        assert_eq!(
-            words(Kind::Primary, "host").unwrap_err(),
-            "wrong number of arguments"
-        );
-        assert_eq!(
-            words(Kind::Percentiles, "50 99.95 100").unwrap(),
-            "50 99.95 100"
-        );
+        assert_eq!(words(Kind::Primary, "host abc").unwrap_err(), "Invalid primary port");
+        assert_eq!(words(Kind::Primary, "host").unwrap_err(), "wrong number of arguments");
+        assert_eq!(words(Kind::Percentiles, "50 99.95 100").unwrap(), "50 99.95 100");
         assert_eq!(
             words(Kind::Percentiles, "x").unwrap_err(),
             "Invalid latency-tracking-info-percentiles parameters"

@@ -65,10 +65,7 @@ struct Place {
 
 impl Place {
     fn error(self, reason: impl Into<String>) -> LoadError {
-        LoadError::Line {
-            place: Box::new(LinePlace(self)),
-            reason: reason.into(),
-        }
+        LoadError::Line { place: Box::new(LinePlace(self)), reason: reason.into() }
     }
 }
 
@@ -106,11 +103,7 @@ impl fmt::Display for LoadError {
         };
         match self {
             Self::Open { path, reason } => {
-                write!(
-                    f,
-                    "Fatal error, can't open config file '{}': {reason}",
-                    path.display()
-                )
+                write!(f, "Fatal error, can't open config file '{}': {reason}", path.display())
             }
             Self::Line { place, reason } => {
                 let Place { file, line, text } = &place.0;
@@ -161,9 +154,7 @@ pub fn options_from_arguments(arguments: &[Vec<u8>]) -> Vec<u8> {
         }
         lines.extend([option, b" "].concat());
         name_has_value = quote::split(option).is_none_or(|words| words.len() != 1);
-        let next_is_option = arguments
-            .get(at + 1)
-            .is_none_or(|next| next.starts_with(b"--"));
+        let next_is_option = arguments.get(at + 1).is_none_or(|next| next.starts_with(b"--"));
         if option.eq_ignore_ascii_case(b"save") && next_is_option {
             lines.extend(b"\"\"");
             name_has_value = true;
@@ -182,18 +173,12 @@ fn split_assignment(option: &[u8]) -> Option<(&[u8], &[u8])> {
 impl Config {
     /// Reads the configuration that `source` describes. Blocks on files and standard input.
     pub fn load(source: &Source) -> Result<Config, LoadError> {
-        let mut loader = Loader {
-            config: Config::default(),
-            save_seen: false,
-            open: Vec::new(),
-        };
+        let mut loader = Loader { config: Config::default(), save_seen: false, open: Vec::new() };
         let mut text = Vec::new();
         if let Some(file) = &source.file {
             let path = std::path::absolute(file).map_err(|error| open_error(file, &error))?;
             text = std::fs::read(&path).map_err(|error| open_error(file, &error))?;
-            loader
-                .open
-                .push(path.canonicalize().unwrap_or_else(|_| path.clone()));
+            loader.open.push(path.canonicalize().unwrap_or_else(|_| path.clone()));
             loader.config.file = Some(path);
         }
         if source.stdin {
@@ -209,25 +194,17 @@ impl Config {
 
     /// Reads the lines of a text over the defaults.
     pub fn from_text(text: &str) -> Result<Config, LoadError> {
-        Self::load(&Source {
-            options: text.into(),
-            ..Source::default()
-        })
+        Self::load(&Source { options: text.into(), ..Source::default() })
     }
 
     /// Conditions between parameters.
     fn check_whole(&self) -> Result<(), LoadError> {
         if let Some(file) = &self.log.file {
             let path = self.process.directory.join(file);
-            let opened = std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(path);
+            let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
             if let Err(error) = opened {
                 let reason = io_reason(&error);
-                return Err(LoadError::Whole(format!(
-                    "Can't open the log file: {reason}"
-                )));
+                return Err(LoadError::Whole(format!("Can't open the log file: {reason}")));
             }
         }
         let cluster = self.value("cluster-enabled") == Some(&Value::Flag(true));
@@ -240,10 +217,7 @@ impl Config {
 }
 
 fn open_error(path: &Path, error: &std::io::Error) -> LoadError {
-    LoadError::Open {
-        path: path.into(),
-        reason: io_reason(error),
-    }
+    LoadError::Open { path: path.into(), reason: io_reason(error) }
 }
 
 struct Loader {
@@ -261,11 +235,7 @@ impl Loader {
             if text.is_empty() || text.starts_with(b"#") {
                 continue;
             }
-            let place = Place {
-                file: file.map(Into::into),
-                line: index + 1,
-                text: text.to_vec(),
-            };
+            let place = Place { file: file.map(Into::into), line: index + 1, text: text.to_vec() };
             self.line(text, place)?;
         }
         Ok(())
@@ -279,9 +249,7 @@ impl Loader {
             return Ok(());
         };
         if let Some(name) = table::lookup(first) {
-            return self
-                .parameter(name, rest)
-                .map_err(|reason| place.error(reason));
+            return self.parameter(name, rest).map_err(|reason| place.error(reason));
         }
         let kind = match (first.to_ascii_lowercase().as_slice(), rest) {
             (b"include", [path]) => return self.include(path, place),
@@ -296,11 +264,7 @@ impl Loader {
             }
             _ => return Err(place.error(bad_directive(first))),
         };
-        self.config.directives.push(Directive {
-            kind,
-            words: rest.to_vec(),
-            place,
-        });
+        self.config.directives.push(Directive { kind, words: rest.to_vec(), place });
         Ok(())
     }
 
@@ -316,12 +280,8 @@ impl Loader {
             }
             _ => None,
         };
-        let words: Vec<&[u8]> = split
-            .as_deref()
-            .unwrap_or(given)
-            .iter()
-            .map(Vec::as_slice)
-            .collect();
+        let words: Vec<&[u8]> =
+            split.as_deref().unwrap_or(given).iter().map(Vec::as_slice).collect();
         let previous = &self.config.values[name.index];
         let mut value = row.parse(&words, Some(previous))?;
         if let (Value::Save(new), Value::Save(old)) = (&mut value, previous) {
@@ -335,16 +295,8 @@ impl Loader {
     }
 
     fn include(&mut self, path: &[u8], place: Place) -> Result<(), LoadError> {
-        let path = self
-            .config
-            .process
-            .directory
-            .join(std::ffi::OsStr::from_bytes(path));
-        let is_pattern = path
-            .as_os_str()
-            .as_bytes()
-            .iter()
-            .any(|byte| b"*?[".contains(byte));
+        let path = self.config.process.directory.join(std::ffi::OsStr::from_bytes(path));
+        let is_pattern = path.as_os_str().as_bytes().iter().any(|byte| b"*?[".contains(byte));
         if !is_pattern {
             return self.include_file(&path, |path| {
                 Err(place.error(format!("'{}' includes itself", path.display())))
@@ -364,9 +316,7 @@ impl Loader {
         path: &Path,
         if_open: impl FnOnce(&Path) -> Result<(), LoadError>,
     ) -> Result<(), LoadError> {
-        let real = path
-            .canonicalize()
-            .map_err(|error| open_error(path, &error))?;
+        let real = path.canonicalize().map_err(|error| open_error(path, &error))?;
         if self.open.contains(&real) {
             return if_open(path);
         }

@@ -98,10 +98,7 @@ impl Config {
     pub fn get(&self, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut add = |shown: &[u8], name: table::Name| {
-            if !found
-                .iter()
-                .any(|(known, _)| known.eq_ignore_ascii_case(shown))
-            {
+            if !found.iter().any(|(known, _)| known.eq_ignore_ascii_case(shown)) {
                 found.push((shown.to_vec(), self.show(name.index)));
             }
         };

@@ -124,9 +124,8 @@ mod tests {
 
     #[test]
     fn every_class_has_one_letter() {
-        let union = KeyspaceEvents::LETTERS
-            .iter()
-            .fold(KeyspaceEvents::NONE, |all, (_, one)| all.or(*one));
+        let union =
+            KeyspaceEvents::LETTERS.iter().fold(KeyspaceEvents::NONE, |all, (_, one)| all.or(*one));
         assert_eq!(union.0.count_ones() as usize, KeyspaceEvents::LETTERS.len());
         assert!(!KeyspaceEvents::ALL.contains(KeyspaceEvents::NEW));
         assert!(!KeyspaceEvents::ALL.contains(KeyspaceEvents::KEY_MISS));

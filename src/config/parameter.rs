@@ -152,11 +152,7 @@ impl Parameter {
         default: &'static str,
         summary: &'static str,
     ) -> Self {
-        let kind = Kind::Number {
-            lower,
-            upper,
-            notation: Notation::Decimal,
-        };
+        let kind = Kind::Number { lower, upper, notation: Notation::Decimal };
         Self::new(name, kind, default, summary)
     }
 
@@ -167,11 +163,7 @@ impl Parameter {
         default: &'static str,
         summary: &'static str,
     ) -> Self {
-        let kind = Kind::Number {
-            lower,
-            upper,
-            notation: Notation::Memory,
-        };
+        let kind = Kind::Number { lower, upper, notation: Notation::Memory };
         Self::new(name, kind, default, summary)
     }
 
@@ -309,11 +301,8 @@ impl Parameter {
             return Value::Text(here.into_os_string().into_encoded_bytes().into());
         }
         let text = self.default.as_bytes();
-        let words: Vec<&[u8]> = if self.kind.takes_words() {
-            split_spaces(text)
-        } else {
-            vec![text]
-        };
+        let words: Vec<&[u8]> =
+            if self.kind.takes_words() { split_spaces(text) } else { vec![text] };
         self.parse(&words, None)
             .unwrap_or_else(|reason| unreachable!("invariant: default of {}: {reason}", self.name))
     }
@@ -321,18 +310,12 @@ impl Parameter {
 
 impl std::fmt::Debug for Parameter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parameter")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Parameter").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 /// Splits at every single space, as the peers split a CONFIG SET value of several words: two spaces
 /// in a row have an empty word between them, and the empty value has no words.
 pub(super) fn split_spaces(text: &[u8]) -> Vec<&[u8]> {
-    if text.is_empty() {
-        Vec::new()
-    } else {
-        text.split(|&byte| byte == b' ').collect()
-    }
+    if text.is_empty() { Vec::new() } else { text.split(|&byte| byte == b' ').collect() }
 }

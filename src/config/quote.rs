@@ -71,9 +71,7 @@ fn take_word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 /// A closing quote must end its word.
 fn close((word, rest): (Vec<u8>, &[u8])) -> Option<(Vec<u8>, &[u8])> {
-    rest.first()
-        .is_none_or(|&byte| is_space(byte))
-        .then_some((word, rest))
+    rest.first().is_none_or(|&byte| is_space(byte)).then_some((word, rest))
 }
 
 fn take_double(mut text: &[u8], mut word: Vec<u8>) -> Option<(Vec<u8>, &[u8])> {
@@ -149,10 +147,7 @@ mod tests {
         check("port 6379", Some(&[b"port", b"6379"]));
         check("save \"\"", Some(&[b"save", b""]));
         check("logfile ''", Some(&[b"logfile", b""]));
-        check(
-            r#"requirepass "a\x00\xfF\"b\n""#,
-            Some(&[b"requirepass", b"a\x00\xff\"b\n"]),
-        );
+        check(r#"requirepass "a\x00\xfF\"b\n""#, Some(&[b"requirepass", b"a\x00\xff\"b\n"]));
         check(r#"a "\xzz""#, Some(&[b"a", b"xzz"]));
         check(r"a 'it\'s \n'", Some(&[b"a", b"it's \\n"]));
         check("mid\"dle\" x", Some(&[b"middle", b"x"]));

@@ -53,10 +53,7 @@ pub enum SetError {
 impl SetError {
     /// An error that names the parameter it is about.
     pub fn failed(parameter: impl Into<Vec<u8>>, reason: impl Into<String>) -> Self {
-        Self::Failed {
-            parameter: parameter.into(),
-            reason: reason.into(),
-        }
+        Self::Failed { parameter: parameter.into(), reason: reason.into() }
     }
 }
 
@@ -87,18 +84,10 @@ impl Config {
     /// errors that come after it, and `loading` outweighs everything. O(pairs + parameters).
     pub fn set(&self, pairs: &[(&[u8], &[u8])], context: SetContext) -> Result<Change, SetError> {
         let names = check_names(pairs, context)?;
-        let mut change = Change {
-            config: self.clone(),
-            effects: Vec::new(),
-            changed: Vec::new(),
-        };
+        let mut change = Change { config: self.clone(), effects: Vec::new(), changed: Vec::new() };
         for (name, (_, text)) in names.into_iter().zip(pairs) {
             let row = name.parameter;
-            let words = if row.kind.takes_words() {
-                split_spaces(text)
-            } else {
-                vec![*text]
-            };
+            let words = if row.kind.takes_words() { split_spaces(text) } else { vec![*text] };
             let previous = &change.config.values[name.index];
             let value = row
                 .parse(&words, Some(previous))
@@ -170,19 +159,12 @@ impl Change {
 mod tests {
     use super::*;
 
-    const OPEN: SetContext = SetContext {
-        loading: false,
-        protected_permitted: true,
-    };
+    const OPEN: SetContext = SetContext { loading: false, protected_permitted: true };
 
     fn set(config: &Config, pairs: &[(&str, &str)], context: SetContext) -> Result<Change, String> {
-        let pairs: Vec<_> = pairs
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
-            .collect();
-        config
-            .set(&pairs, context)
-            .map_err(|error| error.to_string())
+        let pairs: Vec<_> =
+            pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        config.set(&pairs, context).map_err(|error| error.to_string())
     }
 
     fn shown(config: &Config, name: &str) -> String {
@@ -193,22 +175,14 @@ mod tests {
     #[test]
     fn several_at_once_or_none() {
         let old = Config::default();
-        let pairs = [
-            ("maxmemory", "10000001"),
-            ("save", "3000 5"),
-            ("HZ", "5000"),
-        ];
+        let pairs = [("maxmemory", "10000001"), ("save", "3000 5"), ("HZ", "5000")];
         let change = set(&old, &pairs, OPEN).unwrap();
         assert_eq!(change.changed, ["maxmemory", "save", "hz"]);
         assert_eq!(change.config.memory.bytes_max, 10_000_001);
         assert_eq!(shown(&change.config, "save"), "3000 5");
         assert_eq!(change.config.process.hz, 500);
 
-        let refused = [
-            ("maxmemory", "1"),
-            ("maxmemory-clients", "200%"),
-            ("port", "x"),
-        ];
+        let refused = [("maxmemory", "1"), ("maxmemory-clients", "200%"), ("port", "x")];
         assert_eq!(
             set(&old, &refused, OPEN).unwrap_err(),
             "ERR CONFIG SET failed (possibly related to argument 'maxmemory-clients') - \
@@ -257,23 +231,13 @@ mod tests {
             "ERR CONFIG SET failed (possibly related to argument 'slowlog-max-len') - \
              argument couldn't be parsed into an integer",
         );
-        let loading = SetContext {
-            loading: true,
-            ..OPEN
-        };
-        check(
-            &[("dir", "/")],
-            loading,
-            "LOADING Kvasir is loading the dataset in memory",
-        );
+        let loading = SetContext { loading: true, ..OPEN };
+        check(&[("dir", "/")], loading, "LOADING Kvasir is loading the dataset in memory");
     }
 
     #[test]
     fn an_older_name_sets_the_same_value() {
-        let pairs = [
-            ("slowlog-max-len", "1"),
-            ("commandlog-slow-execution-max-len", "2"),
-        ];
+        let pairs = [("slowlog-max-len", "1"), ("commandlog-slow-execution-max-len", "2")];
         let config = set(&Config::default(), &pairs, OPEN).unwrap().config;
         assert_eq!(config.monitoring.slow_len_max, 2);
         assert_eq!(shown(&config, "slowlog-max-len"), "2");
@@ -281,11 +245,7 @@ mod tests {
 
     #[test]
     fn effects_come_once_and_only_for_changes() {
-        let pairs = [
-            ("port", "7000"),
-            ("bind", "127.0.0.1"),
-            ("loglevel", "notice"),
-        ];
+        let pairs = [("port", "7000"), ("bind", "127.0.0.1"), ("loglevel", "notice")];
         let change = set(&Config::default(), &pairs, OPEN).unwrap();
         assert_eq!(change.effects, [(Effect::Listeners, "port")]);
     }

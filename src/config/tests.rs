@@ -5,10 +5,7 @@ use super::*;
 fn names(config: &Config, patterns: &[&str]) -> Vec<String> {
     let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_bytes()).collect();
     let found = config.get(&patterns);
-    found
-        .into_iter()
-        .map(|(name, _)| String::from_utf8(name).unwrap())
-        .collect()
+    found.into_iter().map(|(name, _)| String::from_utf8(name).unwrap()).collect()
 }
 
 #[test]

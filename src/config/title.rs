@@ -1,15 +1,8 @@
 //! The template of the process title.
 
 /// The variables that a template may name.
-pub const VARIABLES: [&str; 7] = [
-    "title",
-    "listen-addr",
-    "server-mode",
-    "port",
-    "tls-port",
-    "unixsocket",
-    "config-file",
-];
+pub const VARIABLES: [&str; 7] =
+    ["title", "listen-addr", "server-mode", "port", "tls-port", "unixsocket", "config-file"];
 
 /// Puts the values of variables into a template: `{name}` is a variable, `{{` a brace.
 ///

@@ -185,10 +185,9 @@ impl Value {
     /// The words of a list, as strings.
     pub fn strings(&self) -> Vec<String> {
         match self {
-            Self::Words(words) => words
-                .iter()
-                .map(|word| String::from_utf8_lossy(word).into_owned())
-                .collect(),
+            Self::Words(words) => {
+                words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+            }
             other => unreachable!("invariant: a store reads its own kind, not {other:?} as words"),
         }
     }

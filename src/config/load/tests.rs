@@ -26,26 +26,17 @@ fn refused(words: &[&str], line: &str, reason: &str) {
          Reading the configuration file, at line "
     );
     assert!(text.starts_with(&expected), "{text}");
-    assert!(
-        text.contains(&format!("\n>>> '{line}'\n{reason}")),
-        "{text}"
-    );
+    assert!(text.contains(&format!("\n>>> '{line}'\n{reason}")), "{text}");
 }
 
 #[test]
 fn arguments_become_lines() {
     for (words, lines) in [
         (&["--port", "7000"][..], "port \"7000\" "),
-        (
-            &["--save", "60", "1", "--port", "7000"],
-            "save \"60\" \"1\" \nport \"7000\" ",
-        ),
+        (&["--save", "60", "1", "--port", "7000"], "save \"60\" \"1\" \nport \"7000\" "),
         (&["--save", "--port", "7000"], "save \"\"\nport \"7000\" "),
         (&["--port", "7000", "--save"], "port \"7000\" \nsave \"\""),
-        (
-            &["--port 7000", "--maxmemory '1mb'"],
-            "port 7000 \nmaxmemory '1mb' ",
-        ),
+        (&["--port 7000", "--maxmemory '1mb'"], "port 7000 \nmaxmemory '1mb' "),
         (&["--proc-title-template", "--save", "--save", ""], {
             "proc-title-template \"--save\" \nsave \"\" "
         }),
@@ -59,22 +50,10 @@ fn arguments_become_lines() {
 
 #[test]
 fn wrong_arguments_have_the_peers_texts() {
-    refused(
-        &["--invalid"],
-        "invalid",
-        "Bad directive or wrong number of arguments",
-    );
+    refused(&["--invalid"], "invalid", "Bad directive or wrong number of arguments");
     refused(&["--port"], "port", "wrong number of arguments");
-    refused(
-        &["--port", "6380", "--loglevel"],
-        "loglevel",
-        "wrong number of arguments",
-    );
-    refused(
-        &["--port", "6379", "6380"],
-        r#"port "6379" "6380""#,
-        "wrong number of arguments",
-    );
+    refused(&["--port", "6380", "--loglevel"], "loglevel", "wrong number of arguments");
+    refused(&["--port", "6379", "6380"], r#"port "6379" "6380""#, "wrong number of arguments");
     refused(
         &["--port", "--loglevel", "verbose"],
         r#"port "--loglevel" "verbose""#,
@@ -126,14 +105,8 @@ fn a_misspelt_name_is_met_with_the_nearest() {
 
 #[test]
 fn several_words_may_be_one_argument() {
-    let words = [
-        "--shutdown-on-sigint",
-        "nosave",
-        "force",
-        "now",
-        "--shutdown-on-sigterm",
-        "nosave force",
-    ];
+    let words =
+        ["--shutdown-on-sigint", "nosave", "force", "now", "--shutdown-on-sigterm", "nosave force"];
     let config = from_arguments(&words).unwrap();
     assert_eq!(shown(&config, "shutdown-on-sigint"), "nosave now force");
     assert_eq!(shown(&config, "shutdown-on-sigterm"), "nosave force");
@@ -163,17 +136,13 @@ fn directives_are_kept_for_their_readers() {
     let text = "rename-command FLUSHALL \"\"\nuser alice on +@all\nloadmodule x.so a b\n\
                 list-max-ziplist-entries 3";
     let config = Config::from_text(text).unwrap();
-    let [rename, user, module] = config.directives() else {
-        panic!("three directives")
-    };
+    let [rename, user, module] = config.directives() else { panic!("three directives") };
     assert_eq!(rename.kind, DirectiveKind::RenameCommand);
     assert_eq!(rename.words, [b"FLUSHALL".to_vec(), Vec::new()]);
     assert_eq!(user.kind, DirectiveKind::User);
     assert_eq!(user.words.len(), 3);
     assert_eq!(module.kind, DirectiveKind::LoadModule);
-    let error = rename
-        .error("No such command in rename-command")
-        .to_string();
+    let error = rename.error("No such command in rename-command").to_string();
     assert!(error.ends_with(
         "at line 2\n>>> 'rename-command FLUSHALL \"\"'\nNo such command in rename-command"
     ));
@@ -182,25 +151,14 @@ fn directives_are_kept_for_their_readers() {
 #[test]
 fn conditions_between_parameters() {
     let error = Config::from_text("cluster-enabled yes\nreplicaof a 1").unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("\nreplicaof directive not allowed in cluster mode")
-    );
+    assert!(error.to_string().ends_with("\nreplicaof directive not allowed in cluster mode"));
     let error = Config::from_text("logfile /nonexistent/directory/log").unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("\nCan't open the log file: No such file or directory")
-    );
+    assert!(error.to_string().ends_with("\nCan't open the log file: No such file or directory"));
 }
 
 #[test]
 fn a_missing_file_is_one_line() {
-    let source = Source {
-        file: Some("/nonexistent/file".into()),
-        ..Source::default()
-    };
+    let source = Source { file: Some("/nonexistent/file".into()), ..Source::default() };
     assert_eq!(
         Config::load(&source).unwrap_err().to_string(),
         "Fatal error, can't open config file '/nonexistent/file': No such file or directory"
@@ -222,19 +180,10 @@ fn includes_nest_and_match_patterns() {
     fs::write(at("conf.d/main.conf"), main).unwrap();
     // The inner file's relative path starts from `dir` too, so it is named from there.
     fs::write(at("conf.d/2.conf"), "hz 12\ninclude inner").unwrap();
-    let source = Source {
-        file: Some(at("conf.d/main.conf")),
-        ..Source::default()
-    };
+    let source = Source { file: Some(at("conf.d/main.conf")), ..Source::default() };
     let config = Config::load(&source).unwrap();
     assert_eq!((config.network.port, config.process.hz), (7001, 12));
-    assert_eq!(
-        (
-            config.network.idle_timeout_s,
-            config.network.tcp_keepalive_s
-        ),
-        (5, 9)
-    );
+    assert_eq!((config.network.idle_timeout_s, config.network.tcp_keepalive_s), (5, 9));
     assert_eq!(config.file(), Some(at("conf.d/main.conf").as_path()));
 }
 
@@ -244,22 +193,12 @@ fn an_include_of_itself_ends() {
     let at = |name: &str| dir.path().join(name);
     fs::write(at("a"), format!("hz 20\ninclude {}", at("b").display())).unwrap();
     fs::write(at("b"), format!("port 7000\ninclude {}", at("a").display())).unwrap();
-    let source = Source {
-        file: Some(at("a")),
-        ..Source::default()
-    };
+    let source = Source { file: Some(at("a")), ..Source::default() };
     let text = Config::load(&source).unwrap_err().to_string();
-    assert!(
-        text.contains(&format!("Reading the included file {}", at("b").display())),
-        "{text}"
-    );
+    assert!(text.contains(&format!("Reading the included file {}", at("b").display())), "{text}");
     assert!(text.ends_with("includes itself"), "{text}");
 
-    fs::write(
-        at("b"),
-        format!("port 7000\ninclude {}/*", dir.path().display()),
-    )
-    .unwrap();
+    fs::write(at("b"), format!("port 7000\ninclude {}/*", dir.path().display())).unwrap();
     assert_eq!(Config::load(&source).unwrap().network.port, 7000);
 }
 
@@ -268,13 +207,8 @@ fn an_error_in_an_included_file_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let inner = dir.path().join("inner");
     fs::write(&inner, "# comment\nport x").unwrap();
-    let text = Config::from_text(&format!("include {}", inner.display()))
-        .unwrap_err()
-        .to_string();
-    assert!(text.contains(&format!(
-        "Reading the included file {}, at line 2",
-        inner.display()
-    )));
+    let text = Config::from_text(&format!("include {}", inner.display())).unwrap_err().to_string();
+    assert!(text.contains(&format!("Reading the included file {}, at line 2", inner.display())));
 }
 
 #[test]
@@ -282,11 +216,7 @@ fn options_override_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "port 7000\nhz 20").unwrap();
-    let source = Source {
-        file: Some(file),
-        options: b"port 8000".to_vec(),
-        stdin: false,
-    };
+    let source = Source { file: Some(file), options: b"port 8000".to_vec(), stdin: false };
     let config = Config::load(&source).unwrap();
     assert_eq!((config.network.port, config.process.hz), (8000, 20));
 }
@@ -297,12 +227,7 @@ fn directories_are_absolute_and_relative_to_the_last() {
     fs::create_dir(dir.path().join("inner")).unwrap();
     let text = format!("dir {}\ndir ./inner\ndir ./", dir.path().display());
     let config = Config::from_text(&text).unwrap();
-    assert_eq!(
-        config.process.directory,
-        dir.path().join("inner").canonicalize().unwrap()
-    );
-    let error = Config::from_text("dir /nonexistent/directory")
-        .unwrap_err()
-        .to_string();
+    assert_eq!(config.process.directory, dir.path().join("inner").canonicalize().unwrap());
+    let error = Config::from_text("dir /nonexistent/directory").unwrap_err().to_string();
     assert!(error.ends_with("\nNo such file or directory"), "{error}");
 }

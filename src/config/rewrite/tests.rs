@@ -7,19 +7,14 @@ use crate::config::load::Source;
 use crate::config::set::SetContext;
 
 fn set(config: &Config, name: &str, value: &str) -> Config {
-    let context = SetContext {
-        protected_permitted: true,
-        ..SetContext::default()
-    };
-    config
-        .set(&[(name.as_bytes(), value.as_bytes())], context)
-        .unwrap()
-        .config
+    let context = SetContext { protected_permitted: true, ..SetContext::default() };
+    config.set(&[(name.as_bytes(), value.as_bytes())], context).unwrap().config
 }
 
-/// Reads `old`, sets `pairs`, and rewrites `old`; without the `dir` line, which is always there.
+/// Reads `old`, sets `pairs`, and rewrites `old`; without the `dir` line, which is always written.
 fn rewritten(old: &str, pairs: &[(&str, &str)]) -> String {
-    let mut config = Config::from_text(old).unwrap();
+    let old = format!("dir /\n{old}");
+    let mut config = Config::from_text(&old).unwrap();
     for (name, value) in pairs {
         config = set(&config, name, value);
     }
@@ -44,18 +39,13 @@ fn lines_are_replaced_where_they_stand() {
 #[test]
 fn what_the_file_lacks_is_appended_under_a_heading() {
     let old = format!("port 6379\nsave \"\"\n{ALWAYS}");
-    let once = rewritten(
-        &old,
-        &[("maxmemory", "104857600"), ("requirepass", "a \"b\"")],
-    );
+    let once = rewritten(&old, &[("maxmemory", "104857600"), ("requirepass", "a \"b\"")]);
     let appended = format!(
         "port 6379\nsave \"\"\n{ALWAYS}{SIGNATURE}\nrequirepass \"a \\\"b\\\"\"\nmaxmemory 100mb\n"
     );
     assert_eq!(once, appended);
     assert_eq!(rewritten(&once, &[("hz", "11")]), {
-        once.replace("requirepass", "HZ")
-            .replace("HZ", "requirepass")
-            + "hz 11\n"
+        once.replace("requirepass", "HZ").replace("HZ", "requirepass") + "hz 11\n"
     });
 }
 
@@ -84,17 +74,11 @@ fn what_only_the_start_understands_stays() {
 #[test]
 fn users_are_replaced_when_they_are_given() {
     let users = ["default on".to_owned(), "bob off".to_owned()];
-    let options = RewriteOptions {
-        users: Some(&users),
-        ..RewriteOptions::default()
-    };
+    let options = RewriteOptions { users: Some(&users), ..RewriteOptions::default() };
     let text = Config::default().rewritten(b"user alice on\n# end\n", options);
     let text = String::from_utf8(text).unwrap();
     assert!(text.starts_with("user default on\n# end\n"), "{text}");
-    assert!(
-        text.contains("\nuser bob off\n") && !text.contains("alice"),
-        "{text}"
-    );
+    assert!(text.contains("\nuser bob off\n") && !text.contains("alice"), "{text}");
 }
 
 #[test]
@@ -111,16 +95,9 @@ fn a_default_that_unsets_takes_its_line_away() {
 fn every_parameter_survives_a_forced_rewrite() {
     let config =
         Config::from_text("requirepass \"a\\x00\\xff\"\nsave 1 2 3 4\nbind 127.0.0.1 ::1").unwrap();
-    let options = RewriteOptions {
-        all: true,
-        ..RewriteOptions::default()
-    };
+    let options = RewriteOptions { all: true, ..RewriteOptions::default() };
     let text = config.rewritten(b"", options);
-    let again = Config::load(&Source {
-        options: text.clone(),
-        ..Source::default()
-    })
-    .unwrap();
+    let again = Config::load(&Source { options: text.clone(), ..Source::default() }).unwrap();
     assert_eq!(again.values, config.values);
     assert_eq!(again.rewritten(&text, options), text);
 }
@@ -134,21 +111,12 @@ fn the_file_is_replaced_in_one_step() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let link = dir.path().join("link.conf");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    let config = Config::load(&Source {
-        file: Some(link.clone()),
-        ..Source::default()
-    })
-    .unwrap();
-    set(&config, "port", "7001")
-        .rewrite(RewriteOptions::default())
-        .unwrap();
+    let config = Config::load(&Source { file: Some(link.clone()), ..Source::default() }).unwrap();
+    set(&config, "port", "7001").rewrite(RewriteOptions::default()).unwrap();
 
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("# mine\nport 7001\n"), "{text}");
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }
@@ -156,23 +124,16 @@ fn the_file_is_replaced_in_one_step() {
 #[test]
 fn without_a_file_there_is_an_error() {
     assert_eq!(
-        Config::default()
-            .rewrite(RewriteOptions::default())
-            .unwrap_err()
-            .to_string(),
+        Config::default().rewrite(RewriteOptions::default()).unwrap_err().to_string(),
         "ERR The server is running without a config file"
     );
 }
 
 #[test]
 fn sizes_in_the_largest_unit() {
-    for (bytes, shown) in [
-        (0, "0"),
-        (1023, "1023"),
-        (2048, "2kb"),
-        (3 << 20, "3mb"),
-        (1 << 30, "1gb"),
-    ] {
+    for (bytes, shown) in
+        [(0, "0"), (1023, "1023"), (2048, "2kb"), (3 << 20, "3mb"), (1 << 30, "1gb")]
+    {
         assert_eq!(show_memory(bytes), shown);
     }
 }

@@ -10,11 +10,7 @@ use crate::config::value::Value;
 const HOST_NAME_MAX: usize = 256;
 
 pub(super) fn dbfilename(value: &Value) -> Result<(), &'static str> {
-    file_name(
-        value,
-        "dbfilename can't be empty",
-        "dbfilename can't be a path, just a filename",
-    )
+    file_name(value, "dbfilename can't be empty", "dbfilename can't be a path, just a filename")
 }
 
 pub(super) fn appendfilename(value: &Value) -> Result<(), &'static str> {
@@ -34,10 +30,7 @@ pub(super) fn appenddirname(value: &Value) -> Result<(), &'static str> {
 }
 
 pub(super) fn cluster_config_file(value: &Value) -> Result<(), &'static str> {
-    refuse(
-        value.bytes().is_empty(),
-        "cluster-config-file can't be empty",
-    )
+    refuse(value.bytes().is_empty(), "cluster-config-file can't be empty")
 }
 
 fn file_name(value: &Value, empty: &'static str, path: &'static str) -> Result<(), &'static str> {
@@ -55,30 +48,19 @@ pub(super) fn shutdown_flags(value: &Value) -> Result<(), &'static str> {
 
 pub(super) fn ipv4(value: &Value) -> Result<(), &'static str> {
     let text = value.string();
-    refuse(
-        !text.is_empty() && text.parse::<Ipv4Addr>().is_err(),
-        "Invalid IPv4 address",
-    )
+    refuse(!text.is_empty() && text.parse::<Ipv4Addr>().is_err(), "Invalid IPv4 address")
 }
 
 pub(super) fn ipv6(value: &Value) -> Result<(), &'static str> {
     let text = value.string();
-    refuse(
-        !text.is_empty() && text.parse::<Ipv6Addr>().is_err(),
-        "Invalid IPv6 address",
-    )
+    refuse(!text.is_empty() && text.parse::<Ipv6Addr>().is_err(), "Invalid IPv6 address")
 }
 
 pub(super) fn hostname(value: &Value) -> Result<(), &'static str> {
     let name = value.bytes();
+    refuse(name.len() >= HOST_NAME_MAX, "Hostnames must be less than 256 characters")?;
     refuse(
-        name.len() >= HOST_NAME_MAX,
-        "Hostnames must be less than 256 characters",
-    )?;
-    refuse(
-        !name
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte)),
+        !name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte)),
         "Hostnames may only contain alphanumeric characters, hyphens or dots",
     )
 }

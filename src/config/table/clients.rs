@@ -28,11 +28,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     )
     .works(|c, v| c.clients.output_limits = v.output_limits()),
     Parameter::of(
-        Kind::Number {
-            lower: 0,
-            upper: I64_MAX,
-            notation: Notation::MemoryOrPercent,
-        },
+        Kind::Number { lower: 0, upper: I64_MAX, notation: Notation::MemoryOrPercent },
         "maxmemory-clients",
         "0",
         "memory limit for all client buffers",

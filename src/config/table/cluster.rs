@@ -15,39 +15,22 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "shard pubsub while cluster is down",
     )
     .later(CLUSTER),
-    Parameter::flag(
-        "cluster-allow-reads-when-down",
-        "no",
-        "reads while cluster is down",
-    )
-    .later(CLUSTER),
+    Parameter::flag("cluster-allow-reads-when-down", "no", "reads while cluster is down")
+        .later(CLUSTER),
     Parameter::flag(
         "cluster-allow-replica-migration",
         "yes",
         "lets replicas move to orphaned primaries",
     )
     .later(CLUSTER),
-    Parameter::number(
-        "cluster-announce-bus-port",
-        (0, 65_535),
-        "0",
-        "advertised bus port",
-    )
-    .later(CLUSTER),
-    Parameter::text(
-        "cluster-announce-client-ipv4",
-        "",
-        "IPv4 address told to IPv4 clients",
-    )
-    .check(check::ipv4)
-    .later(CLUSTER),
-    Parameter::text(
-        "cluster-announce-client-ipv6",
-        "",
-        "IPv6 address told to IPv6 clients",
-    )
-    .check(check::ipv6)
-    .later(CLUSTER),
+    Parameter::number("cluster-announce-bus-port", (0, 65_535), "0", "advertised bus port")
+        .later(CLUSTER),
+    Parameter::text("cluster-announce-client-ipv4", "", "IPv4 address told to IPv4 clients")
+        .check(check::ipv4)
+        .later(CLUSTER),
+    Parameter::text("cluster-announce-client-ipv6", "", "IPv6 address told to IPv6 clients")
+        .check(check::ipv6)
+        .later(CLUSTER),
     Parameter::number(
         "cluster-announce-client-port",
         (0, 65_535),
@@ -65,28 +48,14 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::text("cluster-announce-hostname", "", "advertised host name")
         .check(check::hostname)
         .later(CLUSTER),
-    Parameter::text(
-        "cluster-announce-human-nodename",
-        "",
-        "readable node label for logs",
-    )
-    .check(check::node_name)
-    .later(CLUSTER),
+    Parameter::text("cluster-announce-human-nodename", "", "readable node label for logs")
+        .check(check::node_name)
+        .later(CLUSTER),
     Parameter::text("cluster-announce-ip", "", "advertised address").later(CLUSTER),
-    Parameter::number(
-        "cluster-announce-port",
-        (0, 65_535),
-        "0",
-        "advertised client port",
-    )
-    .later(CLUSTER),
-    Parameter::number(
-        "cluster-announce-tls-port",
-        (0, 65_535),
-        "0",
-        "advertised TLS port",
-    )
-    .later(CLUSTER),
+    Parameter::number("cluster-announce-port", (0, 65_535), "0", "advertised client port")
+        .later(CLUSTER),
+    Parameter::number("cluster-announce-tls-port", (0, 65_535), "0", "advertised TLS port")
+        .later(CLUSTER),
     Parameter::number(
         "cluster-blacklist-ttl",
         (0, U64_MAX),
@@ -111,17 +80,10 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "sync or best-effort node table writes",
     )
     .later(CLUSTER),
-    Parameter::number(
-        "cluster-databases",
-        (1, I32_MAX),
-        "1",
-        "database count in cluster mode",
-    )
-    .immutable()
-    .later(CLUSTER),
-    Parameter::flag("cluster-enabled", "no", "runs in cluster mode")
+    Parameter::number("cluster-databases", (1, I32_MAX), "1", "database count in cluster mode")
         .immutable()
         .later(CLUSTER),
+    Parameter::flag("cluster-enabled", "no", "runs in cluster mode").immutable().later(CLUSTER),
     Parameter::memory(
         "cluster-link-sendbuf-limit",
         (0, U64_MAX),
@@ -150,14 +112,9 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "milliseconds before a node seems failed",
     )
     .later(CLUSTER),
-    Parameter::number(
-        "cluster-port",
-        (0, 65_535),
-        "0",
-        "bus port, zero means port+10000",
-    )
-    .immutable()
-    .later(CLUSTER),
+    Parameter::number("cluster-port", (0, 65_535), "0", "bus port, zero means port+10000")
+        .immutable()
+        .later(CLUSTER),
     Parameter::choice(
         "cluster-preferred-endpoint-type",
         ENDPOINT_TYPE,
@@ -165,13 +122,9 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "ip, hostname or unknown in redirects",
     )
     .later(CLUSTER),
-    Parameter::flag(
-        "cluster-replica-no-failover",
-        "no",
-        "replica never starts automatic failover",
-    )
-    .alias("cluster-slave-no-failover")
-    .later(CLUSTER),
+    Parameter::flag("cluster-replica-no-failover", "no", "replica never starts automatic failover")
+        .alias("cluster-slave-no-failover")
+        .later(CLUSTER),
     Parameter::number(
         "cluster-replica-validity-factor",
         (0, I32_MAX),
@@ -193,12 +146,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "finished migrations remembered",
     )
     .later(CLUSTER),
-    Parameter::flag(
-        "cluster-slot-stats-enabled",
-        "no",
-        "collects per-slot CPU, network, memory",
-    )
-    .later(CLUSTER),
+    Parameter::flag("cluster-slot-stats-enabled", "no", "collects per-slot CPU, network, memory")
+        .later(CLUSTER),
     Parameter::memory(
         "slot-migration-max-failover-repl-bytes",
         (0, I64_MAX),

@@ -8,12 +8,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::flag("enable-debug-assert", "no", "extra assertions, for tests")
         .immutable()
         .hidden(),
-    Parameter::flag(
-        "use-exit-on-panic",
-        "no",
-        "exits instead of aborting, for tests",
-    )
-    .hidden(),
+    Parameter::flag("use-exit-on-panic", "no", "exits instead of aborting, for tests").hidden(),
     Parameter::plain_text("debug-context", "", "free text for tests").hidden(),
     Parameter::number(
         "watchdog-period",
@@ -46,13 +41,9 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     )
     .hidden()
     .later(PERSISTENCE),
-    Parameter::flag(
-        "aof-disable-auto-gc",
-        "no",
-        "keeps old AOF parts, for tests",
-    )
-    .hidden()
-    .later(PERSISTENCE),
+    Parameter::flag("aof-disable-auto-gc", "no", "keeps old AOF parts, for tests")
+        .hidden()
+        .later(PERSISTENCE),
     Parameter::number(
         "cluster-ping-interval",
         (0, I64_MAX),

@@ -21,21 +21,11 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     )
     .alias("hash-max-ziplist-value")
     .works(|c, v| c.encodings.hash_value_bytes_max = v.number()),
-    Parameter::number(
-        "list-max-listpack-size",
-        (I32_MIN, I32_MAX),
-        "-2",
-        "list node size limit",
-    )
-    .alias("list-max-ziplist-size")
-    .works(|c, v| c.encodings.list_node_size = v.number()),
-    Parameter::number(
-        "list-compress-depth",
-        (0, I32_MAX),
-        "0",
-        "uncompressed nodes at list ends",
-    )
-    .works(|c, v| c.encodings.list_compress_depth = v.number()),
+    Parameter::number("list-max-listpack-size", (I32_MIN, I32_MAX), "-2", "list node size limit")
+        .alias("list-max-ziplist-size")
+        .works(|c, v| c.encodings.list_node_size = v.number()),
+    Parameter::number("list-compress-depth", (0, I32_MAX), "0", "uncompressed nodes at list ends")
+        .works(|c, v| c.encodings.list_compress_depth = v.number()),
     Parameter::number(
         "set-max-intset-entries",
         (0, I64_MAX),
@@ -73,20 +63,10 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     )
     .alias("zset-max-ziplist-value")
     .works(|c, v| c.encodings.zset_value_bytes_max = v.number()),
-    Parameter::memory(
-        "stream-node-max-bytes",
-        (0, I64_MAX),
-        "4096",
-        "bytes per stream node",
-    )
-    .works(|c, v| c.encodings.stream_node_bytes_max = v.number()),
-    Parameter::number(
-        "stream-node-max-entries",
-        (0, I64_MAX),
-        "100",
-        "entries per stream node",
-    )
-    .works(|c, v| c.encodings.stream_node_entries_max = v.number()),
+    Parameter::memory("stream-node-max-bytes", (0, I64_MAX), "4096", "bytes per stream node")
+        .works(|c, v| c.encodings.stream_node_bytes_max = v.number()),
+    Parameter::number("stream-node-max-entries", (0, I64_MAX), "100", "entries per stream node")
+        .works(|c, v| c.encodings.stream_node_entries_max = v.number()),
     Parameter::memory(
         "hll-sparse-max-bytes",
         (0, I64_MAX),

@@ -24,14 +24,9 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::plain_text("logfile", "", "log path, empty means stdout")
         .immutable()
         .works(|c, v| c.log.file = v.path()),
-    Parameter::choice(
-        "log-format",
-        LogFormat::CHOICES,
-        "legacy",
-        "legacy or logfmt lines",
-    )
-    .effect(Effect::Log)
-    .works(|c, v| c.log.format = v.choice()),
+    Parameter::choice("log-format", LogFormat::CHOICES, "legacy", "legacy or logfmt lines")
+        .effect(Effect::Log)
+        .works(|c, v| c.log.format = v.choice()),
     Parameter::choice(
         "log-timestamp-format",
         TimestampFormat::CHOICES,
@@ -46,20 +41,11 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::plain_text("syslog-ident", "valkey", "syslog program name")
         .immutable()
         .works(|c, v| c.log.syslog_ident = v.string()),
-    Parameter::choice(
-        "syslog-facility",
-        SYSLOG_FACILITIES,
-        "local0",
-        "syslog facility",
-    )
-    .immutable()
-    .works(|c, v| c.log.syslog_facility = v.code()),
-    Parameter::flag(
-        "hide-user-data-from-log",
-        "yes",
-        "redacts keys and values in logs",
-    )
-    .works(|c, v| c.log.hide_user_data = v.flag()),
+    Parameter::choice("syslog-facility", SYSLOG_FACILITIES, "local0", "syslog facility")
+        .immutable()
+        .works(|c, v| c.log.syslog_facility = v.code()),
+    Parameter::flag("hide-user-data-from-log", "yes", "redacts keys and values in logs")
+        .works(|c, v| c.log.hide_user_data = v.flag()),
     Parameter::flag("crash-log-enabled", "yes", "prints a report upon a crash")
         .effect(Effect::CrashReport)
         .works(|c, v| c.log.crash_report = v.flag()),

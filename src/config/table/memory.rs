@@ -6,14 +6,9 @@ use crate::config::parameter::Parameter;
 
 /// The rows of this topic.
 pub(super) const PARAMETERS: &[Parameter] = &[
-    Parameter::memory(
-        "maxmemory",
-        (0, U64_MAX),
-        "0",
-        "memory limit before eviction",
-    )
-    .later(EVICTION)
-    .stored(|c, v| c.memory.bytes_max = v.number()),
+    Parameter::memory("maxmemory", (0, U64_MAX), "0", "memory limit before eviction")
+        .later(EVICTION)
+        .stored(|c, v| c.memory.bytes_max = v.number()),
     Parameter::choice(
         "maxmemory-policy",
         MaxmemoryPolicy::CHOICES,
@@ -22,14 +17,9 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     )
     .later(EVICTION)
     .stored(|c, v| c.memory.policy = v.choice()),
-    Parameter::number(
-        "maxmemory-samples",
-        (1, 64),
-        "5",
-        "candidates sampled per eviction",
-    )
-    .later(EVICTION)
-    .stored(|c, v| c.memory.samples = v.number()),
+    Parameter::number("maxmemory-samples", (1, 64), "5", "candidates sampled per eviction")
+        .later(EVICTION)
+        .stored(|c, v| c.memory.samples = v.number()),
     Parameter::number(
         "maxmemory-eviction-tenacity",
         (0, 100),
@@ -38,22 +28,12 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     )
     .later(EVICTION)
     .stored(|c, v| c.memory.eviction_tenacity = v.number()),
-    Parameter::number(
-        "lfu-log-factor",
-        (0, I32_MAX),
-        "10",
-        "LFU counter growth damping",
-    )
-    .later(EVICTION)
-    .stored(|c, v| c.memory.lfu_log_factor = v.number()),
-    Parameter::number(
-        "lfu-decay-time",
-        (0, I32_MAX),
-        "1",
-        "minutes per LFU counter decay",
-    )
-    .later(EVICTION)
-    .stored(|c, v| c.memory.lfu_decay_min = v.number()),
+    Parameter::number("lfu-log-factor", (0, I32_MAX), "10", "LFU counter growth damping")
+        .later(EVICTION)
+        .stored(|c, v| c.memory.lfu_log_factor = v.number()),
+    Parameter::number("lfu-decay-time", (0, I32_MAX), "1", "minutes per LFU counter decay")
+        .later(EVICTION)
+        .stored(|c, v| c.memory.lfu_decay_min = v.number()),
     Parameter::number(
         "active-expire-effort",
         (1, 10),
@@ -61,52 +41,21 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "how hard background expiry works, 1-10",
     )
     .works(|c, v| c.memory.expire_effort = v.number()),
-    Parameter::flag(
-        "import-mode",
-        "no",
-        "primary skips expiry while importing data",
-    )
-    .later(IMPORT),
-    Parameter::flag(
-        "lazyfree-lazy-eviction",
-        "yes",
-        "evicted values freed off-path",
-    )
-    .later(EVICTION)
-    .stored(|c, v| c.memory.lazy_eviction = v.flag()),
-    Parameter::flag(
-        "lazyfree-lazy-expire",
-        "yes",
-        "expired values freed off-path",
-    )
-    .works(|c, v| c.memory.lazy_expire = v.flag()),
-    Parameter::flag(
-        "lazyfree-lazy-server-del",
-        "yes",
-        "implicitly deleted values freed off-path",
-    )
-    .works(|c, v| c.memory.lazy_server_del = v.flag()),
+    Parameter::flag("import-mode", "no", "primary skips expiry while importing data").later(IMPORT),
+    Parameter::flag("lazyfree-lazy-eviction", "yes", "evicted values freed off-path")
+        .later(EVICTION)
+        .stored(|c, v| c.memory.lazy_eviction = v.flag()),
+    Parameter::flag("lazyfree-lazy-expire", "yes", "expired values freed off-path")
+        .works(|c, v| c.memory.lazy_expire = v.flag()),
+    Parameter::flag("lazyfree-lazy-server-del", "yes", "implicitly deleted values freed off-path")
+        .works(|c, v| c.memory.lazy_server_del = v.flag()),
     Parameter::flag("lazyfree-lazy-user-del", "yes", "DEL acts as UNLINK")
         .works(|c, v| c.memory.lazy_user_del = v.flag()),
     Parameter::flag("lazyfree-lazy-user-flush", "yes", "FLUSH defaults to ASYNC")
         .works(|c, v| c.memory.lazy_user_flush = v.flag()),
-    Parameter::flag(
-        "activedefrag",
-        "no",
-        "enables online memory defragmentation",
-    ),
-    Parameter::number(
-        "active-defrag-cycle-max",
-        (1, 99),
-        "25",
-        "most CPU percent defrag may use",
-    ),
-    Parameter::number(
-        "active-defrag-cycle-min",
-        (1, 99),
-        "1",
-        "least CPU percent defrag uses",
-    ),
+    Parameter::flag("activedefrag", "no", "enables online memory defragmentation"),
+    Parameter::number("active-defrag-cycle-max", (1, 99), "25", "most CPU percent defrag may use"),
+    Parameter::number("active-defrag-cycle-min", (1, 99), "1", "least CPU percent defrag uses"),
     Parameter::number(
         "active-defrag-cycle-us",
         (0, 100_000),

@@ -92,15 +92,8 @@ static ROWS: LazyLock<Vec<&'static Parameter>> =
 
 static NAMES: LazyLock<HashMap<&'static str, Name>> = LazyLock::new(|| {
     let names = ROWS.iter().enumerate().flat_map(|(index, row)| {
-        let name = Name {
-            index,
-            name: row.name,
-            parameter: row,
-        };
-        let alias = row.alias.map(|alias| Name {
-            name: alias,
-            ..name
-        });
+        let name = Name { index, name: row.name, parameter: row };
+        let alias = row.alias.map(|alias| Name { name: alias, ..name });
         std::iter::once(name).chain(alias)
     });
     names.map(|name| (name.name, name)).collect()
@@ -138,9 +131,7 @@ pub fn lookup(name: &[u8]) -> Option<Name> {
 
 /// The known name that is nearest to a misspelt one, if any is near.
 pub fn nearest(name: &[u8]) -> Option<&'static str> {
-    let name = String::from_utf8_lossy(name)
-        .to_ascii_lowercase()
-        .replace('_', "-");
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase().replace('_', "-");
     let scored = names()
         .filter(|known| !known.parameter.is_hidden())
         .map(|known| (known.name, strsim::damerau_levenshtein(&name, known.name)));

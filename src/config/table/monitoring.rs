@@ -66,11 +66,6 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "percentiles printed by INFO",
     )
     .works(|c, v| c.monitoring.latency_percentiles = v.percentiles()),
-    Parameter::of(
-        Kind::Events,
-        "notify-keyspace-events",
-        "",
-        "which key events get published",
-    )
-    .works(|c, v| c.monitoring.keyspace_events = v.events()),
+    Parameter::of(Kind::Events, "notify-keyspace-events", "", "which key events get published")
+        .works(|c, v| c.monitoring.keyspace_events = v.events()),
 ];

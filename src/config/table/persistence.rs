@@ -13,59 +13,28 @@ const RDB_VERSION_CHECK: &[Choice] = &[("strict", 0), ("relaxed", 1)];
 
 /// The rows of this topic.
 pub(super) const PARAMETERS: &[Parameter] = &[
-    Parameter::flag(
-        "aof-load-truncated",
-        "yes",
-        "accepts an AOF with a cut tail",
-    )
-    .later(PERSISTENCE),
-    Parameter::text(
-        "aof-rewrite-cpulist",
-        "",
-        "CPU pinning of the rewrite child",
-    )
-    .alias("aof_rewrite_cpulist")
-    .immutable(),
-    Parameter::flag(
-        "aof-rewrite-incremental-fsync",
-        "yes",
-        "fsyncs rewrite output in chunks",
-    )
-    .later(PERSISTENCE),
-    Parameter::flag(
-        "aof-timestamp-enabled",
-        "no",
-        "writes time annotations into the AOF",
-    )
-    .later(PERSISTENCE),
-    Parameter::flag(
-        "aof-use-rdb-preamble",
-        "yes",
-        "rewrite output begins with a snapshot",
-    )
-    .later(PERSISTENCE),
-    Parameter::plain_text(
-        "appenddirname",
-        "appendonlydir",
-        "directory holding AOF parts",
-    )
-    .immutable()
-    .check(check::appenddirname)
-    .later(PERSISTENCE),
+    Parameter::flag("aof-load-truncated", "yes", "accepts an AOF with a cut tail")
+        .later(PERSISTENCE),
+    Parameter::text("aof-rewrite-cpulist", "", "CPU pinning of the rewrite child")
+        .alias("aof_rewrite_cpulist")
+        .immutable(),
+    Parameter::flag("aof-rewrite-incremental-fsync", "yes", "fsyncs rewrite output in chunks")
+        .later(PERSISTENCE),
+    Parameter::flag("aof-timestamp-enabled", "no", "writes time annotations into the AOF")
+        .later(PERSISTENCE),
+    Parameter::flag("aof-use-rdb-preamble", "yes", "rewrite output begins with a snapshot")
+        .later(PERSISTENCE),
+    Parameter::plain_text("appenddirname", "appendonlydir", "directory holding AOF parts")
+        .immutable()
+        .check(check::appenddirname)
+        .later(PERSISTENCE),
     Parameter::plain_text("appendfilename", "appendonly.aof", "base name of AOF parts")
         .immutable()
         .check(check::appendfilename)
         .later(PERSISTENCE),
-    Parameter::choice(
-        "appendfsync",
-        APPENDFSYNC,
-        "everysec",
-        "when the AOF is fsynced",
-    )
-    .later(PERSISTENCE),
-    Parameter::flag("appendonly", "no", "turns the AOF on")
-        .deny_loading()
+    Parameter::choice("appendfsync", APPENDFSYNC, "everysec", "when the AOF is fsynced")
         .later(PERSISTENCE),
+    Parameter::flag("appendonly", "no", "turns the AOF on").deny_loading().later(PERSISTENCE),
     Parameter::memory(
         "auto-aof-rewrite-min-size",
         (0, I64_MAX),
@@ -92,18 +61,10 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "no",
         "skips fsync while rewriting (no child: harmless)",
     ),
-    Parameter::flag(
-        "rdb-del-sync-files",
-        "no",
-        "removes RDB files made only for sync",
-    )
-    .later(PERSISTENCE),
-    Parameter::flag(
-        "rdb-save-incremental-fsync",
-        "yes",
-        "fsyncs snapshot output in chunks",
-    )
-    .later(PERSISTENCE),
+    Parameter::flag("rdb-del-sync-files", "no", "removes RDB files made only for sync")
+        .later(PERSISTENCE),
+    Parameter::flag("rdb-save-incremental-fsync", "yes", "fsyncs snapshot output in chunks")
+        .later(PERSISTENCE),
     Parameter::choice(
         "rdb-version-check",
         RDB_VERSION_CHECK,
@@ -115,17 +76,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         .immutable()
         .later(PERSISTENCE),
     Parameter::flag("rdbcompression", "yes", "LZF strings inside snapshots").later(PERSISTENCE),
-    Parameter::of(
-        Kind::Save,
-        "save",
-        "3600 1 300 100 60 10000",
-        "automatic snapshot points",
-    )
-    .later(PERSISTENCE),
-    Parameter::flag(
-        "stop-writes-on-bgsave-error",
-        "yes",
-        "refuses writes after a failed snapshot",
-    )
-    .later(PERSISTENCE),
+    Parameter::of(Kind::Save, "save", "3600 1 300 100 60 10000", "automatic snapshot points")
+        .later(PERSISTENCE),
+    Parameter::flag("stop-writes-on-bgsave-error", "yes", "refuses writes after a failed snapshot")
+        .later(PERSISTENCE),
 ];

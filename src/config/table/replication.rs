@@ -6,12 +6,8 @@ use crate::config::kind::Kind;
 use crate::config::parameter::Parameter;
 
 /// How a replica loads what it is sent.
-const DISKLESS_LOAD: &[Choice] = &[
-    ("disabled", 0),
-    ("on-empty-db", 1),
-    ("swapdb", 2),
-    ("flush-before-load", 3),
-];
+const DISKLESS_LOAD: &[Choice] =
+    &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2), ("flush-before-load", 3)];
 
 /// What follows an error in a replicated command.
 const PROPAGATION_ERRORS: &[Choice] = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
@@ -69,12 +65,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "seconds history outlives the last replica",
     )
     .later(REPLICATION),
-    Parameter::flag(
-        "repl-disable-tcp-nodelay",
-        "no",
-        "batches replication packets",
-    )
-    .later(REPLICATION),
+    Parameter::flag("repl-disable-tcp-nodelay", "no", "batches replication packets")
+        .later(REPLICATION),
     Parameter::choice(
         "repl-diskless-load",
         DISKLESS_LOAD,
@@ -83,12 +75,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     )
     .deny_loading()
     .later(REPLICATION),
-    Parameter::flag(
-        "repl-diskless-sync",
-        "yes",
-        "streams full sync without a file",
-    )
-    .later(REPLICATION),
+    Parameter::flag("repl-diskless-sync", "yes", "streams full sync without a file")
+        .later(REPLICATION),
     Parameter::number(
         "repl-diskless-sync-delay",
         (0, I32_MAX),
@@ -124,20 +112,11 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::text("replica-announce-ip", "", "address a replica advertises")
         .alias("slave-announce-ip")
         .later(REPLICATION),
-    Parameter::number(
-        "replica-announce-port",
-        (0, 65_535),
-        "0",
-        "port a replica advertises",
-    )
-    .alias("slave-announce-port")
-    .later(REPLICATION),
-    Parameter::flag(
-        "replica-announced",
-        "yes",
-        "lets Sentinel list this replica",
-    )
-    .later(REPLICATION),
+    Parameter::number("replica-announce-port", (0, 65_535), "0", "port a replica advertises")
+        .alias("slave-announce-port")
+        .later(REPLICATION),
+    Parameter::flag("replica-announced", "yes", "lets Sentinel list this replica")
+        .later(REPLICATION),
     Parameter::memory(
         "replica-full-sync-buffer-limit",
         (0, I64_MAX),
@@ -151,34 +130,21 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "replica carries on when AOF write fails",
     )
     .later(REPLICATION),
-    Parameter::flag(
-        "replica-ignore-maxmemory",
-        "yes",
-        "replica leaves eviction to its primary",
-    )
-    .alias("slave-ignore-maxmemory")
-    .later(REPLICATION),
+    Parameter::flag("replica-ignore-maxmemory", "yes", "replica leaves eviction to its primary")
+        .alias("slave-ignore-maxmemory")
+        .later(REPLICATION),
     Parameter::flag("replica-lazy-flush", "yes", "full sync flush runs off-path")
         .alias("slave-lazy-flush")
         .later(REPLICATION),
-    Parameter::number(
-        "replica-priority",
-        (0, I32_MAX),
-        "100",
-        "Sentinel promotion preference",
-    )
-    .alias("slave-priority")
-    .later(REPLICATION),
+    Parameter::number("replica-priority", (0, I32_MAX), "100", "Sentinel promotion preference")
+        .alias("slave-priority")
+        .later(REPLICATION),
     Parameter::flag("replica-read-only", "yes", "replica refuses client writes")
         .alias("slave-read-only")
         .later(REPLICATION),
-    Parameter::flag(
-        "replica-serve-stale-data",
-        "yes",
-        "answers while link is down",
-    )
-    .alias("slave-serve-stale-data")
-    .later(REPLICATION),
+    Parameter::flag("replica-serve-stale-data", "yes", "answers while link is down")
+        .alias("slave-serve-stale-data")
+        .later(REPLICATION),
     Parameter::of(Kind::Primary, "replicaof", "", "primary to follow")
         .alias("slaveof")
         .immutable()

@@ -16,9 +16,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         .sensitive()
         .effect(Effect::DefaultPassword)
         .works(|c, v| c.security.password = v.bytes().into()),
-    Parameter::plain_text("aclfile", "", "path of external user file")
-        .immutable()
-        .later(ACL),
+    Parameter::plain_text("aclfile", "", "path of external user file").immutable().later(ACL),
     Parameter::choice(
         "acl-pubsub-default",
         PUBSUB_DEFAULT,
@@ -26,13 +24,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "channel permissions new users start with",
     )
     .later(ACL),
-    Parameter::number(
-        "acllog-max-len",
-        (0, I64_MAX),
-        "128",
-        "entries kept by ACL LOG",
-    )
-    .works(|c, v| c.security.acl_log_len_max = v.number()),
+    Parameter::number("acllog-max-len", (0, I64_MAX), "128", "entries kept by ACL LOG")
+        .works(|c, v| c.security.acl_log_len_max = v.number()),
     Parameter::choice(
         "enable-protected-configs",
         ProtectedAction::CHOICES,
@@ -41,14 +34,9 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     )
     .immutable()
     .works(|c, v| c.security.protected_configs = v.choice()),
-    Parameter::choice(
-        "enable-debug-command",
-        ProtectedAction::CHOICES,
-        "no",
-        "who may call DEBUG",
-    )
-    .immutable()
-    .works(|c, v| c.security.debug_command = v.choice()),
+    Parameter::choice("enable-debug-command", ProtectedAction::CHOICES, "no", "who may call DEBUG")
+        .immutable()
+        .works(|c, v| c.security.debug_command = v.choice()),
     Parameter::choice(
         "enable-module-command",
         ProtectedAction::CHOICES,

@@ -35,17 +35,9 @@ fn every_name_of_the_peers_is_there() {
 fn what_works_has_a_typed_field() {
     for row in rows() {
         let works = row.disposition == Disposition::Works;
-        assert!(
-            !works || row.store.is_some(),
-            "{} works without a field",
-            row.name
-        );
+        assert!(!works || row.store.is_some(), "{} works without a field", row.name);
         let ignored = row.disposition == Disposition::Ignored;
-        assert!(
-            !ignored || row.store.is_none(),
-            "{} is ignored with a field",
-            row.name
-        );
+        assert!(!ignored || row.store.is_none(), "{} is ignored with a field", row.name);
     }
 }
 
@@ -59,12 +51,7 @@ fn defaults_parse_and_come_back() {
                 "client-output-buffer-limit" => row.default.to_owned(),
                 _ => row.default.to_owned(),
             };
-            assert_eq!(
-                String::from_utf8(shown.clone()).unwrap(),
-                expected,
-                "{}",
-                row.name
-            );
+            assert_eq!(String::from_utf8(shown.clone()).unwrap(), expected, "{}", row.name);
         }
         assert_eq!(shown, config.show(index));
     }
@@ -74,20 +61,12 @@ fn defaults_parse_and_come_back() {
 fn bounds_fit_the_fields() {
     let mut config = Config::default();
     for (index, row) in rows().iter().enumerate() {
-        let Kind::Number {
-            lower,
-            upper,
-            notation,
-        } = row.kind
-        else {
+        let Kind::Number { lower, upper, notation } = row.kind else {
             continue;
         };
         for bound in [lower, upper] {
-            let text = if notation == Notation::Octal {
-                format!("{bound:o}")
-            } else {
-                bound.to_string()
-            };
+            let text =
+                if notation == Notation::Octal { format!("{bound:o}") } else { bound.to_string() };
             let value = row.parse(&[text.as_bytes()], None);
             // A bound beyond i64 cannot be written in decimal, which the peers read as i64.
             if i64::try_from(bound).is_ok() || notation == Notation::Memory {
@@ -101,18 +80,13 @@ fn bounds_fit_the_fields() {
 #[test]
 fn setting_the_present_value_changes_nothing() {
     let config = Config::default();
-    let context = SetContext {
-        protected_permitted: true,
-        ..SetContext::default()
-    };
+    let context = SetContext { protected_permitted: true, ..SetContext::default() };
     for name in names() {
         if name.parameter.flags.contains(Flags::IMMUTABLE) {
             continue;
         }
         let shown = config.get(&[name.name.as_bytes()]).remove(0).1;
-        let change = config
-            .set(&[(name.name.as_bytes(), &shown)], context)
-            .unwrap();
+        let change = config.set(&[(name.name.as_bytes(), &shown)], context).unwrap();
         assert!(change.changed.is_empty(), "{}", name.name);
     }
 }
@@ -122,29 +96,17 @@ fn every_value_comes_back() {
     let samples = |kind: Kind| -> Vec<String> {
         match kind {
             Kind::Flag => vec!["yes".into(), "no".into()],
-            Kind::Number {
-                lower,
-                upper,
-                notation: Notation::Octal,
-            } => {
+            Kind::Number { lower, upper, notation: Notation::Octal } => {
                 vec![format!("{lower:o}"), format!("{upper:o}")]
             }
             Kind::Number { lower, upper, .. } => {
                 let upper = upper.min(i64::MAX.into());
-                vec![
-                    lower.to_string(),
-                    upper.to_string(),
-                    ((lower + upper) / 2).to_string(),
-                ]
+                vec![lower.to_string(), upper.to_string(), ((lower + upper) / 2).to_string()]
             }
             // The first name of a code is the one that is shown.
             Kind::Choice(choices) | Kind::ChoiceSet(choices) => {
                 let mut seen = HashSet::new();
-                choices
-                    .iter()
-                    .filter(|(_, code)| seen.insert(*code))
-                    .map(|c| c.0.into())
-                    .collect()
+                choices.iter().filter(|(_, code)| seen.insert(*code)).map(|c| c.0.into()).collect()
             }
             Kind::Text(_) => vec!["some text".into(), "1.2.3.4".into(), "::1".into()],
             Kind::Directory => vec!["/".into()],
