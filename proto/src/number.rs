@@ -4,6 +4,8 @@
 //! can be stored as one and read back unchanged. Doubles are read as C's `strtod` does, without
 //! blanks around them and without NaN.
 
+use crate::shortest::{Decimal, shortest};
+
 /// The longest text of an `i64`, sign included.
 const I64_TEXT_MAX: usize = 20;
 
@@ -77,14 +79,14 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
 }
 
 /// Splits the sign off; returns whether it was `-`.
-fn split_sign(text: &[u8]) -> (bool, &[u8]) {
+pub(crate) fn split_sign(text: &[u8]) -> (bool, &[u8]) {
     match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] | rest => (false, rest),
     }
 }
 
-fn is_infinity(text: &[u8]) -> bool {
+pub(crate) fn is_infinity(text: &[u8]) -> bool {
     text.eq_ignore_ascii_case(b"inf") || text.eq_ignore_ascii_case(b"infinity")
 }
 
@@ -101,42 +103,53 @@ fn parse_decimal(text: &[u8]) -> Option<f64> {
 
 /// Hexadecimal digits with an optional point, and an optional `p` with a decimal power of two.
 fn parse_hex(text: &[u8]) -> Option<f64> {
-    let exponent_at = text.iter().position(|byte| matches!(byte, b'p' | b'P'));
-    let (digits, exponent) = match exponent_at {
-        None => (text, 0),
-        Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
-    };
-    let mut mantissa = 0u64;
-    let mut scale = exponent;
-    let mut seen_point = false;
-    let mut seen_digit = false;
-    for &byte in digits {
-        if byte == b'.' && !seen_point {
-            seen_point = true;
-            continue;
+    let hex = HexNumber::parse(text)?;
+    let value = scale_by_power_of_two(hex.mantissa, hex.power);
+    (value.is_finite() && (value != 0.0 || hex.mantissa == 0)).then_some(value)
+}
+
+/// A number in hexadecimal notation: `mantissa * 2^power`.
+pub(crate) struct HexNumber {
+    /// Up to 128 bits; if there were more digits, the lowest bit tells whether one was not zero.
+    pub(crate) mantissa: u128,
+    /// The place value of the mantissa's lowest bit.
+    pub(crate) power: i32,
+}
+
+impl HexNumber {
+    /// Reads what follows `0x`.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let exponent_at = text.iter().position(|byte| matches!(byte, b'p' | b'P'));
+        let (digits, mut power) = match exponent_at {
+            None => (text, 0),
+            Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
+        };
+        let mut mantissa = 0u128;
+        let mut seen_point = false;
+        let mut seen_digit = false;
+        for &byte in digits {
+            if byte == b'.' && !seen_point {
+                seen_point = true;
+                continue;
+            }
+            let digit = u128::from((byte as char).to_digit(16)?);
+            seen_digit = true;
+            if seen_point {
+                power = power.saturating_sub(4);
+            }
+            if mantissa >> 124 == 0 {
+                mantissa = mantissa << 4 | digit;
+            } else {
+                mantissa |= u128::from(digit != 0);
+                power = power.saturating_add(4);
+            }
         }
-        let digit = (byte as char).to_digit(16)?;
-        seen_digit = true;
-        if seen_point {
-            scale = scale.saturating_sub(4);
-        }
-        if mantissa >> 59 == 0 {
-            mantissa = mantissa << 4 | u64::from(digit);
-        } else {
-            // What no longer fits only matters by not being zero, for rounding.
-            mantissa |= u64::from(digit != 0);
-            scale = scale.saturating_add(4);
-        }
+        seen_digit.then_some(Self { mantissa, power })
     }
-    if !seen_digit {
-        return None;
-    }
-    let value = scale_by_power_of_two(mantissa, scale);
-    (value.is_finite() && (value != 0.0 || mantissa == 0)).then_some(value)
 }
 
 /// A decimal exponent with an optional sign, saturated where it no longer makes a difference.
-fn parse_exponent(text: &[u8]) -> Option<i32> {
+pub(crate) fn parse_exponent(text: &[u8]) -> Option<i32> {
     let (negative, digits) = split_sign(text);
     if digits.is_empty() {
         return None;
@@ -151,37 +164,39 @@ fn parse_exponent(text: &[u8]) -> Option<i32> {
     Some(if negative { -value } else { value })
 }
 
-/// `mantissa * 2^scale`, rounded once, to nearest, ties to even. The lowest bit of a mantissa of 60
-/// bits or more may stand for all that was cut off.
-fn scale_by_power_of_two(mantissa: u64, scale: i32) -> f64 {
-    if mantissa == 0 {
-        return 0.0;
-    }
-    let bits = 64 - mantissa.leading_zeros() as i32;
+/// `mantissa * 2^power`, rounded once, to nearest, ties to even.
+fn scale_by_power_of_two(mantissa: u128, power: i32) -> f64 {
+    let bits = 128 - mantissa.leading_zeros() as i32;
     // The place value of the lowest bit that the result can hold.
-    let lowest = (bits + scale - 53).max(-1074);
-    let drop = lowest - scale;
-    let (kept, scale) = if drop <= 0 {
-        (mantissa, scale)
-    } else if drop > 64 {
-        return 0.0;
+    let lowest = (bits + power - 53).max(-1074);
+    let drop = lowest - power;
+    let (kept, power) = if drop <= 0 {
+        (mantissa as u64, power)
     } else {
-        let wide = u128::from(mantissa);
-        let half = 1u128 << (drop - 1);
-        let rest = wide & ((half << 1) - 1);
-        let floor = wide >> drop;
-        let up = rest > half || (rest == half && floor & 1 == 1);
-        ((floor + u128::from(up)) as u64, lowest)
+        (shift_right_rounded(mantissa, drop as u32, false) as u64, lowest)
     };
     // Exact from here on, in steps that stay within the range of exponents.
     let mut value = kept as f64;
-    let mut scale = scale;
-    while scale != 0 && value.is_finite() && value != 0.0 {
-        let step = scale.clamp(-1022, 1023);
+    let mut power = power;
+    while power != 0 && value != 0.0 && value.is_finite() {
+        let step = power.clamp(-1022, 1023);
         value *= f64::from_bits(((step + 1023) as u64) << 52);
-        scale -= step;
+        power -= step;
     }
     value
+}
+
+/// `value / 2^bits` for at least one bit, rounded to nearest, ties to even; `lost` tells that the
+/// exact value is above `value` by less than one.
+pub(crate) fn shift_right_rounded(value: u128, bits: u32, lost: bool) -> u128 {
+    if bits > 128 {
+        return 0;
+    }
+    let half = 1u128 << (bits - 1);
+    let rest = value & (half | (half - 1));
+    let floor = value.checked_shr(bits).unwrap_or(0);
+    let up = rest > half || (rest == half && (lost || floor & 1 == 1));
+    floor + u128::from(up)
 }
 
 /// Appends an integer in decimal.
@@ -196,20 +211,90 @@ pub fn append_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends a double as the peers write scores: the shortest digits that read back as the same
-/// double, as an integer or with a point where that is short, with an exponent otherwise; `inf`,
-/// `-inf`, `nan` and `-0` in words.
+/// Appends a double as the peers write scores; see [`DoubleText`].
 pub fn append_f64(out: &mut Vec<u8>, value: f64) {
-    if value.is_nan() {
-        out.extend_from_slice(b"nan");
-    } else if value.is_infinite() {
-        out.extend_from_slice(if value < 0.0 { b"-inf" } else { b"inf" });
-    } else if value == 0.0 {
-        out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
-    } else if let Some(integer) = as_exact_i64(value) {
-        append_i64(out, integer);
-    } else {
-        append_shortest(out, value);
+    out.extend_from_slice(DoubleText::new(value).as_bytes());
+}
+
+/// A double in decimal, without allocation.
+///
+/// As the peers write scores: digits that read back as the same double (nearly always the fewest),
+/// as an integer or with a point where that is short, with an exponent otherwise; `inf`, `-inf`,
+/// `nan` and `-0` in words.
+#[derive(Clone, Copy, Debug)]
+pub struct DoubleText {
+    bytes: [u8; Self::LENGTH_MAX],
+    length: u8,
+}
+
+impl DoubleText {
+    /// More than the longest text, which has 17 digits, six zeros, a sign and a point.
+    const LENGTH_MAX: usize = 32;
+
+    /// Formats `value`.
+    pub fn new(value: f64) -> Self {
+        let mut text = Self { bytes: [0; Self::LENGTH_MAX], length: 0 };
+        if value.is_nan() {
+            text.push(b"nan");
+        } else if value.is_infinite() {
+            text.push(if value < 0.0 { b"-inf" } else { b"inf" });
+        } else if value == 0.0 {
+            text.push(if value.is_sign_negative() { b"-0" } else { b"0" });
+        } else if let Some(integer) = as_exact_i64(value) {
+            text.push(itoa::Buffer::new().format(integer).as_bytes());
+        } else {
+            if value < 0.0 {
+                text.push(b"-");
+            }
+            text.push_decimal(&shortest(value.abs()));
+        }
+        text
+    }
+
+    /// The text, in ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let start = usize::from(self.length);
+        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len() as u8;
+    }
+
+    fn push_zeros(&mut self, count: i32) {
+        self.push(&b"0000000000000000000000000000"[..count as usize]);
+    }
+
+    /// The layout that the peers choose by the number of digits and the exponent.
+    fn push_decimal(&mut self, decimal: &Decimal) {
+        let (digits, power) = (decimal.digits(), decimal.power);
+        let count = digits.len() as i32;
+        let exponent = power + count - 1;
+        let whole = count + power;
+        if power >= 0 && exponent < count + 7 {
+            self.push(digits);
+            self.push_zeros(power);
+        } else if power < 0 && (power > -7 || exponent.abs() < 4) {
+            if whole <= 0 {
+                self.push(b"0.");
+                self.push_zeros(-whole);
+                self.push(digits);
+            } else {
+                let (whole, fraction) = digits.split_at(whole as usize);
+                self.push(whole);
+                self.push(b".");
+                self.push(fraction);
+            }
+        } else {
+            self.push(&digits[..1]);
+            if count > 1 {
+                self.push(b".");
+                self.push(&digits[1..]);
+            }
+            self.push(if exponent < 0 { b"e-" } else { b"e+" });
+            self.push(itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes());
+        }
     }
 }
 
@@ -222,45 +307,150 @@ pub fn as_exact_i64(value: f64) -> Option<i64> {
     ((-LIMIT..=LIMIT).contains(&value) && integer as f64 == value).then_some(integer)
 }
 
-/// Shortest digits in the layout that the peers choose by their number and the exponent.
-fn append_shortest(out: &mut Vec<u8>, value: f64) {
-    if value < 0.0 {
-        out.push(b'-');
-    }
-    let scientific = format!("{:e}", value.abs());
-    let (mantissa, exponent) =
-        scientific.split_once('e').expect("invariant: {:e} writes an exponent");
-    let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
-    let exponent: i32 = exponent.parse().expect("invariant: {:e} writes a decimal exponent");
-    append_digits(out, &digits, exponent + 1 - digits.len() as i32);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-/// `digits * 10^power`, laid out as the peers do.
-fn append_digits(out: &mut Vec<u8>, digits: &[u8], power: i32) {
-    let count = digits.len() as i32;
-    let exponent = power + count - 1;
-    if power >= 0 && exponent < count + 7 {
-        out.extend_from_slice(digits);
-        out.resize(out.len() + power as usize, b'0');
-    } else if power < 0 && (power > -7 || exponent.abs() < 4) {
-        let whole = count + power;
-        if whole <= 0 {
-            out.extend_from_slice(b"0.");
-            out.resize(out.len() + whole.unsigned_abs() as usize, b'0');
-            out.extend_from_slice(digits);
-        } else {
-            let (whole, fraction) = digits.split_at(whole as usize);
-            out.extend_from_slice(whole);
-            out.push(b'.');
-            out.extend_from_slice(fraction);
+    fn text(value: f64) -> String {
+        String::from_utf8(DoubleText::new(value).as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn strict_integers() {
+        let check = |text: &[u8], expected: Option<i64>| {
+            assert_eq!(parse_i64(text), expected, "{}", text.escape_ascii());
+        };
+        check(b"0", Some(0));
+        check(b"-1", Some(-1));
+        check(b"9223372036854775807", Some(i64::MAX));
+        check(b"-9223372036854775808", Some(i64::MIN));
+        for refused in [
+            &b""[..],
+            b"-",
+            b"-0",
+            b"+1",
+            b"01",
+            b"-01",
+            b" 1",
+            b"1 ",
+            b"1.0",
+            b"1e3",
+            b"0x1",
+            b"9223372036854775808",
+            b"-9223372036854775809",
+            b"18446744073709551616",
+            b"99999999999999999999",
+            b"100000000000000000000",
+            b"1\0",
+            b"\xff",
+            b"--1",
+        ] {
+            check(refused, None);
         }
-    } else {
-        out.push(digits[0]);
-        if count > 1 {
-            out.push(b'.');
-            out.extend_from_slice(&digits[1..]);
+        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u64(b"18446744073709551616"), None);
+        assert_eq!(parse_u64(b"0"), Some(0));
+        for refused in [&b""[..], b"-1", b"-0", b"00", b"+0"] {
+            assert_eq!(parse_u64(refused), None);
         }
-        out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
-        append_u64(out, u64::from(exponent.unsigned_abs()));
+    }
+
+    #[test]
+    fn doubles_as_valkey_writes_them() {
+        assert_eq!(text(2.5), "2.5");
+        assert_eq!(text(1e21), "1e+21");
+        assert_eq!(text(1e23), "99999999999999990000000");
+        assert_eq!(text(1.5e300), "1.5e+300");
+        assert_eq!(text(1e-7), "1e-7");
+        assert_eq!(text(-0.00001), "-0.00001");
+        assert_eq!(text(3.000_000_000_000_000_4), "3.0000000000000004");
+        assert_eq!(text(9_223_372_036_854_775_807.0), "9223372036854776000");
+        assert_eq!(text(f64::MIN_POSITIVE), "2.2250738585072014e-308");
+        assert_eq!(text(f64::INFINITY), "inf");
+        assert_eq!(text(f64::NEG_INFINITY), "-inf");
+        assert_eq!(text(f64::NAN), "nan");
+        assert_eq!(text(-0.0), "-0");
+    }
+
+    #[test]
+    fn scores_of_valkey() {
+        let table = include_str!("../testdata/scores.tsv");
+        let mut cases = 0;
+        for line in table.lines().filter(|line| !line.starts_with('#')) {
+            let (score, answer) = line.split_once('\t').unwrap();
+            let ours = parse_f64(score.as_bytes())
+                .map_or("-ERR value is not a valid float".to_owned(), text);
+            assert_eq!(ours, answer, "{score}");
+            cases += 1;
+        }
+        assert!(cases > 1000, "the table is there");
+    }
+
+    #[test]
+    fn hexadecimal_doubles_round_once() {
+        let check = |text: &[u8], expected: f64| {
+            let bits = parse_f64(text).map(f64::to_bits);
+            assert_eq!(bits, Some(expected.to_bits()), "{}", text.escape_ascii());
+        };
+        check(b"0x10", 16.0);
+        check(b"-0X1.8p-3", -0.1875);
+        check(b"0x20000000000001", 9_007_199_254_740_992.0);
+        check(b"0x20000000000003", 9_007_199_254_740_996.0);
+        check(b"0x200000000000010000000000000000000000001p-100", 9_007_199_254_740_994.0);
+        check(b"0x1p-1074", f64::from_bits(1));
+        check(b"0x1.8p-1074", f64::from_bits(2));
+        check(b"0x1.fffffffffffffp1023", f64::MAX);
+        check(b"0x0p999999999999", 0.0);
+        for refused in [&b"0x1p1024"[..], b"0x1p-1075", b"0x1p-99999999999", b"0x", b"0x.", b"0x1p"]
+        {
+            assert_eq!(parse_f64(refused), None, "{}", refused.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(crate::testing::config())]
+
+        #[test]
+        fn integers_round_trip(value in any::<i64>()) {
+            let mut out = Vec::new();
+            append_i64(&mut out, value);
+            prop_assert_eq!(parse_i64(&out), Some(value));
+        }
+
+        #[test]
+        fn an_integer_has_one_spelling(text in "[-+ 0-9]{0,21}") {
+            let ours = parse_i64(text.as_bytes());
+            let strict = text.parse::<i64>().ok().filter(|value| value.to_string() == text);
+            prop_assert_eq!(ours, strict);
+        }
+
+        #[test]
+        fn doubles_round_trip(bits in any::<u64>()) {
+            let value = f64::from_bits(bits);
+            prop_assume!(!value.is_nan());
+            let mut out = Vec::new();
+            append_f64(&mut out, value);
+            prop_assert_eq!(parse_f64(&out).map(f64::to_bits), Some(bits));
+        }
+
+        #[test]
+        fn hexadecimal_of_any_double(bits in any::<u64>()) {
+            let value = f64::from_bits(bits & !(1 << 63));
+            prop_assume!(value.is_finite());
+            let fraction = bits & ((1 << 52) - 1);
+            let text = match (bits >> 52) & 0x7ff {
+                0 => format!("0x{fraction:x}p-1074"),
+                biased => format!("0x1.{fraction:013x}p{}", biased as i32 - 1023),
+            };
+            prop_assert_eq!(parse_f64(text.as_bytes()), Some(value));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            if let Some(value) = parse_f64(&bytes) {
+                prop_assert!(!value.is_nan());
+            }
+        }
     }
 }

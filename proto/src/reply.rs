@@ -9,7 +9,7 @@
 //! the like leave room for a length of one digit; [`Encoder::finish`] moves the elements only when
 //! the length turns out longer.
 
-use crate::number;
+use crate::number::DoubleText;
 
 /// The version of the protocol that a client has chosen by `HELLO`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -235,11 +235,9 @@ impl<'a> Encoder<'a> {
         self.header(b'|', length);
     }
 
-    /// A double, formatted by [`number::append_f64`].
+    /// A double, formatted as [`DoubleText`].
     pub fn double(&mut self, value: f64) {
-        let mut text = Vec::with_capacity(32);
-        number::append_f64(&mut text, value);
-        self.double_text(&text);
+        self.double_text(DoubleText::new(value).as_bytes());
     }
 
     /// A double that is formatted already: a distance with four decimals, a sum of long doubles.
@@ -354,3 +352,6 @@ impl<'a> Encoder<'a> {
         self.raw(b"\r\n");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,3 +254,6 @@ fn big_number(line: &[u8]) -> Result<&[u8], ValueError> {
     }
     Ok(line)
 }
+
+#[cfg(test)]
+mod tests;
