@@ -1,32 +1,48 @@
-//! One core's keyspace: table, entries, expiry and types. Synchronous; no I/O, no clock, no randomness of its own.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyHasher {
-    seeds: [u64; 4],
-}
-impl KeyHasher {
-    pub fn hash(&self, k: &[u8]) -> u64 {
-        self.seeds[0] + k.len() as u64
-    }
-}
-#[derive(Clone, Copy, Debug)]
-pub struct Key<'a> {
-    pub bytes: &'a [u8],
-    pub hash: u64,
-    pub slot: u16,
-}
-pub struct Shard {}
-pub struct Progress {
-    pub expired: usize,
-    pub next_deadline_ms: Option<u64>,
-}
-impl Shard {
-    pub fn set_now(&mut self, _: u64) {}
-    pub fn prefetch_slot(&self, _: u32, _: u64) {}
-    pub fn prefetch_entry(&self, _: u32, _: u64) {}
-    pub fn collect_garbage(&mut self, _: usize) -> bool {
-        false
-    }
-    pub fn expire_due(&mut self, _: u64, _: usize) -> Progress {
-        Progress { expired: 0, next_deadline_ms: None }
-    }
-}
+//! One core's keyspace: table, entries, expiry and types. Synchronous; no I/O, no clock, no
+//! randomness of its own.
+//!
+//! [`Shard`] is the whole of it: databases of keys with values and deadlines. It is driven by one
+//! thread, which tells it the time ([`Shard::set_now`]), lets it expire what is due
+//! ([`Shard::expire_due`]) and drop what was thrown away ([`Shard::collect_garbage`]), both in
+//! bounded steps.
+//!
+//! Every operation takes a database index below the configured number and a [`Key`], and treats a
+//! key whose deadline has passed as missing: operations that take `&mut self` remove it then and
+//! record it as expired.
+//!
+//! Invariant: entries lie in the arena; a table slot is the only thing that names an entry.
+//! Invariant: what changes the keyspace is recorded in the [`Journal`].
+//!
+//! Layout: `arena` gives blocks, `entry` is what lies in one, `external` holds what does not fit,
+//! `store` joins the three; `table` finds entries by hash; `expiry` knows when they fall due; `db`
+//! is a database of one or many tables; `keyspace` is the operations.
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("handles and tagged pointers need 64-bit addresses");
+
+mod arena;
+mod db;
+mod entry;
+mod expiry;
+mod external;
+mod hash;
+mod journal;
+mod keyspace;
+mod prefetch;
+mod store;
+mod table;
+mod value;
+
+pub use db::SLOTS;
+pub use hash::{Key, KeyHasher};
+pub use journal::{Change, ChangeKind, ChangeMask, Journal};
+pub use keyspace::expire::Progress;
+pub use keyspace::iterate::SCAN_CURSOR_BITS;
+pub use keyspace::memory::MemoryUse;
+pub use keyspace::snapshot::SavedEntry;
+pub use keyspace::write::{SetOutcome, Ttl};
+pub use keyspace::{Shard, ShardConfig};
+pub use store::OutOfMemory;
+pub use table::TableStats;
+pub use value::parse_canonical_int;
+pub use value::{LargeString, NewValue, Object, OwnedValue, ValueRef, ValueType};

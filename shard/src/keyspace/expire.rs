@@ -1,0 +1,91 @@
+//! Removing keys when they fall due, in bounded steps.
+
+use super::{Found, Shard};
+use crate::hash::Key;
+use crate::journal::ChangeKind;
+use crate::table::KeySource;
+
+/// What [`Shard::expire_due`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Keys removed.
+    pub expired: usize,
+    /// When it has to be called next, in milliseconds of the Unix epoch: not after the present time
+    /// when the budget was used up, `None` when no key has a deadline.
+    pub next_deadline_ms: Option<u64>,
+}
+
+/// Looking at a segment costs about as much as removing a few keys.
+const SEGMENT_COST: usize = 4;
+
+impl Shard {
+    /// Removes keys whose deadline has passed at `now_ms` (which is told to the shard as well), the
+    /// earliest first to within a table segment, up to about `budget` of them. Costs nothing for
+    /// keys that are not due, however many there are.
+    pub fn expire_due(&mut self, now_ms: u64, budget: usize) -> Progress {
+        self.set_now(now_ms);
+        let mut left = budget;
+        let mut expired = 0;
+        while left > 0 {
+            let Some(db) = self.most_due() else { break };
+            let removed = self.expire_segment(db, left);
+            expired += removed;
+            left = left.saturating_sub(removed + SEGMENT_COST);
+        }
+        Progress { expired, next_deadline_ms: self.next_deadline_ms() }
+    }
+
+    /// When [`Shard::expire_due`] has something to do next.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        self.dbs.iter().take(self.expiring_dbs).filter_map(crate::db::Db::next_ms).min()
+    }
+
+    /// Keys that expired since the start, whether found by a command or by `expire_due`.
+    pub fn expired_total(&self) -> u64 {
+        self.expired_total
+    }
+
+    /// Remembers that a database may have deadlines, so that `expire_due` looks at it.
+    pub(super) fn note_expiring(&mut self, db: u32) {
+        let index = db as usize;
+        if index >= self.expiring_dbs && self.dbs[index].expires() > 0 {
+            self.expiring_dbs = index + 1;
+        }
+    }
+
+    /// The database that is armed for the earliest moment, if that has come.
+    fn most_due(&self) -> Option<u32> {
+        let armed = self.dbs.iter().take(self.expiring_dbs).enumerate();
+        let (moment, db) = armed.filter_map(|(db, state)| Some((state.next_ms()?, db))).min()?;
+        (moment <= self.now_ms).then_some(db as u32)
+    }
+
+    /// Removes due keys of the earliest armed segment of a database; how many.
+    fn expire_segment(&mut self, db: u32, limit: usize) -> usize {
+        let mut due = std::mem::take(&mut self.due);
+        due.clear();
+        let state = &mut self.dbs[db as usize];
+        let Some((slot, point)) = state.collect_due(self.now_ms, limit, &self.store, &mut due)
+        else {
+            // The slot's own table has nothing armed for now: bring the schedule in step with it.
+            state.settle();
+            self.due = due;
+            return 0;
+        };
+        let mut key_bytes = std::mem::take(&mut self.scratch);
+        for &handle in &due {
+            key_bytes.clear();
+            key_bytes.extend_from_slice(self.store.key(handle));
+            let key = Key { bytes: &key_bytes, hash: self.store.hash(handle), slot };
+            let table = self.dbs[db as usize].table(slot);
+            let found = table.and_then(|table| table.find(key.hash, |other| other == handle));
+            let (position, handle) = found.expect("invariant: a due entry is in its table");
+            self.remove_found(db, &key, Found { position, handle }, ChangeKind::Expired);
+        }
+        self.scratch = key_bytes;
+        self.dbs[db as usize].rearm(slot, point, self.now_ms, &self.store);
+        let removed = due.len();
+        self.due = due;
+        removed
+    }
+}

@@ -1,0 +1,124 @@
+//! Going through keys: SCAN, RANDOMKEY, slots.
+
+use super::Shard;
+use crate::hash::Key;
+use crate::journal::ChangeKind;
+use crate::table::KeySource;
+use crate::table::scan::CURSOR_BITS;
+use crate::value::ValueRef;
+
+/// Bits of a cursor that [`Shard::scan`] uses; those above are the caller's, for the shard's
+/// number.
+pub const SCAN_CURSOR_BITS: u32 = CURSOR_BITS + 14;
+
+impl Shard {
+    /// Calls `visit` with the keys from `cursor` (0: the start) on, until `count` or a few more
+    /// were visited or the end is reached; the cursor to go on from, 0 at the end.
+    ///
+    /// A key that exists from the first call to the last is visited at least once, whatever else
+    /// comes and goes. Due keys are left out. Only the low [`SCAN_CURSOR_BITS`] bits of a cursor
+    /// are used; any number is accepted.
+    pub fn scan(
+        &self,
+        db: u32,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], ValueRef<'_>),
+    ) -> u64 {
+        let mut left = count.max(1);
+        let mut inner = cursor & ((1 << CURSOR_BITS) - 1);
+        let mut from = (cursor >> CURSOR_BITS) as usize & (crate::SLOTS - 1);
+        while let Some(slot) = self.dbs[db as usize].next_slot(from) {
+            if slot as usize != from {
+                inner = 0;
+            }
+            let (next, visited) = self.scan_table(db, slot, inner, left, visit);
+            if next != 0 {
+                return next | u64::from(slot) << CURSOR_BITS;
+            }
+            from = slot as usize + 1;
+            inner = 0;
+            left = left.saturating_sub(visited.max(1));
+            if left == 0 {
+                // The next slot that has keys, so that the end is seen when it is reached.
+                return self.dbs[db as usize]
+                    .next_slot(from)
+                    .map_or(0, |slot| u64::from(slot) << CURSOR_BITS);
+            }
+        }
+        0
+    }
+
+    /// Like [`Shard::scan`] through the keys of one slot, in slot mode; its cursors are its own.
+    pub fn scan_slot(
+        &self,
+        db: u32,
+        slot: u16,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], ValueRef<'_>),
+    ) -> u64 {
+        self.scan_table(db, slot, cursor, count, visit).0
+    }
+
+    /// Number of keys of a slot, in slot mode, with those that are due and not removed yet.
+    pub fn slot_len(&self, db: u32, slot: u16) -> usize {
+        self.dbs[db as usize].table(slot).map_or(0, crate::table::Table::len)
+    }
+
+    /// The first slot from `slot` on that has keys, in slot mode.
+    pub fn next_slot(&self, db: u32, slot: u16) -> Option<u16> {
+        self.dbs[db as usize].next_slot(slot as usize)
+    }
+
+    fn scan_table(
+        &self,
+        db: u32,
+        slot: u16,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], ValueRef<'_>),
+    ) -> (u64, usize) {
+        let mut visited = 0;
+        let Some(table) = self.dbs[db as usize].table(slot) else {
+            return (0, 0);
+        };
+        let next = table.scan(cursor, count, &self.store, |handle| {
+            visited += 1;
+            if !self.is_due(handle) {
+                visit(self.store.key(handle), self.store.value(handle));
+            }
+        });
+        (next, visited)
+    }
+
+    /// A random key; `None` when the database has none. Due keys that are come upon are removed.
+    pub fn random_key(&mut self, db: u32) -> Option<&[u8]> {
+        let handle = loop {
+            let random = self.next_random();
+            let from = (self.next_random() >> 50) as usize;
+            let state = &self.dbs[db as usize];
+            let slot = state.next_slot(from).or_else(|| state.next_slot(0))?;
+            let table = state.table(slot)?;
+            let handle = table.random(random)?;
+            if !self.is_due(handle) {
+                break handle;
+            }
+            let bytes = self.store.key(handle).to_vec();
+            let key = Key { bytes: &bytes, hash: self.store.hash(handle), slot };
+            let (position, handle) = self.find(db, &key)?;
+            let found = super::Found { position, handle };
+            self.remove_found(db, &key, found, ChangeKind::Expired);
+        };
+        Some(self.store.key(handle))
+    }
+
+    /// The next of a sequence of numbers that looks random (splitmix64), set by the seed.
+    fn next_random(&mut self) -> u64 {
+        self.rng_state = self.rng_state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.rng_state;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    }
+}

@@ -1,0 +1,72 @@
+//! Where the shard's memory is.
+
+use super::Shard;
+use crate::hash::Key;
+use crate::table::TableStats;
+
+/// The shard's memory by part, in bytes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct MemoryUse {
+    /// Blocks of live entries.
+    pub entries: usize,
+    /// What the arena holds beyond that: free blocks, empty pages, page metadata.
+    pub arena_free: usize,
+    /// Directories and segments.
+    pub tables: usize,
+    /// The index of deadlines.
+    pub ttl_index: usize,
+    /// Values and keys outside their entries.
+    pub external: usize,
+    /// Thrown away and not freed yet.
+    pub garbage: usize,
+}
+
+impl MemoryUse {
+    /// All parts together.
+    pub fn total(&self) -> usize {
+        let index = self.tables + self.ttl_index;
+        self.entries + self.arena_free + index + self.external + self.garbage
+    }
+}
+
+impl Shard {
+    /// The shard's memory by part; O(segments).
+    pub fn memory_use(&self) -> MemoryUse {
+        let mut stats = TableStats::default();
+        for db in &self.dbs {
+            stats.add(&db.stats());
+        }
+        let entries = self.store.arena.used_bytes();
+        MemoryUse {
+            entries,
+            arena_free: self.store.arena.held_bytes() - entries,
+            tables: stats.bytes,
+            ttl_index: stats.ttl_bytes,
+            external: self.store.externals.memory(),
+            garbage: self.garbage.memory(),
+        }
+    }
+
+    /// Bytes in use by entries and what is outside them, O(1): what a memory limit is held against
+    /// after every command. It leaves out the tables, which [`Shard::memory_use`] includes.
+    pub fn used_memory(&self) -> usize {
+        self.store.arena.used_bytes() + self.store.externals.memory()
+    }
+
+    /// Bytes that a key takes with all that belongs to it, its share of the table included.
+    pub fn entry_size(&mut self, db: u32, key: &Key<'_>) -> Option<usize> {
+        /// A slot at the usual load.
+        const SLOT_BYTES: usize = 7;
+        /// An index entry for a deadline.
+        const TTL_BYTES: usize = 6;
+        let found = self.locate(db, key)?;
+        let has_deadline = self.store.entry(found.handle).deadline().is_some();
+        let index = if has_deadline { SLOT_BYTES + TTL_BYTES } else { SLOT_BYTES };
+        Some(self.store.entry_bytes(found.handle) + index)
+    }
+
+    /// Figures on the tables of a database; O(segments).
+    pub fn table_stats(&self, db: u32) -> TableStats {
+        self.dbs[db as usize].stats()
+    }
+}

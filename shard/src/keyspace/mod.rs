@@ -1,0 +1,275 @@
+//! The shard: its state, how a key is found, and the operations that only look.
+
+pub(crate) mod expire;
+mod garbage;
+pub(crate) mod iterate;
+pub(crate) mod memory;
+mod relocate;
+pub(crate) mod snapshot;
+mod string;
+#[cfg(test)]
+mod tests;
+pub(crate) mod write;
+
+use crate::arena::{Arena, Handle};
+use crate::db::Db;
+use crate::hash::{Key, KeyHasher};
+use crate::journal::{ChangeKind, Journal};
+use crate::store::Store;
+use crate::table::{KeySource, Position};
+use crate::value::{ValueRef, ValueType};
+use garbage::Garbage;
+
+/// How a shard is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardConfig {
+    /// Number of databases, at least 1.
+    pub databases: usize,
+    /// Seeds of the table hash; unpredictable to clients, the same for all shards of a process.
+    pub hash_seeds: [u64; 4],
+    /// Whether keys are kept by cluster slot, so that they can be counted and listed by it.
+    pub slot_mode: bool,
+    /// Seed of what looks random ([`Shard::random_key`]).
+    pub rng_seed: u64,
+}
+
+/// One core's keyspace.
+pub struct Shard {
+    store: Store,
+    dbs: Vec<Db>,
+    slot_mode: bool,
+    now_ms: u64,
+    access_stamp: u16,
+    rng_state: u64,
+    expired_total: u64,
+    /// Databases from this one on have no deadlines.
+    expiring_dbs: usize,
+    garbage: Garbage,
+    /// Reused by what has to hold a few handles or bytes for a moment.
+    due: Vec<Handle>,
+    scratch: Vec<u8>,
+    /// What changed, for whoever follows it.
+    pub journal: Journal,
+}
+
+/// An entry that was found and is not due.
+#[derive(Clone, Copy)]
+struct Found {
+    position: Position,
+    handle: Handle,
+}
+
+impl Shard {
+    /// An empty shard at time 0.
+    pub fn new(config: ShardConfig) -> Self {
+        Self::with_arena_limit(config, usize::MAX)
+    }
+
+    fn with_arena_limit(config: ShardConfig, limit_bytes: usize) -> Self {
+        assert!(config.databases > 0, "a shard has a database");
+        let arena = Arena::new(limit_bytes);
+        Self {
+            store: Store {
+                arena: arena.expect("invariant: a process has 2 MiB of address space to spare"),
+                externals: crate::external::Externals::new(),
+                hasher: KeyHasher::new(config.hash_seeds),
+            },
+            dbs: (0..config.databases).map(|_| Db::new(config.slot_mode)).collect(),
+            slot_mode: config.slot_mode,
+            now_ms: 0,
+            access_stamp: 0,
+            rng_state: config.rng_seed,
+            expired_total: 0,
+            expiring_dbs: 0,
+            garbage: Garbage::default(),
+            due: Vec::new(),
+            scratch: Vec::new(),
+            journal: Journal::default(),
+        }
+    }
+
+    /// The hasher of this shard's keys, which other cores may use.
+    pub fn hasher(&self) -> KeyHasher {
+        self.store.hasher
+    }
+
+    /// The hash of a key.
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.store.hasher.hash(key)
+    }
+
+    /// Tells the time in milliseconds of the Unix epoch. It never goes back: an earlier time than
+    /// the last is ignored.
+    pub fn set_now(&mut self, unix_ms: u64) {
+        self.now_ms = self.now_ms.max(unix_ms);
+    }
+
+    /// The time last told.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// Sets the stamp that keys get when they are read or written from now on. Its meaning (a
+    /// coarse clock, a counter) is the eviction policy's.
+    pub fn set_access_stamp(&mut self, stamp: u16) {
+        self.access_stamp = stamp;
+    }
+
+    /// Number of databases.
+    pub fn databases(&self) -> usize {
+        self.dbs.len()
+    }
+
+    /// Asks for the table slot of the key with this hash, some time before an operation on it. In
+    /// slot mode, where a hash does not lead to a table, this does nothing.
+    #[inline]
+    pub fn prefetch_slot(&self, db: u32, hash: u64) {
+        if let Some(table) = self.dbs[db as usize].sole_table() {
+            table.prefetch_slot(hash);
+        }
+    }
+
+    /// Asks for the entry of the key with this hash, some time after [`Shard::prefetch_slot`].
+    #[inline]
+    pub fn prefetch_entry(&self, db: u32, hash: u64) {
+        if let Some(table) = self.dbs[db as usize].sole_table() {
+            table.prefetch_entry(hash, &self.store);
+        }
+    }
+
+    /// The value of a key; notes the access. About two cache misses.
+    #[inline]
+    pub fn get(&mut self, db: u32, key: &Key<'_>) -> Option<ValueRef<'_>> {
+        let found = self.locate(db, key)?;
+        // The line is dirtied only when the stamp changes.
+        if self.store.entry(found.handle).stamp() != self.access_stamp {
+            self.store.set_stamp(found.handle, self.access_stamp);
+        }
+        Some(self.store.value(found.handle))
+    }
+
+    /// The value of a key, without noting the access or removing it when it is due.
+    pub fn peek(&self, db: u32, key: &Key<'_>) -> Option<ValueRef<'_>> {
+        self.look(db, key).map(|found| self.store.value(found.handle))
+    }
+
+    /// Whether a key exists. Notes no access.
+    pub fn exists(&mut self, db: u32, key: &Key<'_>) -> bool {
+        self.locate(db, key).is_some()
+    }
+
+    /// The type of a key's value. Notes no access.
+    pub fn value_type(&mut self, db: u32, key: &Key<'_>) -> Option<ValueType> {
+        let found = self.locate(db, key)?;
+        Some(self.store.value(found.handle).value_type())
+    }
+
+    /// The name of the encoding of a key's value, as OBJECT ENCODING reports it.
+    pub fn encoding_name(&mut self, db: u32, key: &Key<'_>) -> Option<&'static str> {
+        let found = self.locate(db, key)?;
+        Some(self.store.encoding_name(found.handle))
+    }
+
+    /// A key's deadline: `None` for a missing key, `Some(None)` for one without. Notes no access.
+    pub fn deadline(&mut self, db: u32, key: &Key<'_>) -> Option<Option<u64>> {
+        let found = self.locate(db, key)?;
+        Some(self.store.entry(found.handle).deadline())
+    }
+
+    /// The access stamp of a key. Notes no access.
+    pub fn access_stamp(&mut self, db: u32, key: &Key<'_>) -> Option<u16> {
+        let found = self.locate(db, key)?;
+        Some(self.store.entry(found.handle).stamp())
+    }
+
+    /// Gives a key a stamp, the current one when `stamp` is `None`; whether the key exists.
+    pub fn touch(&mut self, db: u32, key: &Key<'_>, stamp: Option<u16>) -> bool {
+        let Some(found) = self.locate(db, key) else {
+            return false;
+        };
+        self.store.set_stamp(found.handle, stamp.unwrap_or(self.access_stamp));
+        true
+    }
+
+    /// Number of keys in a database, with those that are due and not removed yet.
+    pub fn len(&self, db: u32) -> usize {
+        self.dbs[db as usize].len()
+    }
+
+    /// Whether a database has no key.
+    pub fn is_empty(&self, db: u32) -> bool {
+        self.len(db) == 0
+    }
+
+    /// Number of keys in a database that have a deadline.
+    pub fn expires(&self, db: u32) -> usize {
+        self.dbs[db as usize].expires()
+    }
+
+    /// The mean time to live of the keys that have a deadline, in milliseconds; 0 without any.
+    /// Exact.
+    pub fn avg_ttl(&self, db: u32) -> u64 {
+        self.dbs[db as usize].mean_deadline().map_or(0, |mean| mean.saturating_sub(self.now_ms))
+    }
+
+    #[inline]
+    fn slot_of(&self, key: &Key<'_>) -> u16 {
+        if self.slot_mode { key.slot } else { 0 }
+    }
+
+    /// Finds a key that is not due.
+    #[inline]
+    fn look(&self, db: u32, key: &Key<'_>) -> Option<Found> {
+        let (position, handle) = self.find(db, key)?;
+        (!self.is_due(handle)).then_some(Found { position, handle })
+    }
+
+    /// Finds a key; removes it when it is due.
+    #[inline]
+    fn locate(&mut self, db: u32, key: &Key<'_>) -> Option<Found> {
+        let (position, handle) = self.find(db, key)?;
+        let found = Found { position, handle };
+        if self.is_due(handle) {
+            self.remove_found(db, key, found, ChangeKind::Expired);
+            return None;
+        }
+        Some(found)
+    }
+
+    #[inline]
+    fn find(&self, db: u32, key: &Key<'_>) -> Option<(Position, Handle)> {
+        let table = self.dbs[db as usize].table(self.slot_of(key))?;
+        table.find(key.hash, |handle| self.store.key(handle) == key.bytes)
+    }
+
+    #[inline]
+    fn is_due(&self, handle: Handle) -> bool {
+        self.store.deadline(handle).is_some_and(|deadline| deadline <= self.now_ms)
+    }
+
+    /// Removes an entry, due or not, and records why.
+    fn remove_found(&mut self, db: u32, key: &Key<'_>, found: Found, why: ChangeKind) {
+        let handle = self.unlink(db, key, found);
+        let external = self.store.release(handle);
+        self.garbage.add(external);
+        self.expired_total += u64::from(why == ChangeKind::Expired);
+        self.journal.record(why, db, key.bytes);
+    }
+
+    /// Removes an entry from its database; it is still in the store.
+    fn unlink(&mut self, db: u32, key: &Key<'_>, found: Found) -> Handle {
+        let Found { position, handle } = found;
+        let slot = self.slot_of(key);
+        self.dbs[db as usize].remove(slot, key.hash, (position, handle), &self.store);
+        handle
+    }
+
+    /// Checks every invariant of the shard; O(keys). For tests and debugging commands.
+    pub fn verify(&self) {
+        self.store.arena.verify();
+        self.store.externals.verify();
+        for db in &self.dbs {
+            db.verify(&self.store);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The entries of a shard, wherever their parts lie: the arena, and the slab for what is outside.
+
+use crate::arena::{Arena, BLOCK_BYTES_MAX, Handle};
+use crate::entry::{self, Entry, EntrySpec, KEY_INLINE_MAX, Kind};
+use crate::external::{External, Externals};
+use crate::hash::KeyHasher;
+use crate::table::KeySource;
+use crate::value::{LargeString, NewValue, Object, OwnedValue, Payload, ValueRef};
+use crate::value::{encoding_name, parse_canonical_int};
+
+/// The memory of the shard is exhausted: the arena's reach, or the names of outside values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfMemory;
+
+impl std::fmt::Display for OutOfMemory {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("the shard's memory is exhausted")
+    }
+}
+
+impl std::error::Error for OutOfMemory {}
+
+/// A value on its way into an entry.
+pub(crate) enum Incoming<'a> {
+    Int(i64),
+    Bytes { bytes: &'a [u8], raw: bool },
+    Owned { payload: Payload, raw: bool },
+}
+
+impl<'a> Incoming<'a> {
+    pub(crate) fn new(value: NewValue<'a>) -> Self {
+        match value {
+            NewValue::Int(value) => Self::Int(value),
+            NewValue::Bytes(bytes) => match parse_canonical_int(bytes) {
+                Some(value) => Self::Int(value),
+                None => Self::Bytes { bytes, raw: false },
+            },
+        }
+    }
+
+    /// A value that comes from another place. A short string is copied into its entry and its
+    /// allocation dropped; see [`Store::write`].
+    pub(crate) fn from_owned(payload: Payload, raw: bool) -> Self {
+        match payload {
+            Payload::Int(value) => Self::Int(value),
+            payload @ Payload::Object(_) => Self::Owned { payload, raw },
+        }
+    }
+}
+
+/// The bytes of an object that could lie in an entry.
+fn short_string(payload: &Payload) -> Option<&[u8]> {
+    match payload {
+        Payload::Object(Object::String(text)) if text.bytes.len() < BLOCK_BYTES_MAX => {
+            Some(&text.bytes)
+        }
+        Payload::Object(Object::String(_)) | Payload::Int(_) => None,
+    }
+}
+
+/// What every entry has besides its value.
+#[derive(Clone, Copy)]
+pub(crate) struct EntryHead<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) deadline: Option<u64>,
+    pub(crate) stamp: u16,
+}
+
+/// The store. Entries are made, read and released here; the table only names them.
+pub(crate) struct Store {
+    pub(crate) arena: Arena,
+    pub(crate) externals: Externals,
+    pub(crate) hasher: KeyHasher,
+}
+
+impl KeySource for Store {
+    #[inline]
+    fn hash(&self, handle: Handle) -> u64 {
+        self.hasher.hash(self.key(handle))
+    }
+
+    #[inline]
+    fn deadline(&self, handle: Handle) -> Option<u64> {
+        self.entry(handle).deadline()
+    }
+
+    #[inline]
+    fn address(&self, handle: Handle) -> *const u8 {
+        self.arena.address(handle)
+    }
+}
+
+impl Store {
+    #[inline]
+    pub(crate) fn entry(&self, handle: Handle) -> Entry<'_> {
+        Entry::new(self.arena.block(handle))
+    }
+
+    /// The key of an entry.
+    #[inline]
+    pub(crate) fn key(&self, handle: Handle) -> &[u8] {
+        let entry = self.entry(handle);
+        entry.key().unwrap_or_else(|| {
+            let key = self.externals.get(entry.external()).key.as_deref();
+            key.expect("invariant: a key outside lies in the external part")
+        })
+    }
+
+    /// The value of an entry.
+    #[inline]
+    pub(crate) fn value(&self, handle: Handle) -> ValueRef<'_> {
+        let entry = self.entry(handle);
+        match entry.kind() {
+            Kind::String => ValueRef::Bytes(entry.value()),
+            Kind::Int => ValueRef::Int(entry.int()),
+            Kind::External => self.externals.get(entry.external()).payload.value(),
+        }
+    }
+
+    /// The name of an entry's encoding.
+    pub(crate) fn encoding_name(&self, handle: Handle) -> &'static str {
+        encoding_name(self.value(handle), self.entry(handle).is_raw())
+    }
+
+    /// Bytes that an entry takes, in the arena and outside.
+    pub(crate) fn entry_bytes(&self, handle: Handle) -> usize {
+        let entry = self.entry(handle);
+        let outside = match entry.kind() {
+            Kind::External => size_of::<External>() + self.externals.get(entry.external()).memory(),
+            Kind::String | Kind::Int => 0,
+        };
+        self.arena.block_bytes(handle) + outside
+    }
+
+    /// Makes an entry. With `reuse`, that entry's block is used when it is of the right size, and
+    /// is freed otherwise; its part outside is left to the caller. Nothing changes on failure.
+    pub(crate) fn write(
+        &mut self,
+        head: EntryHead<'_>,
+        incoming: Incoming<'_>,
+        reuse: Option<Handle>,
+    ) -> Result<Handle, OutOfMemory> {
+        if let Incoming::Owned { payload, raw } = &incoming {
+            if let Some(bytes) = short_string(payload) {
+                return self.write(head, Incoming::Bytes { bytes, raw: *raw }, reuse);
+            }
+        }
+        let is_key_inline = head.key.len() <= KEY_INLINE_MAX;
+        let mut int = ([0; 8], 0);
+        let mut spec = EntrySpec {
+            kind: Kind::Int,
+            raw: false,
+            stamp: head.stamp,
+            deadline: head.deadline,
+            key: is_key_inline.then_some(head.key),
+            value: &[],
+        };
+        let outside = match incoming {
+            Incoming::Int(value) if is_key_inline => {
+                int = entry::int_bytes(value);
+                None
+            }
+            Incoming::Int(value) => Some(Payload::Int(value)),
+            Incoming::Bytes { bytes, raw } => {
+                (spec.kind, spec.raw, spec.value) = (Kind::String, raw, bytes);
+                let fits = is_key_inline && spec.size() <= BLOCK_BYTES_MAX;
+                (!fits)
+                    .then(|| Payload::Object(Object::String(LargeString { bytes: bytes.to_vec() })))
+            }
+            Incoming::Owned { payload, raw } => {
+                spec.raw = raw;
+                Some(payload)
+            }
+        };
+        if let Some(payload) = outside {
+            let key = (!is_key_inline).then(|| head.key.into());
+            let cell = self.externals.insert(External { key, payload }).ok_or(OutOfMemory)?;
+            spec.kind = Kind::External;
+            let name = cell.to_le_bytes();
+            spec.value = &name;
+            let written = self.write_block(&spec, reuse);
+            if written.is_err() {
+                self.externals.remove(cell);
+            }
+            return written;
+        }
+        if spec.kind == Kind::Int {
+            spec.value = &int.0[..int.1];
+        }
+        self.write_block(&spec, reuse)
+    }
+
+    fn write_block(
+        &mut self,
+        spec: &EntrySpec<'_>,
+        reuse: Option<Handle>,
+    ) -> Result<Handle, OutOfMemory> {
+        let size = spec.size();
+        if let Some(handle) = reuse {
+            if self.arena.block_bytes(handle) == Arena::rounded(size) {
+                spec.write(self.arena.block_mut(handle));
+                return Ok(handle);
+            }
+        }
+        let handle = self.arena.alloc(size).ok_or(OutOfMemory)?;
+        spec.write(self.arena.block_mut(handle));
+        if let Some(old) = reuse {
+            self.arena.free(old);
+        }
+        Ok(handle)
+    }
+
+    /// The cell of an entry that has a part outside.
+    pub(crate) fn external_of(&self, handle: Handle) -> Option<u32> {
+        let entry = self.entry(handle);
+        (entry.kind() == Kind::External).then(|| entry.external())
+    }
+
+    /// Frees an entry; its part outside is returned for the caller to drop in its own time.
+    pub(crate) fn release(&mut self, handle: Handle) -> Option<External> {
+        let external = self.external_of(handle).map(|cell| self.externals.remove(cell));
+        self.arena.free(handle);
+        external
+    }
+
+    /// Frees an entry and hands out its value.
+    pub(crate) fn take(&mut self, handle: Handle) -> OwnedValue {
+        let entry = self.entry(handle);
+        let (raw, deadline_ms) = (entry.is_raw(), entry.deadline());
+        let inline = match entry.kind() {
+            Kind::Int => Some(Payload::Int(entry.int())),
+            Kind::String => {
+                let bytes = entry.value().to_vec();
+                Some(Payload::Object(Object::String(LargeString { bytes })))
+            }
+            Kind::External => None,
+        };
+        let outside = self.release(handle).map(|external| external.payload);
+        let payload = inline.or(outside).expect("invariant: a value is inside or outside");
+        OwnedValue { payload, raw, deadline_ms }
+    }
+
+    /// A copy of an entry's value.
+    pub(crate) fn copy(&self, handle: Handle) -> OwnedValue {
+        let entry = self.entry(handle);
+        let payload = match self.value(handle) {
+            ValueRef::Int(value) => Payload::Int(value),
+            ValueRef::Bytes(bytes) => {
+                Payload::Object(Object::String(LargeString { bytes: bytes.to_vec() }))
+            }
+            ValueRef::Object(object) => Payload::Object(object.clone()),
+        };
+        OwnedValue { payload, raw: entry.is_raw(), deadline_ms: entry.deadline() }
+    }
+
+    /// Gives an entry another deadline or none; the entry's handle afterwards. Nothing changes on
+    /// failure.
+    pub(crate) fn set_deadline(
+        &mut self,
+        handle: Handle,
+        deadline: Option<u64>,
+    ) -> Result<Handle, OutOfMemory> {
+        let block = self.arena.block(handle);
+        let entry = Entry::new(block);
+        if let (Some(_), Some(deadline)) = (entry.deadline(), deadline) {
+            entry::set_deadline(self.arena.block_mut(handle), deadline);
+            return Ok(handle);
+        }
+        let (kind, raw, stamp) = (entry.kind(), entry.is_raw(), entry.stamp());
+        let mut copy = [0; BLOCK_BYTES_MAX];
+        let copy = &mut copy[..block.len()];
+        copy.copy_from_slice(block);
+        let entry = Entry::new(copy);
+        let (key, value) = (entry.key(), entry.value());
+        let spec = EntrySpec { kind, raw, stamp, deadline, key, value };
+        if spec.size() <= BLOCK_BYTES_MAX {
+            return self.write_block(&spec, Some(handle));
+        }
+        // Only a string can be so long. Its deadline pushes it out of the entry.
+        let key = entry.key().expect("invariant: a long entry has its key inside");
+        let head = EntryHead { key, deadline, stamp };
+        self.write(head, Incoming::Bytes { bytes: value, raw }, Some(handle))
+    }
+
+    /// Grows a string outside its entry to at least `len` bytes; false when the value is no string
+    /// but an integer under a long key.
+    pub(crate) fn resize_external(&mut self, handle: Handle, len: usize) -> bool {
+        let Some(cell) = self.external_of(handle) else {
+            return false;
+        };
+        self.externals.update(cell, |external| match &mut external.payload {
+            Payload::Int(_) => false,
+            Payload::Object(Object::String(text)) => {
+                if len > text.bytes.len() {
+                    text.resize(len);
+                }
+                true
+            }
+        })
+    }
+
+    /// The bytes of a string for writing; it is reported as changed in place from now on. The entry
+    /// must hold a string and not an integer.
+    pub(crate) fn string_mut(&mut self, handle: Handle) -> &mut [u8] {
+        let block = self.arena.block_mut(handle);
+        entry::set_raw(block);
+        let Some(cell) = self.external_of(handle) else {
+            let block = self.arena.block_mut(handle);
+            let range = entry::value_range(block);
+            return &mut block[range];
+        };
+        match &mut self.externals.get_mut(cell).payload {
+            Payload::Object(Object::String(text)) => &mut text.bytes,
+            Payload::Int(_) => unreachable!("an integer was turned into text before"),
+        }
+    }
+
+    pub(crate) fn set_stamp(&mut self, handle: Handle, stamp: u16) {
+        entry::set_stamp(self.arena.block_mut(handle), stamp);
+    }
+}
