@@ -1,9 +1,11 @@
 //! Kvasir: an in-memory data store, one shard a core.
 
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod errors;
 pub mod glob;
+pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod server;

@@ -21,7 +21,6 @@ pub mod table;
 
 mod command;
 
-
 use definition::Command;
 
 /// Commands that belong together, and a module that holds them.

@@ -303,7 +303,7 @@ impl Loader {
             });
         }
         let pattern = path.to_string_lossy();
-        let found = glob::glob(&pattern).map_err(|error| place.clone().error(error.msg))?;
+        let found = ::glob::glob(&pattern).map_err(|error| place.clone().error(error.msg))?;
         for path in found.flatten() {
             self.include_file(&path, |_| Ok(()))?;
         }

@@ -10,7 +10,6 @@
 //! Invariant: nothing here touches a socket, a core or the process; side effects are the caller's.
 
 pub mod choice;
-mod glob_match;
 pub mod groups;
 pub mod kind;
 pub mod load;
@@ -105,7 +104,7 @@ impl Config {
         for pattern in patterns {
             if pattern.iter().any(|byte| b"[*?".contains(byte)) {
                 for name in table::names().filter(|name| !name.parameter.is_hidden()) {
-                    if glob_match::matches_any_case(pattern, name.name.as_bytes()) {
+                    if crate::glob::matches_any_case(pattern, name.name.as_bytes()) {
                         add(name.name.as_bytes(), name);
                     }
                 }

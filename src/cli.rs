@@ -1,0 +1,207 @@
+//! The command line.
+//!
+//! `kvasir-server [FILE] [--PARAMETER VALUE...]... [-]`, as with the peers: what is not one of the
+//! program's few options is a configuration, and is read by [`crate::config::load`].
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::LazyLock;
+
+use clap::Parser;
+
+use crate::config::load::{Source, options_from_arguments};
+use crate::config::parameter::Disposition;
+use crate::config::table;
+
+/// What the program was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve, with this configuration.
+    Serve(Source),
+    /// Say whether the system suits the server, and exit.
+    CheckSystem,
+    /// Print the parameters, and exit.
+    Parameters,
+}
+
+/// An in-memory data store for Redis and Valkey clients that uses every core of the machine.
+#[derive(Parser, Debug)]
+#[command(
+    name = "kvasir-server",
+    display_name = "Kvasir server",
+    version = VERSION.as_str(),
+    disable_version_flag = true,
+    override_usage = "kvasir-server [FILE] [--PARAMETER VALUE...]... [-]\n       \
+                      kvasir-server --check-system | --parameters | --version | --help",
+    after_help = AFTER_HELP
+)]
+struct Arguments {
+    /// Say which version this is, and exit
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+
+    /// Say whether this system lets the server run well, and exit
+    #[arg(long, exclusive = true)]
+    check_system: bool,
+
+    /// List all parameters with their defaults, and exit
+    #[arg(long, exclusive = true)]
+    parameters: bool,
+
+    /// A configuration file in the syntax of redis.conf, then any parameters; `-` as the first or the
+    /// last argument reads standard input as well
+    #[arg(value_name = "FILE | --PARAMETER VALUE", allow_hyphen_values = true,
+          trailing_var_arg = true, num_args = 0..)]
+    configuration: Vec<OsString>,
+}
+
+static VERSION: LazyLock<String> = LazyLock::new(version_text);
+
+const AFTER_HELP: &str = "\
+Parameters often given:
+  --port N              TCP port (6379); 0 for none
+  --bind ADDRESS...     addresses to listen on (all)
+  --unixsocket PATH     a unix socket to listen on as well
+  --shards N            shards, each with a core of its own (0: all cores this process may use)
+  --requirepass TEXT    password of the default user
+  --maxmemory BYTES     memory limit, such as 4gb
+  --save \"SEC CHANGES\"  when to write a snapshot; --save \"\" for never
+  --dir PATH            working directory
+  --logfile PATH        log file (standard output)
+  --loglevel LEVEL      debug, verbose, notice, warning or nothing
+  --log-format FORMAT   peer or json
+
+Examples:
+  kvasir-server
+  kvasir-server /etc/kvasir/kvasir.conf
+  kvasir-server /etc/kvasir/kvasir.conf --port 7000 --loglevel verbose
+  kvasir-server --port 7000 --shards 4 --save \"\"
+  echo 'maxmemory 128mb' | kvasir-server -
+
+All parameters of Redis and Valkey are accepted; --parameters lists them.";
+
+/// Reads the command line.
+///
+/// The error is clap's: what to print, where (`--help` and `--version` go to standard output), and
+/// the exit code; see [`clap::Error::exit`].
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    let Arguments { version: _, check_system, parameters, configuration } =
+        Arguments::try_parse_from(arguments)?;
+    Ok(if check_system {
+        Command::CheckSystem
+    } else if parameters {
+        Command::Parameters
+    } else {
+        Command::Serve(source(configuration))
+    })
+}
+
+/// The first argument is a file unless it starts with a dash; a dash alone, first or last, is
+/// standard input.
+fn source(arguments: Vec<OsString>) -> Source {
+    let mut arguments = arguments.into_iter().peekable();
+    let file = arguments.next_if(|first| !first.as_bytes().starts_with(b"-"));
+    let mut rest: Vec<Vec<u8>> = arguments.map(OsStringExt::into_vec).collect();
+    let dash = Some(&b"-"[..]);
+    let mut stdin = false;
+    if file.is_none() && rest.first().map(Vec::as_slice) == dash {
+        rest.remove(0);
+        stdin = true;
+    }
+    if rest.last().map(Vec::as_slice) == dash {
+        rest.pop();
+        stdin = true;
+    }
+    Source { file: file.map(Into::into), stdin, options: options_from_arguments(&rest) }
+}
+
+/// What was built, in the peers' form: version, commit, allocator, word size, build.
+pub fn version_text() -> String {
+    let commit = option_env!("KVASIR_GIT_SHA").unwrap_or("00000000");
+    let dirty = option_env!("KVASIR_GIT_DIRTY").unwrap_or("0");
+    let build = option_env!("KVASIR_BUILD_ID").unwrap_or("0");
+    format!(
+        "v={} sha={commit}:{dirty} malloc=jemalloc bits={} build={build}",
+        env!("CARGO_PKG_VERSION"),
+        usize::BITS
+    )
+}
+
+/// The parameters as a table for people: name, default, purpose, and what is not there yet.
+pub fn parameters_text() -> String {
+    let rows = table::rows().iter().filter(|row| !row.is_hidden()).map(|row| {
+        let note = match row.disposition {
+            Disposition::Works => String::new(),
+            Disposition::Later(what) => format!(" [later: {what}]"),
+            Disposition::Ignored => " [ignored]".into(),
+        };
+        format!("{:<42} {:<24} {}{note}\n", row.name, quoted(row.default), row.summary)
+    });
+    rows.collect()
+}
+
+fn quoted(default: &str) -> String {
+    if default.is_empty() { "\"\"".into() } else { default.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Command, clap::Error> {
+        let program = std::iter::once("kvasir-server");
+        parse(program.chain(words.iter().copied()).map(OsString::from))
+    }
+
+    fn check(words: &[&str], file: Option<&str>, stdin: bool, options: &str) {
+        let source = Source { file: file.map(Into::into), stdin, options: options.into() };
+        assert_eq!(parse_words(words).unwrap(), Command::Serve(source), "{words:?}");
+    }
+
+    #[test]
+    fn files_standard_input_and_parameters() {
+        check(&[], None, false, "");
+        check(&["a.conf"], Some("a.conf"), false, "");
+        check(&["-"], None, true, "");
+        check(&["a.conf", "-"], Some("a.conf"), true, "");
+        check(&["--port", "7000", "-"], None, true, "port \"7000\" ");
+        check(&["--port", "7000"], None, false, "port \"7000\" ");
+        check(&["--shards", "2", "--port", "1"], None, false, "shards \"2\" \nport \"1\" ");
+        check(&["a.conf", "--save", ""], Some("a.conf"), false, "save \"\" ");
+        check(
+            &["--save", "--loglevel", "verbose"],
+            None,
+            false,
+            "save \"\"\nloglevel \"verbose\" ",
+        );
+        check(&["a.conf", "loglevel", "debug"], Some("a.conf"), false, "\"loglevel\" \"debug\" ");
+        check(&["--port", "--help"], None, false, "port \"--help\" ");
+        check(&["--invalid"], None, false, "invalid ");
+        check(&["--maxmemory 700mb"], None, false, "maxmemory 700mb ");
+        check(&["--list-max-listpack-size", "-2"], None, false, "list-max-listpack-size \"-2\" ");
+    }
+
+    #[test]
+    fn the_programs_own_options() {
+        assert_eq!(parse_words(&["--check-system"]).unwrap(), Command::CheckSystem);
+        assert_eq!(parse_words(&["--parameters"]).unwrap(), Command::Parameters);
+        for option in ["--version", "-v"] {
+            let text = parse_words(&[option]).unwrap_err().to_string();
+            assert_eq!(text, format!("Kvasir server {}\n", version_text()));
+        }
+        for option in ["--help", "-h"] {
+            let help = parse_words(&[option]).unwrap_err();
+            assert_eq!(help.exit_code(), 0);
+            let text = help.to_string();
+            assert!(text.contains("--shards N") && text.contains("Examples:"), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_parameter_is_listed() {
+        let text = parameters_text();
+        for row in table::rows().iter().filter(|row| !row.is_hidden()) {
+            assert!(text.lines().any(|line| line.starts_with(row.name)), "{}", row.name);
+        }
+    }
+}
