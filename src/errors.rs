@@ -93,3 +93,9 @@ impl fmt::Display for CommandError {
 }
 
 impl std::error::Error for CommandError {}
+
+impl From<kvasir_shard::OutOfMemory> for CommandError {
+    fn from(_: kvasir_shard::OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use kvasir_proto::{Args, Encoder, Resp};
-use kvasir_shard::{Key, Shard};
+use kvasir_shard::{Key, NewValue, Shard, Ttl, ValueRef};
 
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
@@ -39,12 +39,83 @@ pub struct ShardContext<'a> {
     pub resp: Resp,
     /// Where keys live, and their hashes.
     pub map: ShardMap,
+    /// What is counted of the keyspace.
+    pub figures: &'a mut KeyspaceFigures,
+    /// `proto-max-bulk-len`: no string grows beyond it.
+    pub string_max: usize,
+}
+
+/// What a core counts of its keyspace.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct KeyspaceFigures {
+    /// Keys that were read and found.
+    pub hits: u64,
+    /// Keys that were read and missing.
+    pub misses: u64,
+    /// Changes since the last save: the peers' `dirty`.
+    pub changes: u64,
 }
 
 impl ShardContext<'_> {
     /// The key with its hash and slot.
+    #[inline]
     pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
         self.map.key(bytes)
+    }
+
+    /// The value of a key for a command that reads it: counted as a hit or a miss, and noted as an
+    /// access unless the client does not want that.
+    #[inline]
+    pub fn read(&mut self, key: &Key<'_>) -> Option<ValueRef<'_>> {
+        let value = if self.no_touch {
+            self.shard.peek(self.db, key)
+        } else {
+            self.shard.get(self.db, key)
+        };
+        if value.is_some() {
+            self.figures.hits += 1;
+        } else {
+            self.figures.misses += 1;
+        }
+        value
+    }
+
+    /// Stores a string as one change. A deadline that has passed deletes the key instead.
+    pub fn set(
+        &mut self,
+        key: &Key<'_>,
+        value: NewValue<'_>,
+        ttl: Ttl,
+    ) -> Result<(), CommandError> {
+        self.changed(1);
+        if let Ttl::At(deadline) = ttl
+            && deadline <= self.shard.now_ms()
+        {
+            self.shard.remove(self.db, key);
+            return Ok(());
+        }
+        self.shard.set(self.db, key, value, ttl)?;
+        Ok(())
+    }
+
+    /// Counts changes of the keyspace.
+    #[inline]
+    pub fn changed(&mut self, changes: u64) {
+        self.figures.changes += changes;
+    }
+
+    /// The length of the string at a key; 0 for a missing one.
+    pub fn string_len(&mut self, key: &Key<'_>) -> Result<usize, CommandError> {
+        self.shard
+            .peek(self.db, key)
+            .map_or(Ok(0), |value| value.string_len().ok_or(CommandError::WrongType))
+    }
+
+    /// The length of a string with `len` bytes at `offset`, if it may be that long.
+    pub fn check_string_len(&self, offset: usize, len: usize) -> Result<usize, CommandError> {
+        offset.checked_add(len).filter(|end| *end <= self.string_max).ok_or(CommandError::Other(
+            "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+        ))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`arguments`] | reading numbers, option words and expiries |
 //! | [`definition`] | the types of a definition |
 //! | [`context`] | what handlers are given |
 //! | [`table`] | every command by name and by id, with what follows from its definition |
@@ -12,6 +13,7 @@
 //! Invariant: nothing about a command is written twice. Dispatch, arity errors, `COMMAND`, ACL
 //! categories, routing, the page of commands and the tests' generators read the definitions.
 
+pub mod arguments;
 pub mod context;
 pub mod definition;
 pub mod help;
@@ -20,6 +22,7 @@ mod names;
 pub mod table;
 
 mod command;
+mod string;
 
 use definition::Command;
 
@@ -32,4 +35,7 @@ pub struct Family {
 }
 
 /// Every family, sorted by name.
-pub const FAMILIES: &[Family] = &[Family { name: "command", commands: command::COMMANDS }];
+pub const FAMILIES: &[Family] = &[
+    Family { name: "command", commands: command::COMMANDS },
+    Family { name: "string", commands: string::COMMANDS },
+];

@@ -2,7 +2,7 @@
 
 pub mod command_log;
 
-use crate::commands::table::{self, Entry};
+use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
 use crate::route::engine::Now;
 use crate::route::message::Done;
@@ -53,7 +53,7 @@ impl Metrics {
     /// Everything at zero.
     pub fn new(ticks_ns: fn() -> u64) -> Self {
         Self {
-            commands: vec![CommandFigures::default(); table::table().len()],
+            commands: vec![CommandFigures::default(); table().len()],
             commands_processed: 0,
             connections_received: 0,
             connections_rejected: 0,
@@ -91,7 +91,7 @@ impl Metrics {
 
     /// Counts a command that has run.
     pub fn record(&mut self, entry: &'static Entry, done: Done) {
-        let figures = &mut self.commands[usize::from(entry.id)];
+        let figures = &mut self.commands[entry.id.index()];
         figures.calls += 1;
         figures.nanoseconds += u64::from(done.nanoseconds);
         self.commands_processed += 1;
@@ -105,7 +105,7 @@ impl Metrics {
     pub fn rejected(&mut self, entry: Option<&'static Entry>, _error: &CommandError) {
         self.errors += 1;
         if let Some(entry) = entry {
-            self.commands[usize::from(entry.id)].rejected += 1;
+            self.commands[entry.id.index()].rejected += 1;
         }
     }
 }

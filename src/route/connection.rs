@@ -174,6 +174,11 @@ impl Connection {
         self.places.is_empty()
     }
 
+    /// Whether the peer sends nothing more and everything that it sent has been answered.
+    pub(super) fn is_finished(&self) -> bool {
+        self.hung_up && self.blocked == Blocked::No && !self.ready && self.in_order()
+    }
+
     /// How many replies are outstanding or held behind one that is.
     pub(super) fn pending(&self) -> usize {
         self.places.len()

@@ -152,7 +152,7 @@ impl Core {
         connection.blocked = Blocked::Coordinating;
         let sequence = connection.reserve();
         let reply_to = ReplyTo { connection: key, client, sequence };
-        let request = Request::new(entry, key, client, view, self.state.shared.map, args);
+        let request = Request::new(entry, key, client, view, &self.state, args);
         let coordination = Coordination {
             entry,
             reply_to,

@@ -22,6 +22,7 @@ use super::locks::Locks;
 use super::message::{Batch, BatchKind};
 use super::remote::{Outboxes, ParkedRequests};
 use super::shared::Shared;
+use crate::commands::context::KeyspaceFigures;
 use crate::metrics::Metrics;
 
 /// Requests parsed ahead of their execution, so that their memory is fetched together.
@@ -43,6 +44,8 @@ pub struct CoreState {
     pub shard: Shard,
     /// The connections of this core.
     pub connections: Slab<Connection>,
+    /// What is counted of the keyspace.
+    pub keyspace_figures: KeyspaceFigures,
     /// Counters, latencies and the command log.
     pub metrics: Metrics,
     /// The time of this round.
@@ -128,6 +131,7 @@ impl Core {
             id,
             shard,
             connections: Slab::new(),
+            keyspace_figures: KeyspaceFigures::default(),
             metrics,
             now: Now { unix_us: 0, monotonic_us: 0 },
             pause: None,
@@ -184,11 +188,14 @@ impl Core {
                     connection.ready = true;
                     self.ready.push_back(key);
                 }
-            } else if connection.hung_up && connection.in_order() {
+            } else if connection.is_finished() {
                 connection.close = Close::AfterOutput;
             }
         }
-        if connection.input.is_empty() && connection.input.capacity() > TURN_BYTES {
+        if !connection.input.is_empty() {
+            let wanted = connection.needed.saturating_sub(connection.input.len());
+            connection.input.reserve(wanted);
+        } else if connection.input.capacity() > TURN_BYTES {
             connection.input = Vec::new();
         }
         self.state.mark_dirty(key);
@@ -251,7 +258,6 @@ impl Engine for Core {
         let consumed = self.execute_input(key, bytes, TURN_BYTES);
         let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
         if consumed < bytes.len() && connection.close == Close::No {
-            connection.input.reserve(connection.needed.max(bytes.len() - consumed));
             connection.input.extend_from_slice(&bytes[consumed..]);
         }
         self.after_turn(key, consumed);
@@ -266,7 +272,7 @@ impl Engine for Core {
         connection.hung_up = true;
         if failed {
             self.state.close(key, Close::Now);
-        } else if connection.blocked == Blocked::No && !connection.ready && connection.in_order() {
+        } else if connection.is_finished() {
             self.state.close(key, Close::AfterOutput);
         }
     }
@@ -327,7 +333,9 @@ impl Engine for Core {
     fn disposition(&self, key: ConnectionKey) -> Disposition {
         let connection = &self.state.connections[key.0 as usize];
         let read = connection.close == Close::No && connection.wants_input();
-        Disposition { read, close: connection.close }
+        // Replies that are still to come belong to the output that is to be sent first.
+        let waits = connection.close == Close::AfterOutput && !connection.in_order();
+        Disposition { read, close: if waits { Close::No } else { connection.close } }
     }
 
     fn next_outgoing(&mut self) -> Option<(ShardId, Box<Batch>)> {

@@ -133,13 +133,10 @@ impl Core {
             return;
         }
         let db = self.state.connections[key.0 as usize].client.view.db;
-        let here = || ahead.iter().filter(|a| a.hash != 0 && a.owner == self.state.id);
-        for request in here() {
-            self.state.shard.prefetch_slot(db, request.hash);
-        }
-        for request in here() {
-            self.state.shard.prefetch_entry(db, request.hash);
-        }
+        let here = |a: &&Ahead| a.hash != 0 && a.owner == self.state.id;
+        let hashes = || ahead.iter().filter(here).map(|request| request.hash);
+        hashes().for_each(|hash| self.state.shard.prefetch_slot(db, hash));
+        hashes().for_each(|hash| self.state.shard.prefetch_entry(db, hash));
     }
 
     /// Executes parsed requests in order. False when the connection has to wait before all are
@@ -348,10 +345,10 @@ impl Core {
         connection.fill(to.sequence, reply);
         let resume =
             connection.blocked == Blocked::Pending && connection.pending() < PENDING_MAX / 2;
-        let ended = connection.hung_up && connection.in_order() && connection.input.is_empty();
+        let finished = connection.is_finished();
         if resume {
             self.unblock(to.connection);
-        } else if ended {
+        } else if finished {
             self.state.close(to.connection, Close::AfterOutput);
         }
         self.state.mark_dirty(to.connection);

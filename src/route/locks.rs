@@ -276,3 +276,150 @@ fn queues_of(scope: &Scope) -> impl Iterator<Item = (Option<Fingerprint>, Intent
     std::iter::once((None, whole))
         .chain(keys.iter().map(move |(key, mode)| (Some(*key), of_key(*mode))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn transaction(id: u64) -> Owner {
+        Owner::Transaction(TransactionId(id))
+    }
+
+    fn keys(keys: &[(u64, Mode)]) -> Scope {
+        Scope::Keys(keys.to_vec())
+    }
+
+    fn released(locks: &mut Locks, owner: Owner) -> Vec<Owner> {
+        let mut granted = Vec::new();
+        locks.release(owner, &mut granted);
+        locks.verify();
+        granted
+    }
+
+    #[test]
+    fn readers_share_and_writers_wait() {
+        let mut locks = Locks::default();
+        let read = keys(&[(1, Mode::Read)]);
+        let write = keys(&[(1, Mode::Write)]);
+        assert_eq!(locks.request(transaction(1), read.clone()), Outcome::Granted);
+        assert_eq!(locks.request(transaction(2), read.clone()), Outcome::Granted);
+        assert!(locks.admits(&read));
+        assert!(!locks.admits(&write));
+        assert_eq!(locks.request(transaction(3), write), Outcome::Queued);
+        assert!(!locks.admits(&read), "a reader does not overtake a writer that waits");
+        assert_eq!(released(&mut locks, transaction(1)), []);
+        assert_eq!(released(&mut locks, transaction(2)), [transaction(3)]);
+        assert_eq!(released(&mut locks, transaction(3)), []);
+        assert!(locks.is_idle());
+    }
+
+    #[test]
+    fn a_lower_identifier_that_would_wait_for_a_higher_one_is_refused() {
+        let mut locks = Locks::default();
+        let write = keys(&[(1, Mode::Write)]);
+        assert_eq!(locks.request(transaction(5), write.clone()), Outcome::Granted);
+        assert_eq!(locks.request(transaction(4), write.clone()), Outcome::Refused);
+        assert_eq!(locks.request(transaction(6), write), Outcome::Queued);
+        locks.verify();
+    }
+
+    /// A reader behind a parked writer behind a reader of a higher identifier would wait for that
+    /// one although the two are compatible.
+    #[test]
+    fn waiting_through_a_parked_command_counts_as_waiting() {
+        let mut locks = Locks::default();
+        let read = keys(&[(1, Mode::Read)]);
+        assert_eq!(locks.request(transaction(9), read.clone()), Outcome::Granted);
+        let parked = Owner::Parked(0);
+        assert_eq!(locks.request(parked, keys(&[(1, Mode::Write)])), Outcome::Queued);
+        assert_eq!(locks.request(transaction(5), read), Outcome::Refused);
+        assert_eq!(released(&mut locks, transaction(9)), [parked]);
+    }
+
+    #[test]
+    fn the_whole_keyspace_excludes_what_it_must() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.request(transaction(1), Scope::Everything(Mode::Read)), Outcome::Granted);
+        assert!(locks.admits(&keys(&[(7, Mode::Read)])));
+        assert!(!locks.admits(&keys(&[(7, Mode::Write)])));
+        let all = Scope::Everything(Mode::Write);
+        assert_eq!(locks.request(transaction(2), all), Outcome::Queued);
+        assert_eq!(released(&mut locks, transaction(1)), [transaction(2)]);
+        assert!(!locks.admits(&keys(&[(7, Mode::Read)])));
+        released(&mut locks, transaction(2));
+        assert!(locks.is_idle());
+    }
+
+    #[test]
+    fn a_key_named_twice_is_one_claim_of_the_stronger_mode() {
+        let mut locks = Locks::default();
+        let twice = keys(&[(1, Mode::Read), (1, Mode::Write), (1, Mode::Read)]);
+        assert_eq!(locks.request(transaction(1), twice), Outcome::Granted);
+        assert!(!locks.admits(&keys(&[(1, Mode::Read)])));
+        released(&mut locks, transaction(1));
+    }
+
+    fn scope() -> impl Strategy<Value = Scope> {
+        let mode = prop_oneof![Just(Mode::Read), Just(Mode::Write)];
+        prop_oneof![
+            8 => prop::collection::vec((0..4_u64, mode.clone()), 1..4).prop_map(Scope::Keys),
+            1 => mode.prop_map(Scope::Everything),
+        ]
+    }
+
+    fn conflict(a: &Scope, b: &Scope) -> bool {
+        let write = |m: &Mode| *m == Mode::Write;
+        match (a, b) {
+            (Scope::Everything(m), Scope::Everything(n)) => write(m) || write(n),
+            (Scope::Everything(m), Scope::Keys(keys))
+            | (Scope::Keys(keys), Scope::Everything(m)) => {
+                write(m) || keys.iter().any(|(_, n)| write(n))
+            }
+            (Scope::Keys(a), Scope::Keys(b)) => {
+                a.iter().any(|(k, m)| b.iter().any(|(l, n)| k == l && (write(m) || write(n))))
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever is requested and released in whatever order: owners that hold their claims at
+        /// the same time never conflict, and everybody is granted in the end.
+        #[test]
+        fn conflicting_owners_never_hold_together(
+            scopes in prop::collection::vec(scope(), 1..40),
+            releases in prop::collection::vec(any::<prop::sample::Index>(), 40),
+        ) {
+            let mut locks = Locks::default();
+            let mut holding: Vec<(Owner, Scope)> = Vec::new();
+            let mut waiting: Vec<(Owner, Scope)> = Vec::new();
+            for (id, (scope, release)) in scopes.into_iter().zip(releases).enumerate() {
+                let owner = if id % 3 == 0 { Owner::Parked(id as u64) } else { transaction(id as u64) };
+                match locks.request(owner, scope.clone()) {
+                    Outcome::Granted => holding.push((owner, scope)),
+                    Outcome::Queued => waiting.push((owner, scope)),
+                    Outcome::Refused => panic!("identifiers rise"),
+                }
+                locks.verify();
+                for (i, (_, a)) in holding.iter().enumerate() {
+                    prop_assert!(holding.iter().skip(i + 1).all(|(_, b)| !conflict(a, b)));
+                }
+                if id % 2 == 1 && !holding.is_empty() {
+                    let (owner, _) = holding.remove(release.index(holding.len()));
+                    for owner in released(&mut locks, owner) {
+                        let at = waiting.iter().position(|(o, _)| *o == owner);
+                        holding.push(waiting.remove(at.expect("it waited")));
+                    }
+                }
+            }
+            while let Some((owner, _)) = holding.pop() {
+                for owner in released(&mut locks, owner) {
+                    let at = waiting.iter().position(|(o, _)| *o == owner);
+                    holding.push(waiting.remove(at.expect("it waited")));
+                }
+            }
+            prop_assert!(waiting.is_empty(), "nobody waits for nobody");
+            prop_assert!(locks.is_idle());
+        }
+    }
+}

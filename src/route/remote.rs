@@ -136,12 +136,9 @@ impl Core {
     /// Brings the memory that the batch will touch towards the core: first the places in the
     /// tables, then, when those have arrived, the entries.
     fn prefetch_batch(&self, batch: &Batch) {
-        for request in &batch.requests {
-            self.state.shard.prefetch_slot(request.view.db, request.hash);
-        }
-        for request in &batch.requests {
-            self.state.shard.prefetch_entry(request.view.db, request.hash);
-        }
+        let keys = || batch.requests.iter().map(|request| (request.view.db, request.hash));
+        keys().for_each(|(db, hash)| self.state.shard.prefetch_slot(db, hash));
+        keys().for_each(|(db, hash)| self.state.shard.prefetch_entry(db, hash));
     }
 
     fn execute_remote(

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -29,6 +30,8 @@ pub struct Request {
     pub client: u64,
     /// The client's view.
     pub view: ClientView,
+    /// The wall clock when it came, in milliseconds.
+    pub now_ms: u64,
     /// Where keys live.
     pub map: ShardMap,
     data: Box<[u8]>,
@@ -42,11 +45,12 @@ impl Request {
         connection: ConnectionKey,
         client: u64,
         view: ClientView,
-        map: ShardMap,
+        state: &CoreState,
         args: Args<'_>,
     ) -> Self {
         let (data, ranges) = (args.buffer().into(), args.ranges().into());
-        Self { entry, connection, client, view, map, data, ranges }
+        let (map, now_ms) = (state.shared.map, state.unix_ms());
+        Self { entry, connection, client, view, now_ms, map, data, ranges }
     }
 
     /// The arguments, the command's name included.
@@ -66,15 +70,15 @@ impl Request {
         out
     }
 
-    /// The arguments from `first` on, `step` at a time, by the shard that owns the first of each
-    /// group: for each shard that owns any, the groups with their position. For commands such as
-    /// `MGET` (1, 1) and `MSET` (1, 2).
-    pub fn by_shard(&self, first: usize, step: usize) -> Vec<(ShardId, Vec<Portion>)> {
+    /// The arguments in `range`, `step` at a time, by the shard that owns the first of each group:
+    /// for each shard that owns any, the groups with their position. For commands such as `MGET`
+    /// (keys, step 1) and `MSET` (keys and values, step 2).
+    pub fn by_shard(&self, range: Range<usize>, step: usize) -> Vec<(ShardId, Vec<Portion>)> {
         let args = self.args();
         let mut shards: Vec<(ShardId, Vec<Portion>)> = Vec::new();
-        for (position, at) in (first..args.len()).step_by(step).enumerate() {
+        for (position, at) in range.step_by(step).enumerate() {
             let owner = self.owner(args.at(at));
-            let group = (at..(at + step).min(args.len())).map(|i| args.at(i).into()).collect();
+            let group = (at..at + step).map(|i| args.at(i).into()).collect();
             let portion = Portion { position, args: group };
             match shards.iter_mut().find(|(shard, _)| *shard == owner) {
                 Some((_, portions)) => portions.push(portion),
@@ -202,5 +206,7 @@ pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_
         no_touch: view.no_touch,
         resp: view.resp,
         map: state.shared.map,
+        figures: &mut state.keyspace_figures,
+        string_max: state.limits.max_bulk_len as usize,
     }
 }

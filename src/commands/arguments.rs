@@ -1,0 +1,110 @@
+//! Reading arguments: numbers, option words, and expiries, with the peers' errors.
+
+use kvasir_proto::{Args, number};
+use kvasir_shard::{OwnedValue, ValueRef};
+
+use crate::errors::CommandError;
+
+/// An argument as an integer.
+pub fn integer(bytes: &[u8]) -> Result<i64, CommandError> {
+    number::parse_i64(bytes).ok_or(CommandError::NotAnInteger)
+}
+
+/// Whether an argument is this word, whatever its case.
+pub fn is_word(bytes: &[u8], word: &str) -> bool {
+    bytes.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// The optional words after a command's fixed arguments, read one after the other.
+pub struct Options<'a> {
+    args: Args<'a>,
+    at: usize,
+}
+
+impl<'a> Options<'a> {
+    /// The arguments from `first` on.
+    pub fn new(args: Args<'a>, first: usize) -> Self {
+        Self { args, at: first }
+    }
+
+    /// The next argument, if there is one.
+    #[expect(clippy::should_implement_trait, reason = "it is read with values in between")]
+    pub fn next(&mut self) -> Option<&'a [u8]> {
+        let argument = self.args.get(self.at)?;
+        self.at += 1;
+        Some(argument)
+    }
+
+    /// The value that must follow an option word.
+    pub fn value(&mut self) -> Result<&'a [u8], CommandError> {
+        self.next().ok_or(CommandError::Syntax)
+    }
+
+    /// How many arguments are left.
+    pub fn left(&self) -> usize {
+        self.args.len() - self.at
+    }
+}
+
+/// The unit and the origin of an expiry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExpiryUnit {
+    /// `EX`: seconds from now.
+    Seconds,
+    /// `PX`: milliseconds from now.
+    Milliseconds,
+    /// `EXAT`: seconds of the Unix epoch.
+    UnixSeconds,
+    /// `PXAT`: milliseconds of the Unix epoch.
+    UnixMilliseconds,
+}
+
+impl ExpiryUnit {
+    /// The unit that an option word stands for.
+    pub fn of_word(word: &[u8]) -> Option<Self> {
+        [
+            ("EX", Self::Seconds),
+            ("PX", Self::Milliseconds),
+            ("EXAT", Self::UnixSeconds),
+            ("PXAT", Self::UnixMilliseconds),
+        ]
+        .into_iter()
+        .find_map(|(name, unit)| is_word(word, name).then_some(unit))
+    }
+
+    /// The deadline in milliseconds of the Unix epoch; `None` when it overflows.
+    pub fn deadline(self, amount: i64, now_ms: u64) -> Option<i64> {
+        let ms = match self {
+            Self::Seconds | Self::UnixSeconds => amount.checked_mul(1000)?,
+            Self::Milliseconds | Self::UnixMilliseconds => amount,
+        };
+        match self {
+            Self::Seconds | Self::Milliseconds => ms.checked_add(i64::try_from(now_ms).ok()?),
+            Self::UnixSeconds | Self::UnixMilliseconds => Some(ms),
+        }
+    }
+
+    /// The deadline of an option such as SET's `EX`: the amount must be positive.
+    pub fn positive_deadline(
+        self,
+        amount: &[u8],
+        now_ms: u64,
+        command: &'static str,
+    ) -> Result<u64, CommandError> {
+        let amount = integer(amount)?;
+        let deadline = if amount > 0 { self.deadline(amount, now_ms) } else { None };
+        deadline
+            .and_then(|deadline| u64::try_from(deadline).ok())
+            .ok_or(CommandError::InvalidExpire(command))
+    }
+}
+
+/// A value as the bytes of a string.
+pub fn string_bytes(value: ValueRef<'_>) -> Result<Vec<u8>, CommandError> {
+    value.to_vec().ok_or(CommandError::WrongType)
+}
+
+/// A value on its way between shards as the bytes of a string.
+pub fn owned_string(value: &OwnedValue) -> Result<Vec<u8>, CommandError> {
+    string_bytes(value.value())
+}
