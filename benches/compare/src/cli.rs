@@ -59,7 +59,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     pub(crate) peer_bin: Option<PathBuf>,
 
-    /// More arguments for the peer, separated by spaces.
+    /// More arguments for the peer, separated by spaces; `{shards}` as for ours.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     pub(crate) peer_args: String,
 

@@ -106,7 +106,7 @@ impl Subject {
         verbs: &[Verb],
     ) -> Result<Self> {
         let server = Server::start(program, shards, &placement.server)?;
-        // valkey-benchmark has keys of its own and answers a missing one as fast as any.
+        // valkey-benchmark names its keys alike, except the counters, which it makes itself.
         let preload: &[Verb] = match options.load {
             LoadKind::Own if verbs.contains(&Verb::Incr) => &[Verb::Set, Verb::SetCounter],
             LoadKind::Own | LoadKind::ValkeyBenchmark => &[Verb::Set],

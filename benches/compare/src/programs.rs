@@ -14,7 +14,7 @@ use crate::machine::output_of;
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     /// Name in reports.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// The executable.
     pub(crate) path: PathBuf,
     /// What it says of its version.
@@ -23,11 +23,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    fn new(name: &'static str, path: PathBuf, arguments: &str) -> Result<Self> {
+    fn new(name: &str, path: PathBuf, arguments: &str) -> Result<Self> {
         ensure!(path.is_file(), "{} is not a file", path.display());
         let version = output_of(&path.to_string_lossy(), &["--version"]);
         let arguments = arguments.split_whitespace().map(str::to_owned).collect();
-        Ok(Self { name, path, version, arguments })
+        Ok(Self { name: name.to_owned(), path, version, arguments })
     }
 
     /// Arguments beyond those that all servers get.
@@ -56,11 +56,13 @@ pub(crate) fn peer(options: &Options) -> Result<Program> {
         Peer::Valkey => ("Valkey", "valkey-server"),
         Peer::Redis => ("Redis", "redis-server"),
     };
-    let path = match &options.peer_bin {
-        Some(path) => path.canonicalize().with_context(|| path.display().to_string())?,
-        None => installed(file)?,
+    let Some(path) = &options.peer_bin else {
+        return Program::new(name, installed(file)?, &options.peer_args);
     };
-    Program::new(name, path, &options.peer_args)
+    let path = path.canonicalize().with_context(|| path.display().to_string())?;
+    // Which server it is, is for whoever named it to say.
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Program::new(&name, path, &options.peer_args)
 }
 
 /// Path of one of the peers' programs; runs the installer, which does nothing when all is there.

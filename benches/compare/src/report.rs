@@ -76,7 +76,7 @@ pub(crate) fn markdown(
     about: &Description,
 ) -> String {
     let mut out = String::new();
-    let peer = pair.peer.name;
+    let peer = pair.peer.name.as_str();
     line(&mut out, &format!("# {} beside {peer}\n", pair.ours.name));
     line(&mut out, &format!("- {}, commit {}", about.date, about.commit));
     line(&mut out, &format!("- {}, Linux {}", about.processor, about.kernel));

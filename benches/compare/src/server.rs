@@ -25,7 +25,7 @@ pub(crate) struct Server {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     directory: TempDir,
-    name: &'static str,
+    name: String,
 }
 
 impl Server {
@@ -33,7 +33,7 @@ impl Server {
     ///
     /// Persistence is off; everything else has its default.
     pub(crate) fn start(program: &Program, shards: u32, cores: &CpuSet) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
+        let directory = tempfile::Builder::new().prefix("kvasir-compare-").tempdir()?;
         // The port is free now; should another process take it meanwhile, the server says so.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = File::create(directory.path().join("log"))?;
@@ -46,7 +46,7 @@ impl Server {
         command.stdout(log.try_clone()?).stderr(log);
         let child = pinned(cores, || command.spawn().context("starting a server with setpriv"))??;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut server = Self { child, address, directory, name: program.name };
+        let mut server = Self { child, address, directory, name: program.name.clone() };
         server.wait_until_ready()?;
         Ok(server)
     }
