@@ -7,6 +7,7 @@
 
 pub mod parser;
 pub mod reply;
+pub mod table;
 
 /// Something to measure.
 #[derive(Clone, Copy, Debug)]
@@ -21,5 +22,24 @@ pub struct Workload {
 
 /// All workloads, group by group.
 pub fn workloads() -> impl Iterator<Item = &'static Workload> {
-    [parser::WORKLOADS, reply::WORKLOADS].into_iter().flatten()
+    [parser::WORKLOADS, reply::WORKLOADS, table::WORKLOADS].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_workload_runs_and_has_a_name_of_its_own() {
+        let mut names = HashSet::new();
+        for workload in workloads() {
+            assert!(names.insert(workload.name), "two workloads are named {}", workload.name);
+            let mut call = (workload.prepare)();
+            call();
+            call();
+        }
+        assert!(!names.is_empty());
+    }
 }
