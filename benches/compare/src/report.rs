@@ -261,7 +261,7 @@ fn sample_json(sample: &Sample) -> Value {
     })
 }
 
-/// Three decimals are more than the measurement's precision.
+/// Four decimals are more than the measurement's precision.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
