@@ -17,7 +17,9 @@ use super::clients::OUTPUT_RESUME_BYTES;
 use super::connection::{Blocked, Connection};
 use super::coordinate::Coordinations;
 use super::dispatch::Ahead;
-use super::engine::{Close, ConnectionKey, Disposition, Engine, Now, ShardId, SocketInfo, Wake};
+use super::engine::{
+    Close, ConnectionKey, Disposition, Engine, Now, ShardId, ShutdownSignal, SocketInfo, Wake,
+};
 use super::locks::Locks;
 use super::message::{Batch, BatchKind};
 use super::remote::{Outboxes, ParkedRequests};
@@ -293,6 +295,10 @@ impl Engine for Core {
             BatchKind::Requests => self.execute_batch(batch),
             BatchKind::Answers => self.accept_answers(batch),
         }
+    }
+
+    fn signal(&mut self, _signal: ShutdownSignal) {
+        self.state.shared.stop();
     }
 
     fn work(&mut self) -> Wake {

@@ -76,6 +76,15 @@ pub enum Wake {
     Never,
 }
 
+/// A request from outside of the protocol that the process shall end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ShutdownSignal {
+    /// SIGTERM, as a service manager sends it.
+    Terminate,
+    /// SIGINT, as a terminal sends it.
+    Interrupt,
+}
+
 /// One core's logic. See the module's head.
 ///
 /// A round is: [`tick`](Engine::tick), then any number of socket and mail events, then one
@@ -105,6 +114,10 @@ pub trait Engine {
 
     /// A message from another core.
     fn deliver(&mut self, batch: Box<Batch>);
+
+    /// The process was asked to end. Every core is told, so that one of them can lead the shutdown;
+    /// the process ends when all of them are [`stopping`](Engine::stopping).
+    fn signal(&mut self, signal: ShutdownSignal);
 
     /// Does a bounded piece of pending work (postponed requests, due expiry, background freeing).
     fn work(&mut self) -> Wake;

@@ -1,1 +1,19 @@
 //! The only place that touches the machine: executors, rings, sockets, clocks.
+//!
+//! Each shard is a thread pinned to a processor, with a glommio executor for its tasks. On it runs
+//! the `driver`, which moves bytes between the clients' sockets and the shard's
+//! [`Engine`](crate::route::engine::Engine), and messages between the engines of all cores.
+//!
+//! - `runtime`: starting and ending the process; `probe`: what it needs of the machine.
+//! - `driver`: a core's loop; `ring` and `buffers`: its `io_uring`; `mailbox`: the other cores.
+//! - `listener`: where clients connect. `clock`: the time. `sys`: system calls.
+
+mod buffers;
+pub mod clock;
+mod driver;
+pub mod listener;
+mod mailbox;
+pub mod probe;
+mod ring;
+pub mod runtime;
+mod sys;

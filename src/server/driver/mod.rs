@@ -1,0 +1,406 @@
+//! A core's loop: what is between the kernel's ring, the other cores and the engine.
+//!
+//! One round: submit what the last one queued and collect completions (one system call), tell the
+//! engine the time, what has happened on the sockets and what came from other cores, let it work,
+//! then queue its outputs and hand its messages to the other cores. [`Idle`] decides what happens
+//! before the next round. Once a millisecond the executor's other tasks get their turn.
+
+mod connection;
+mod idle;
+mod sockets;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use glommio::io::BufferedFile;
+
+use self::idle::{Idle, Step};
+use self::sockets::Sockets;
+use super::clock::Clock;
+use super::listener::{self, Listener};
+use super::mailbox::{Mail, Mailbox, Sleep};
+use super::ring::{Completion, Kind, Ring, Token, Wait};
+use crate::route::engine::{Engine, ShutdownSignal, Wake};
+
+/// How long the loop keeps the executor's other tasks waiting at most.
+const YIELD_AFTER_US: u64 = 1_000;
+/// How long no connection is accepted after the process ran out of descriptors or memory.
+const ACCEPT_PAUSE_US: u64 = 100_000;
+/// How long a stopping core tries to get its last replies out.
+const FLUSH_US: u64 = 500_000;
+/// How soon the loop looks again whether a full queue to another core has room.
+const BACKLOG_RETRY_US: u64 = 50;
+
+/// What the process tells all of its cores.
+#[derive(Default, Debug)]
+pub(super) struct Control(AtomicU8);
+
+impl Control {
+    /// Asks for the end. The caller wakes the cores.
+    pub(super) fn signal(&self, signal: ShutdownSignal) {
+        let code = match signal {
+            ShutdownSignal::Terminate => 1,
+            ShutdownSignal::Interrupt => 2,
+        };
+        self.0.store(code, Ordering::Release);
+    }
+
+    fn signalled(&self) -> Option<ShutdownSignal> {
+        match self.0.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(ShutdownSignal::Terminate),
+            _ => Some(ShutdownSignal::Interrupt),
+        }
+    }
+}
+
+/// A listener and whether it is accepting.
+#[derive(Debug)]
+struct Accepting {
+    listener: Listener,
+    /// When to try again, after an error that only time mends.
+    paused_until_us: Option<u64>,
+}
+
+/// One core's loop. See the module's head.
+pub(super) struct Driver<E> {
+    // The ring comes first: it is dropped before the sockets that its operations name.
+    ring: Ring,
+    engine: E,
+    mailbox: Mailbox,
+    listeners: Vec<Accepting>,
+    unix_path: String,
+    sockets: Sockets,
+    connection: connection::Scratch,
+    completions: Vec<Completion>,
+    clock: Clock,
+    /// The moment of this round.
+    now_us: u64,
+    idle: Idle,
+    control: Arc<Control>,
+    signalled: bool,
+    timer: Timer,
+    /// When the engine first wanted to stop.
+    stopping_since_us: Option<u64>,
+}
+
+/// The ring's timer that ends a park. It is left running when the core wakes earlier: the next park
+/// often ends before it, and a wake-up too many is cheaper than setting it twice.
+#[derive(Default, Debug)]
+struct Timer {
+    deadline_us: Option<u64>,
+    sequence: u32,
+}
+
+/// What a core is started with.
+pub(super) struct Parts<E> {
+    pub(super) engine: E,
+    pub(super) mailbox: Mailbox,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) unix_path: String,
+    pub(super) control: Arc<Control>,
+    pub(super) may_spin: bool,
+}
+
+impl<E: Engine> Driver<E> {
+    /// Sets up the core's ring. Must be called on the thread that will run it.
+    pub(super) fn new(parts: Parts<E>) -> io::Result<Self> {
+        let mut ring = Ring::new()?;
+        ring.register_event(parts.mailbox.event(Sleep::Parked).as_raw_fd())?;
+        let clock = Clock::new();
+        let accepting = |listener| Accepting { listener, paused_until_us: None };
+        let mut driver = Self {
+            ring,
+            engine: parts.engine,
+            mailbox: parts.mailbox,
+            listeners: parts.listeners.into_iter().map(accepting).collect(),
+            unix_path: parts.unix_path,
+            sockets: Sockets::default(),
+            connection: connection::Scratch::default(),
+            completions: Vec::new(),
+            clock,
+            now_us: clock.monotonic_us(),
+            idle: Idle::new(parts.may_spin),
+            control: parts.control,
+            signalled: false,
+            timer: Timer::default(),
+            stopping_since_us: None,
+        };
+        driver.poll_event()?;
+        for index in 0..driver.listeners.len() {
+            driver.accept(index)?;
+        }
+        Ok(driver)
+    }
+
+    /// Runs until the engine has stopped. An error is one of the kernel's ring, and fatal.
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        let park_file = self.park_file()?;
+        let mut yielded_us = self.now_us;
+        loop {
+            let step = self.round()?;
+            if self.is_finished() {
+                break;
+            }
+            match step {
+                Step::Again => self.ring.enter(Wait::No)?,
+                Step::Spin(until_us) => self.spin(until_us)?,
+                Step::Block(duration) => self.block(duration)?,
+                Step::Park(duration) => {
+                    self.park(duration.map(|left| left.as_micros() as u64), &park_file).await?;
+                    yielded_us = self.clock.monotonic_us();
+                }
+            }
+            if self.now_us.saturating_sub(yielded_us) >= YIELD_AFTER_US {
+                glommio::executor().yield_now().await;
+                yielded_us = self.clock.monotonic_us();
+            }
+        }
+        // An error to close an eventfd has no consequence.
+        let _ = park_file.close().await;
+        Ok(())
+    }
+
+    /// One round with what has been collected; returns what to do before the next.
+    fn round(&mut self) -> io::Result<Step> {
+        let now = self.clock.now();
+        self.now_us = now.monotonic_us;
+        self.engine.tick(now);
+        self.take_signal();
+        let mut busy = self.complete()?;
+        busy |= self.take_mail()? > 0;
+        let mut wake = self.engine.work();
+        self.settle_all()?;
+        let backlog = !self.send_mail();
+        if backlog {
+            wake = sooner(wake, self.now_us + BACKLOG_RETRY_US);
+        }
+        if let Some(resume_us) = self.resume_listeners()? {
+            wake = sooner(wake, resume_us);
+        }
+        busy |= self.ring.has_queued();
+        Ok(self.idle.next(self.now_us, busy, backlog, wake))
+    }
+
+    /// Handles the completions of the round. Returns whether there were any but timers.
+    fn complete(&mut self) -> io::Result<bool> {
+        let spare = std::mem::take(&mut self.completions);
+        let mut completions = self.ring.take_completions(spare);
+        let mut busy = false;
+        for completion in completions.drain(..) {
+            busy |= completion.token.kind() != Kind::Timer;
+            match completion.token.kind() {
+                Kind::Receive => self.complete_receive(&completion)?,
+                Kind::Send => self.complete_send(&completion)?,
+                Kind::Accept => self.complete_accept(completion)?,
+                Kind::CancelReceive => self.complete_cancel(&completion)?,
+                Kind::Wake if !completion.more() => self.poll_event()?,
+                Kind::Timer if self.timer.is_current(completion.token) => {
+                    self.timer.deadline_us = None;
+                }
+                Kind::Wake | Kind::Timer | Kind::Ignored => {}
+            }
+        }
+        self.completions = completions;
+        self.resume_receives()?;
+        Ok(busy)
+    }
+
+    fn complete_accept(&mut self, completion: Completion) -> io::Result<()> {
+        let (index, more) = (completion.token.index() as usize, completion.more());
+        match completion.into_socket() {
+            Ok(descriptor) => {
+                let unix = self.listeners[index].listener.unix;
+                let own = self.mailbox.own();
+                let chosen = self.mailbox.cores().place_connection(own);
+                if chosen == own {
+                    self.open(descriptor, unix)?;
+                } else {
+                    self.mailbox.send(chosen, Mail::Socket { descriptor, unix });
+                }
+            }
+            // These pass with the connection; the next one may well be accepted.
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!("Accepting client connection: {error}");
+                self.listeners[index].paused_until_us = Some(self.now_us + ACCEPT_PAUSE_US);
+                return Ok(());
+            }
+        }
+        if more { Ok(()) } else { self.accept(index) }
+    }
+
+    /// Accepts again where the pause is over; returns the end of the next pause.
+    fn resume_listeners(&mut self) -> io::Result<Option<u64>> {
+        let mut next_us = None;
+        for index in 0..self.listeners.len() {
+            match self.listeners[index].paused_until_us {
+                Some(until_us) if until_us <= self.now_us => {
+                    self.listeners[index].paused_until_us = None;
+                    self.accept(index)?;
+                }
+                Some(until_us) => next_us = Some(next_us.map_or(until_us, |us| until_us.min(us))),
+                None => {}
+            }
+        }
+        Ok(next_us)
+    }
+
+    fn accept(&mut self, index: usize) -> io::Result<()> {
+        let listener = self.listeners[index].listener.as_raw_fd();
+        self.ring.accept(listener, Token::new(Kind::Accept, index as u32, 0))
+    }
+
+    fn poll_event(&mut self) -> io::Result<()> {
+        let event = self.mailbox.event(Sleep::Blocked).as_raw_fd();
+        self.ring.poll(event, Token::new(Kind::Wake, 0, 0))
+    }
+
+    /// Takes a socket that is counted as this core's already.
+    fn open(&mut self, descriptor: OwnedFd, unix: bool) -> io::Result<()> {
+        match listener::describe(&descriptor, unix, &self.unix_path) {
+            Ok(info) => self.open_connection(info, descriptor),
+            Err(_gone) => {
+                self.mailbox.cores().connection_closed(self.mailbox.own());
+                Ok(())
+            }
+        }
+    }
+
+    fn take_signal(&mut self) {
+        if self.signalled {
+            return;
+        }
+        if let Some(signal) = self.control.signalled() {
+            self.signalled = true;
+            self.engine.signal(signal);
+        }
+    }
+
+    fn take_mail(&mut self) -> io::Result<usize> {
+        let (engine, sockets) = (&mut self.engine, &mut self.connection.incoming);
+        let count = self.mailbox.receive(|mail| match mail {
+            Mail::Batch(batch) => engine.deliver(batch),
+            Mail::Socket { descriptor, unix } => sockets.push((descriptor, unix)),
+        });
+        while let Some((descriptor, unix)) = self.connection.incoming.pop() {
+            self.open(descriptor, unix)?;
+        }
+        Ok(count)
+    }
+
+    /// Sends the engine's messages. Returns whether all of them are in their queues.
+    fn send_mail(&mut self) -> bool {
+        while let Some((target, batch)) = self.engine.next_outgoing() {
+            self.mailbox.send(target, Mail::Batch(batch));
+        }
+        self.mailbox.flush()
+    }
+
+    /// Looks for news without a system call, and fetches them.
+    fn spin(&mut self, until_us: u64) -> io::Result<()> {
+        let hit = loop {
+            if self.ring.has_news() || self.mailbox.has_mail() {
+                break true;
+            }
+            if self.clock.monotonic_us() >= until_us {
+                break false;
+            }
+            std::hint::spin_loop();
+        };
+        self.idle.spun(hit);
+        if hit { self.ring.enter(Wait::No) } else { Ok(()) }
+    }
+
+    /// Blocks in the ring.
+    fn block(&mut self, duration: Duration) -> io::Result<()> {
+        let asleep = self.mailbox.prepare_sleep(Sleep::Blocked);
+        let result = self.ring.enter(if asleep { Wait::AtMost(duration) } else { Wait::No });
+        self.mailbox.awake();
+        result
+    }
+
+    /// Gives the core to the executor until the ring has news, at most for `left_us`.
+    async fn park(&mut self, left_us: Option<u64>, park_file: &BufferedFile) -> io::Result<()> {
+        if self.mailbox.prepare_sleep(Sleep::Parked) {
+            if let Some(left_us) = left_us {
+                self.set_timer(left_us)?;
+            }
+            // From here on news signal the event. What came before is found by entering once more.
+            self.ring.signal_completions(true);
+            self.ring.enter(Wait::No)?;
+            if !self.ring.has_news() {
+                park_file.read_at(0, 8).await.map_err(io::Error::from)?;
+            }
+            self.ring.signal_completions(false);
+        }
+        self.mailbox.awake();
+        self.ring.enter(Wait::No)
+    }
+
+    /// Sees to it that a timer runs out no later than in `left_us`.
+    fn set_timer(&mut self, left_us: u64) -> io::Result<()> {
+        let deadline_us = self.now_us + left_us;
+        if self.timer.deadline_us.is_some_and(|running_us| running_us <= deadline_us) {
+            return Ok(());
+        }
+        if self.timer.deadline_us.is_some() {
+            self.ring.cancel(self.timer.token(), Token::new(Kind::Ignored, 0, 0))?;
+        }
+        self.timer.sequence = self.timer.sequence.wrapping_add(1);
+        self.timer.deadline_us = Some(deadline_us);
+        let left_us = deadline_us.saturating_sub(self.clock.monotonic_us());
+        self.ring.set_timer(Duration::from_micros(left_us), self.timer.token())
+    }
+
+    /// The parking event as the executor can wait for it. It may have been notified before, which
+    /// ends the next park early and does no other harm.
+    #[expect(unsafe_code, reason = "glommio waits on files only, and takes a raw descriptor")]
+    fn park_file(&self) -> io::Result<BufferedFile> {
+        let descriptor = self.mailbox.event(Sleep::Parked).try_clone()?.into_raw_fd();
+        // SAFETY: the descriptor has just been cloned for this file alone, which closes it.
+        Ok(unsafe { BufferedFile::from_raw_fd(descriptor) })
+    }
+
+    /// Whether the engine wants to stop and its last outputs are sent (or cannot be, in time).
+    fn is_finished(&mut self) -> bool {
+        if !self.engine.stopping() {
+            return false;
+        }
+        let since_us = *self.stopping_since_us.get_or_insert(self.now_us);
+        let flushed = !self.sockets.any_sending() && !self.ring.has_queued();
+        flushed || self.now_us - since_us >= FLUSH_US
+    }
+}
+
+impl Timer {
+    fn token(&self) -> Token {
+        Token::new(Kind::Timer, 0, self.sequence)
+    }
+
+    fn is_current(&self, token: Token) -> bool {
+        token == self.token()
+    }
+}
+
+/// The earlier of what the engine wants and a moment of the driver's.
+fn sooner(wake: Wake, at_us: u64) -> Wake {
+    match wake {
+        Wake::Now => Wake::Now,
+        Wake::At(engine_us) => Wake::At(engine_us.min(at_us)),
+        Wake::Never => Wake::At(at_us),
+    }
+}
+
+/// Whether an error of accept concerns only the connection that would have been accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    !error.raw_os_error().is_some_and(|number| exhausted.contains(&number))
+}

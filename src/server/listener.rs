@@ -1,0 +1,288 @@
+//! Listening sockets: TCP on every core for every `bind` address, and the unix socket.
+//!
+//! Each core has a socket of its own for each address, joined by `SO_REUSEPORT`, so that the kernel
+//! spreads new connections over the cores. Accepted sockets inherit `TCP_NODELAY` and keep-alive
+//! from their listener, which saves system calls for each connection.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::route::engine::SocketInfo;
+
+/// Where and how to listen. The names are those of the peers' parameters.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// Addresses or host names; `*` is every IPv4 address, `::*` every IPv6 address, and a leading
+    /// `-` means that the address may be missing on this machine.
+    pub bind: Vec<String>,
+    /// The TCP port; 0 for no TCP at all.
+    pub port: u16,
+    /// Length of the queue of connections that wait to be accepted.
+    pub tcp_backlog: u32,
+    /// Idle seconds before a connection is probed for being alive; 0 for never.
+    pub tcp_keepalive_s: u32,
+    /// Path of the unix socket, if there shall be one.
+    pub unix_socket: Option<PathBuf>,
+    /// Permission bits of the unix socket, if not those that the umask leaves.
+    pub unix_socket_perm: Option<u32>,
+}
+
+impl Default for ListenOptions {
+    /// The peers' defaults.
+    fn default() -> Self {
+        Self {
+            bind: vec!["*".into(), "-::*".into()],
+            port: 6379,
+            tcp_backlog: 511,
+            tcp_keepalive_s: 300,
+            unix_socket: None,
+            unix_socket_perm: None,
+        }
+    }
+}
+
+/// Why the server cannot listen. Displayed as one line, worded as the peers do.
+#[derive(Debug)]
+pub enum ListenError {
+    /// A TCP address cannot be used.
+    Tcp {
+        /// The `bind` argument.
+        address: String,
+        /// The port.
+        port: u16,
+        /// The call that failed.
+        call: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The unix socket cannot be used.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Neither a TCP port nor a unix socket is configured, or every address was optional and missing.
+    Nowhere,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { address, port, call, source } => write!(
+                f,
+                "Could not create server TCP listening socket {address}:{port}: {call}: {}",
+                reason(source)
+            ),
+            Self::Unix { path, source } => write!(
+                f,
+                "Failed opening Unix socket: bind: {}: {}",
+                path.display(),
+                reason(source)
+            ),
+            Self::Nowhere => write!(f, "Configured to not listen anywhere, exiting."),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Tcp { source, .. } | Self::Unix { source, .. } => Some(source),
+            Self::Nowhere => None,
+        }
+    }
+}
+
+/// The error's text as `strerror` has it, without the number that Rust appends.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.clone(), |(reason, _)| reason.to_owned())
+}
+
+/// One listening socket of one core.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: Socket,
+    pub(super) unix: bool,
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Opens all listeners: a list for each core.
+///
+/// The unix socket belongs to the first core, which shares its connections out like all others.
+pub(super) fn open(
+    options: &ListenOptions,
+    shards: usize,
+) -> Result<Vec<Vec<Listener>>, ListenError> {
+    let mut listeners: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+    if options.port != 0 {
+        for bind in &options.bind {
+            open_tcp(options, bind, &mut listeners)?;
+        }
+    }
+    if let Some(path) = &options.unix_socket {
+        let socket = open_unix(options, path)
+            .map_err(|source| ListenError::Unix { path: path.clone(), source })?;
+        listeners[0].push(Listener { socket, unix: true });
+    }
+    if listeners.iter().all(Vec::is_empty) { Err(ListenError::Nowhere) } else { Ok(listeners) }
+}
+
+/// Opens one address on every core.
+fn open_tcp(
+    options: &ListenOptions,
+    bind: &str,
+    listeners: &mut [Vec<Listener>],
+) -> Result<(), ListenError> {
+    let (name, optional) = match bind.strip_prefix('-') {
+        Some(name) => (name, true),
+        None => (bind, false),
+    };
+    let fail = |(call, source): Failure| ListenError::Tcp {
+        address: name.to_owned(),
+        port: options.port,
+        call,
+        source,
+    };
+    let mut first = true;
+    for listeners in listeners {
+        let opened = resolve(name, options.port)
+            .and_then(|address| open_tcp_socket(options, address, first));
+        match opened {
+            Ok(socket) => listeners.push(Listener { socket, unix: false }),
+            Err((_, source)) if optional && is_missing(&source) => return Ok(()),
+            Err(failure) => return Err(fail(failure)),
+        }
+        first = false;
+    }
+    Ok(())
+}
+
+/// A failed call and its error.
+type Failure = (&'static str, io::Error);
+
+/// The address that a `bind` argument means.
+fn resolve(name: &str, port: u16) -> Result<SocketAddr, Failure> {
+    let ip = match name {
+        "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        "::*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => match name.parse() {
+            Ok(ip) => ip,
+            Err(_) => return resolve_host(name, port),
+        },
+    };
+    Ok(SocketAddr::new(ip, port))
+}
+
+fn resolve_host(name: &str, port: u16) -> Result<SocketAddr, Failure> {
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, "Name or service not known");
+    let mut addresses = (name, port).to_socket_addrs().map_err(|_| ("getaddrinfo", unknown()))?;
+    addresses.next().ok_or_else(|| ("getaddrinfo", unknown()))
+}
+
+/// Whether an optional address is simply not there, as the peers judge it.
+fn is_missing(error: &io::Error) -> bool {
+    let missing = [
+        libc::EADDRNOTAVAIL,
+        libc::EAFNOSUPPORT,
+        libc::EPROTONOSUPPORT,
+        libc::ESOCKTNOSUPPORT,
+        libc::EPFNOSUPPORT,
+        libc::ENOPROTOOPT,
+    ];
+    error.raw_os_error().is_some_and(|number| missing.contains(&number))
+}
+
+fn open_tcp_socket(
+    options: &ListenOptions,
+    address: SocketAddr,
+    first: bool,
+) -> Result<Socket, Failure> {
+    let domain = Domain::for_address(address);
+    let socket =
+        Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(|e| ("socket", e))?;
+    let set = |result: io::Result<()>| result.map_err(|e| ("setsockopt", e));
+    set(socket.set_reuse_address(true))?;
+    if address.is_ipv6() {
+        set(socket.set_only_v6(true))?;
+    }
+    set(socket.set_tcp_nodelay(true))?;
+    if options.tcp_keepalive_s > 0 {
+        set(socket.set_tcp_keepalive(&keepalive(options.tcp_keepalive_s)))?;
+    }
+    // The first socket of an address takes it for itself alone, so that a port which another
+    // process listens on is found to be busy even if that process shares it. Once it listens it
+    // admits the other cores' sockets.
+    if !first {
+        set(socket.set_reuse_port(true))?;
+    }
+    socket.bind(&address.into()).map_err(|e| ("bind", e))?;
+    let backlog = i32::try_from(options.tcp_backlog).unwrap_or(i32::MAX);
+    socket.listen(backlog).map_err(|e| ("listen", e))?;
+    if first {
+        set(socket.set_reuse_port(true))?;
+    }
+    Ok(socket)
+}
+
+/// The peers' schedule: a third of the idle time between three probes.
+fn keepalive(idle_s: u32) -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(idle_s.into()))
+        .with_interval(Duration::from_secs((idle_s / 3).max(1).into()))
+        .with_retries(3)
+}
+
+/// Opens the unix socket in place of an old one, which a killed server leaves behind.
+fn open_unix(options: &ListenOptions, path: &Path) -> io::Result<Socket> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    if let Some(mode) = options.unix_socket_perm {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    socket.listen(i32::try_from(options.tcp_backlog).unwrap_or(i32::MAX))?;
+    Ok(socket)
+}
+
+/// What the engine is told of an accepted socket. An error means that the peer is gone already.
+pub(super) fn describe(socket: &OwnedFd, unix: bool, path: &str) -> io::Result<SocketInfo> {
+    let descriptor = socket.as_raw_fd();
+    if unix {
+        let name = format!("{path}:0");
+        return Ok(SocketInfo {
+            peer: name.clone(),
+            local: name,
+            descriptor,
+            unix,
+            loopback: true,
+        });
+    }
+    let reference = SockRef::from(socket);
+    let not_ip = || io::Error::from(io::ErrorKind::NotConnected);
+    let peer = reference.peer_addr()?.as_socket().ok_or_else(not_ip)?;
+    let local = reference.local_addr()?.as_socket().ok_or_else(not_ip)?;
+    Ok(SocketInfo {
+        peer: peer.to_string(),
+        local: local.to_string(),
+        descriptor,
+        unix,
+        loopback: peer.ip().is_loopback(),
+    })
+}
