@@ -115,13 +115,26 @@ fn source(arguments: Vec<OsString>) -> Source {
     Source { file: file.map(Into::into), stdin, options: options_from_arguments(&rest) }
 }
 
+/// The commit that the program was built from, eight hexadecimal digits; zeros when unknown.
+pub const COMMIT: &str = match option_env!("KVASIR_GIT_SHA") {
+    Some(commit) => commit,
+    None => "00000000",
+};
+/// `1` when files differed from [`COMMIT`].
+pub const COMMIT_DIRTY: &str = match option_env!("KVASIR_GIT_DIRTY") {
+    Some(dirty) => dirty,
+    None => "0",
+};
+/// Hexadecimal digits that differ between builds of different sources; `0` for development builds.
+pub const BUILD_ID: &str = match option_env!("KVASIR_BUILD_ID") {
+    Some(build) => build,
+    None => "0",
+};
+
 /// What was built, in the peers' form: version, commit, allocator, word size, build.
 pub fn version_text() -> String {
-    let commit = option_env!("KVASIR_GIT_SHA").unwrap_or("00000000");
-    let dirty = option_env!("KVASIR_GIT_DIRTY").unwrap_or("0");
-    let build = option_env!("KVASIR_BUILD_ID").unwrap_or("0");
     format!(
-        "v={} sha={commit}:{dirty} malloc=jemalloc bits={} build={build}",
+        "v={} sha={COMMIT}:{COMMIT_DIRTY} malloc=jemalloc bits={} build={BUILD_ID}",
         env!("CARGO_PKG_VERSION"),
         usize::BITS
     )

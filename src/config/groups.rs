@@ -62,6 +62,7 @@ impl Clients {
 
 /// The process and its cores.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a yes/no parameter of its own")]
 pub struct Process {
     /// Shards, each with a core of its own; 0 means one for each core this process may use.
     pub shards: u16,
@@ -152,6 +153,7 @@ pub struct Security {
 
 /// Memory, eviction, expiry and freeing.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a yes/no parameter of its own")]
 pub struct Memory {
     /// Limit of all data; 0 means none.
     pub bytes_max: u64,
@@ -204,7 +206,7 @@ pub struct Encodings {
     pub stream_node_bytes_max: u64,
     /// Entries of a node of a stream.
     pub stream_node_entries_max: u64,
-    /// Bytes of a sparse HyperLogLog.
+    /// Bytes of a sparse `HyperLogLog`.
     pub hll_sparse_bytes_max: u64,
 }
 

@@ -330,11 +330,11 @@ impl Loader {
 
 /// The peers' text, and what it may be about.
 fn bad_directive(name: &[u8]) -> String {
-    let mut text = String::from("Bad directive or wrong number of arguments");
-    if let Some(nearest) = table::nearest(name) {
-        text.push_str(&format!(" (did you mean '{nearest}'?)"));
+    let text = "Bad directive or wrong number of arguments";
+    match table::nearest(name) {
+        Some(nearest) => format!("{text} (did you mean '{nearest}'?)"),
+        None => text.into(),
     }
-    text
 }
 
 #[cfg(test)]

@@ -125,17 +125,21 @@ impl Config {
         &self.directives
     }
 
-    /// One line for each parameter that was set but has no effect yet, for the log.
+    /// One line for each parameter that was set but has no effect yet, for the log at the start.
     pub fn notices(&self) -> Vec<String> {
-        let rows = table::rows().iter().zip(&self.values);
-        rows.filter_map(|(row, value)| match row.disposition {
-            Disposition::Later(what) if *value != row.default_value() => Some(format!(
+        table::rows().iter().filter_map(|row| self.notice(row.name)).collect()
+    }
+
+    /// The line of [`Self::notices`] about one parameter, for the log after a CONFIG SET.
+    pub fn notice(&self, name: &str) -> Option<String> {
+        let name = table::lookup(name.as_bytes())?;
+        let Disposition::Later(what) = name.parameter.disposition else { return None };
+        (self.values[name.index] != name.parameter.default_value()).then(|| {
+            format!(
                 "'{}' is stored but has no effect yet: {what} will come in a later version",
-                row.name
-            )),
-            _ => None,
+                name.parameter.name
+            )
         })
-        .collect()
     }
 
     /// Whether a client may do something that `action` restricts.

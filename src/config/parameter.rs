@@ -27,12 +27,15 @@ pub struct Parameter {
     /// What a change of it asks of the server beyond reading the new [`Config`].
     pub effect: Option<Effect>,
     /// A condition on the value that its kind does not express. The text is the peers'.
-    pub(super) check: Option<fn(&Value) -> Result<(), &'static str>>,
+    pub(super) check: Option<Check>,
     /// Numbers beyond these bounds are accepted and moved to the nearer one.
     pub(super) clamp: Option<(i128, i128)>,
     /// Copies the value into its typed field.
     pub(super) store: Option<fn(&mut Config, &Value)>,
 }
+
+/// A condition on a value; the error is shown to the client.
+pub(super) type Check = fn(&Value) -> Result<(), &'static str>;
 
 /// What a parameter does in this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +241,7 @@ impl Parameter {
     }
 
     /// Adds a condition on the value.
-    pub(super) const fn check(mut self, check: fn(&Value) -> Result<(), &'static str>) -> Self {
+    pub(super) const fn check(mut self, check: Check) -> Self {
         self.check = Some(check);
         self
     }

@@ -5,6 +5,9 @@
 //! heading, when its value is not the default. Comments, the order of lines, includes, and lines that
 //! only the start understands stay. A line that nobody understands becomes a comment (`# ??? `).
 //!
+//! Included files are not touched: a line of theirs that comes after the file's own line for the same
+//! parameter still overrides it at the next start, as with the peers.
+//!
 //! The new text is written to a file beside the old one, synced, and renamed over it: at every moment
 //! there is one whole file.
 
@@ -113,13 +116,12 @@ fn lines_of(row: &Parameter, value: &Value) -> Vec<Line> {
             }
         }
         (_, Value::Save(points)) if points.is_empty() => line(b"\"\"".to_vec(), true),
-        (_, Value::Save(_)) => line(row.kind.show(value), true),
         (_, Value::OutputLimits(limits)) => output_limit_lines(row.name, limits, &default),
         (_, Value::Words(_)) if !wanted => Vec::new(),
         (_, Value::Words(words)) if words.is_empty() => line(b"\"\"".to_vec(), true),
         (_, Value::Words(words)) => line(words.join(&b' '), true),
         (_, Value::Primary(None)) => Vec::new(),
-        (_, Value::Primary(Some(_))) => line(row.kind.show(value), true),
+        (_, Value::Save(_) | Value::Primary(Some(_))) => line(row.kind.show(value), true),
         (_, Value::Percentiles(list)) if list.is_empty() => line(b"\"\"".to_vec(), true),
         (_, Value::Percentiles(list)) => {
             let shown: Vec<String> = list.iter().map(|&one| show_float(one)).collect();

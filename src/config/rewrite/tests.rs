@@ -20,8 +20,7 @@ fn rewritten(old: &str, pairs: &[(&str, &str)]) -> String {
     }
     let text = config.rewritten(old.as_bytes(), RewriteOptions::default());
     let text = String::from_utf8(text).unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with("dir "));
-    lines.map(|line| format!("{line}\n")).collect()
+    text.split_inclusive('\n').filter(|line| !line.starts_with("dir ")).collect()
 }
 
 const ALWAYS: &str = "latency-tracking-info-percentiles 50 99 99.9\n";

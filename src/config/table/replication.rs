@@ -57,6 +57,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "10485760",
         "bytes of replication history kept",
     )
+    .clamp(16_384, I64_MAX)
     .later(REPLICATION),
     Parameter::number(
         "repl-backlog-ttl",
