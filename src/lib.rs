@@ -5,6 +5,7 @@ pub mod commands;
 pub mod config;
 pub mod errors;
 pub mod glob;
+pub mod identity;
 pub mod logging;
 pub mod metrics;
 pub mod route;

@@ -7,6 +7,7 @@ use kvasir_proto::{Args, Encoder, Resp};
 use kvasir_shard::{Key, NewValue, Shard, Ttl, ValueRef};
 
 use crate::errors::CommandError;
+use crate::route::connection::ClientState;
 use crate::route::core::CoreState;
 use crate::route::engine::ConnectionKey;
 use crate::route::shard_map::ShardMap;
@@ -125,4 +126,11 @@ pub struct LocalContext<'a> {
     pub state: &'a mut CoreState,
     /// The connection that sent the command.
     pub connection: ConnectionKey,
+}
+
+impl LocalContext<'_> {
+    /// The client that sent the command.
+    pub fn client(&mut self) -> &mut ClientState {
+        &mut self.state.connections[self.connection.0 as usize].client
+    }
 }

@@ -22,6 +22,7 @@ mod names;
 pub mod table;
 
 mod command;
+mod connection;
 mod string;
 
 use definition::Command;
@@ -37,5 +38,6 @@ pub struct Family {
 /// Every family, sorted by name.
 pub const FAMILIES: &[Family] = &[
     Family { name: "command", commands: command::COMMANDS },
+    Family { name: "connection", commands: connection::COMMANDS },
     Family { name: "string", commands: string::COMMANDS },
 ];

@@ -48,12 +48,9 @@ impl Core {
 
     /// A connection is gone: nothing of it is in flight any more, here or in the kernel.
     pub(super) fn disconnect(&mut self, key: ConnectionKey) {
-        let connection = self.state.connections.remove(key.0 as usize);
+        self.state.stop_monitoring(key);
+        self.state.connections.remove(key.0 as usize);
         self.state.shared.clients.fetch_sub(1, Ordering::Relaxed);
-        if connection.client.monitor {
-            self.state.shared.monitors.fetch_sub(1, Ordering::Relaxed);
-            self.state.monitors.retain(|monitor| *monitor != key);
-        }
     }
 
     /// Closes a connection that has sent more than `client-query-buffer-limit` without end.
@@ -158,6 +155,15 @@ impl Core {
 }
 
 impl CoreState {
+    /// Ends what `MONITOR` began for this connection, if it did.
+    pub fn stop_monitoring(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };
+        if std::mem::take(&mut connection.client.monitor) {
+            self.shared.monitors.fetch_sub(1, Ordering::Relaxed);
+            self.monitors.retain(|monitor| *monitor != key);
+        }
+    }
+
     /// Sends a line to this core's monitors.
     pub(super) fn feed_monitors(&mut self, line: &[u8]) {
         for index in 0..self.monitors.len() {

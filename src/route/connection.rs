@@ -98,6 +98,31 @@ pub struct ClientState {
     pub commands: u64,
 }
 
+/// What the buffers of a connection hold, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Buffers {
+    /// Input that has not been executed.
+    pub input: usize,
+    /// Room for more of it.
+    pub input_free: usize,
+    /// What the parser keeps of a request that is not complete.
+    pub parsed: usize,
+    /// Replies that the driver has not taken.
+    pub output: usize,
+    /// What they could grow to without allocation.
+    pub output_capacity: usize,
+    /// Replies that the driver has taken and the kernel not.
+    pub in_flight: usize,
+}
+
+impl Buffers {
+    /// What the connection occupies in all.
+    pub fn total(self) -> usize {
+        let input = self.input + self.input_free + self.parsed;
+        size_of::<Connection>() + input + self.output_capacity + self.in_flight
+    }
+}
+
 /// A connection of this core.
 pub struct Connection {
     /// What `CLIENT` shows and sets.
@@ -182,6 +207,28 @@ impl Connection {
     /// How many replies are outstanding or held behind one that is.
     pub(super) fn pending(&self) -> usize {
         self.places.len()
+    }
+
+    /// Why its requests wait.
+    pub fn blocked(&self) -> Blocked {
+        self.blocked
+    }
+
+    /// How it ends, if it does.
+    pub fn closing(&self) -> Close {
+        self.close
+    }
+
+    /// What its buffers hold and could hold.
+    pub fn buffers(&self) -> Buffers {
+        Buffers {
+            input: self.input.len(),
+            input_free: self.input.capacity() - self.input.len(),
+            parsed: self.parser.allocated_bytes(),
+            output: self.output.len() + self.held.len(),
+            output_capacity: self.output.capacity() + self.held.capacity(),
+            in_flight: self.in_flight,
+        }
     }
 
     /// Output that the client has not taken.

@@ -26,6 +26,8 @@ pub struct Request {
     pub entry: &'static Entry,
     /// The connection that sent it.
     pub connection: ConnectionKey,
+    /// The core of that connection.
+    pub home: ShardId,
     /// The client's id.
     pub client: u64,
     /// The client's view.
@@ -49,8 +51,8 @@ impl Request {
         args: Args<'_>,
     ) -> Self {
         let (data, ranges) = (args.buffer().into(), args.ranges().into());
-        let (map, now_ms) = (state.shared.map, state.unix_ms());
-        Self { entry, connection, client, view, now_ms, map, data, ranges }
+        let (home, map, now_ms) = (state.id, state.shared.map, state.unix_ms());
+        Self { entry, connection, home, client, view, now_ms, map, data, ranges }
     }
 
     /// The arguments, the command's name included.
@@ -68,6 +70,11 @@ impl Request {
         let mut out = Vec::new();
         write(&mut Encoder::new(&mut out, self.view.resp));
         out
+    }
+
+    /// The reply `+OK`.
+    pub fn ok(&self) -> Vec<u8> {
+        b"+OK\r\n".to_vec()
     }
 
     /// The arguments in `range`, `step` at a time, by the shard that owns the first of each group:
