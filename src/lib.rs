@@ -10,3 +10,4 @@ pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod server;
+pub mod start;

@@ -6,6 +6,7 @@ use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
 use crate::route::engine::Now;
 use crate::route::message::Done;
+use crate::server::clock::Stopwatch;
 use command_log::CommandLog;
 
 /// Figures of one command.
@@ -45,13 +46,13 @@ pub struct Metrics {
     pub transactions_retried: u64,
     /// The slow, the large requests and the large replies.
     pub command_log: CommandLog,
-    ticks_ns: fn() -> u64,
-    lap_began_ns: u64,
+    stopwatch: Stopwatch,
+    lap_began: u64,
 }
 
 impl Metrics {
     /// Everything at zero.
-    pub fn new(ticks_ns: fn() -> u64) -> Self {
+    pub fn new(stopwatch: Stopwatch) -> Self {
         Self {
             commands: vec![CommandFigures::default(); table().len()],
             commands_processed: 0,
@@ -64,8 +65,8 @@ impl Metrics {
             query_buffer_limit_disconnections: 0,
             transactions_retried: 0,
             command_log: CommandLog::default(),
-            ticks_ns,
-            lap_began_ns: 0,
+            stopwatch,
+            lap_began: 0,
         }
     }
 
@@ -79,14 +80,14 @@ impl Metrics {
 
     /// Starts to measure a run of commands: each ends where the next begins.
     pub fn start_lap(&mut self) {
-        self.lap_began_ns = (self.ticks_ns)();
+        self.lap_began = self.stopwatch.ticks();
     }
 
     /// Nanoseconds since the last lap, or since the start.
     pub fn lap(&mut self) -> u32 {
-        let now = (self.ticks_ns)();
-        let began = std::mem::replace(&mut self.lap_began_ns, now);
-        u32::try_from(now.saturating_sub(began)).unwrap_or(u32::MAX)
+        let now = self.stopwatch.ticks();
+        let began = std::mem::replace(&mut self.lap_began, now);
+        u32::try_from(self.stopwatch.nanoseconds(now.saturating_sub(began))).unwrap_or(u32::MAX)
     }
 
     /// Counts a command that has run.

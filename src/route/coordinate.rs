@@ -44,7 +44,8 @@ impl TransactionId {
 struct Coordination {
     entry: &'static Entry,
     reply_to: ReplyTo,
-    began_ns: u64,
+    /// Ticks of the stopwatch.
+    began: u64,
     scopes: Vec<(ShardId, Scope)>,
     /// The identifier of its present attempt; none without locks, and after their release.
     id: Option<TransactionId>,
@@ -85,11 +86,6 @@ impl Coordinations {
     /// Makes a connection wait for the end of a pause.
     pub(super) fn pause(&mut self, key: ConnectionKey) {
         self.paused.push(key);
-    }
-
-    /// How many coordinations are under way.
-    pub(super) fn len(&self) -> usize {
-        self.running.len()
     }
 }
 
@@ -156,7 +152,7 @@ impl Core {
         let coordination = Coordination {
             entry,
             reply_to,
-            began_ns: (self.state.shared.ticks_ns)(),
+            began: self.state.shared.stopwatch.ticks(),
             scopes,
             id: None,
             ungranted: 0,
@@ -327,7 +323,7 @@ impl Core {
     fn finish(&mut self, number: u64, result: Result<Vec<u8>, CommandError>) {
         self.release_everywhere(number, &[]);
         let coordination = self.coordinations.running.remove(&number);
-        let Coordination { entry, reply_to, began_ns, .. } =
+        let Coordination { entry, reply_to, began, .. } =
             coordination.expect("invariant: only running ones finish");
         let failed = result.is_err();
         let reply = result.unwrap_or_else(|error| {
@@ -336,7 +332,7 @@ impl Core {
             Encoder::new(&mut out, kvasir_proto::Resp::V2).error(&error.to_string());
             out
         });
-        let nanoseconds = (self.state.shared.ticks_ns)().saturating_sub(began_ns);
+        let nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
         let nanoseconds = u32::try_from(nanoseconds).unwrap_or(u32::MAX);
         let done = Done { reply_end: reply.len(), nanoseconds, failed, parked: false };
         self.state.metrics.record(entry, done);

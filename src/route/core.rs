@@ -127,7 +127,7 @@ impl Core {
     /// A core with an empty shard.
     pub fn new(id: ShardId, shared: Arc<Shared>, shard: Shard) -> Self {
         let shards = shared.map.shards();
-        let metrics = Metrics::new(shared.ticks_ns);
+        let metrics = Metrics::new(shared.stopwatch);
         let limits = Limits::default();
         let state = CoreState {
             id,

@@ -93,11 +93,6 @@ impl ParkedRequests {
     fn take(&mut self, number: u64) -> Parked {
         self.requests.remove(&number).expect("invariant: a parked request is granted once")
     }
-
-    /// How many requests wait.
-    pub(super) fn len(&self) -> usize {
-        self.requests.len()
-    }
 }
 
 /// The handler that runs when one shard owns every key.

@@ -1,11 +1,14 @@
 //! What all cores share: written rarely, read without locks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
 use super::shard_map::ShardMap;
 use crate::config::Config;
+use crate::logging::Logging;
+use crate::server::clock::Stopwatch;
 
 /// State of the process that every core reads.
 pub struct Shared {
@@ -25,8 +28,10 @@ pub struct Shared {
     pub monitors: AtomicUsize,
     /// What the process is and runs on.
     pub process: Process,
-    /// A clock in nanoseconds that never goes back, cheap enough to be read for each command.
-    pub ticks_ns: fn() -> u64,
+    /// Measures commands.
+    pub stopwatch: Stopwatch,
+    /// The log, for changes of its level.
+    pub log: Option<Arc<Logging>>,
     stopping: AtomicBool,
 }
 
@@ -47,7 +52,7 @@ pub struct Process {
 
 impl Shared {
     /// The state at the start of the process.
-    pub fn new(map: ShardMap, config: Config, process: Process, ticks_ns: fn() -> u64) -> Self {
+    pub fn new(map: ShardMap, config: Config, process: Process, stopwatch: Stopwatch) -> Self {
         Self {
             map,
             config: ArcSwap::from_pointee(config),
@@ -57,7 +62,8 @@ impl Shared {
             clients: AtomicUsize::new(0),
             monitors: AtomicUsize::new(0),
             process,
-            ticks_ns,
+            stopwatch,
+            log: None,
             stopping: AtomicBool::new(false),
         }
     }
