@@ -12,6 +12,15 @@ use crate::{Server, words};
 /// How long a reply may take: a server that never answers fails its test instead of hanging it.
 const REPLY_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Why there is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoReply {
+    /// The server has closed the connection.
+    Closed,
+    /// None came within the client's patience.
+    Late,
+}
+
 /// One connection to a server.
 #[derive(Debug)]
 pub struct Client {
@@ -41,6 +50,11 @@ impl Client {
             bytes.extend_from_slice(b"\r\n");
         }
         bytes
+    }
+
+    /// Sets how long a reply may take; a minute unless set.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("set the time limit of reads");
     }
 
     /// Sends a request without waiting for its reply.
@@ -85,47 +99,45 @@ impl Client {
     /// Waits for the next reply; also yields the bytes it came as.
     #[track_caller]
     pub fn read_with_bytes(&mut self) -> (Value, Vec<u8>) {
-        self.try_read().expect("the server closed the connection instead of replying")
+        self.try_read().unwrap_or_else(|why| panic!("no reply from the server: {why:?}"))
     }
 
-    /// Waits for the next reply, or `None` when the server has closed the connection.
+    /// Waits for the next reply; also yields the bytes it came as. Panics on what is no reply.
     #[track_caller]
-    pub fn try_read(&mut self) -> Option<(Value, Vec<u8>)> {
-        // Parsed again only when the bytes have doubled or a read comes short, so that a reply of
-        // many megabytes is not parsed for every packet.
-        let mut parse_at = 0;
+    pub fn try_read(&mut self) -> Result<(Value, Vec<u8>), NoReply> {
         loop {
-            if self.received.len() >= parse_at {
-                let parsed = Value::parse(&self.received);
-                let parsed = parsed.unwrap_or_else(|error| {
-                    let start = &self.received[..self.received.len().min(200)];
-                    panic!("not a reply ({error}): {}", start.escape_ascii())
-                });
-                if let Some((value, length)) = parsed {
-                    let rest = self.received.split_off(length);
-                    return Some((value, std::mem::replace(&mut self.received, rest)));
-                }
-                parse_at = self.received.len() * 2;
+            let parsed = Value::parse(&self.received);
+            let parsed = parsed.unwrap_or_else(|error| {
+                let start = &self.received[..self.received.len().min(200)];
+                panic!("not a reply ({error}): {}", start.escape_ascii())
+            });
+            if let Some((value, length)) = parsed {
+                let rest = self.received.split_off(length);
+                return Ok((value, std::mem::replace(&mut self.received, rest)));
             }
-            let before = self.received.len();
-            let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return None,
-                Ok(length) => self.received.extend_from_slice(&chunk[..length]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("no reply within {REPLY_PATIENCE:?}: {error}"),
-            }
-            if self.received.len() - before < chunk.len() {
-                parse_at = 0;
-            }
+            let mut chunk = vec![0; 64 * 1024];
+            let length = match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(NoReply::Closed),
+                Ok(length) => length,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(NoReply::Late),
+                    ErrorKind::ConnectionReset => return Err(NoReply::Closed),
+                    _ => panic!("read from the server: {error}"),
+                },
+            };
+            self.received.extend_from_slice(&chunk[..length]);
         }
     }
 
     /// Whether the server has closed the connection once all its replies are read.
     #[track_caller]
     pub fn is_closed(&mut self) -> bool {
-        while self.try_read().is_some() {}
-        true
+        loop {
+            match self.try_read() {
+                Ok(_) => {}
+                Err(why) => return why == NoReply::Closed,
+            }
+        }
     }
 
     /// The socket, for what this client has no method for.

@@ -20,7 +20,7 @@ mod rng;
 mod server;
 mod wait;
 
-pub use client::{Client, check, show};
+pub use client::{Client, NoReply, check, show};
 pub use command_line::words;
 pub use ports::{ReservedPort, ReservedRange};
 pub use rng::{Rng, seed_from_environment};

@@ -1,0 +1,124 @@
+//! Runs a stream on both servers and finds the first reply that differs where it may not.
+
+use std::time::Duration;
+
+use kvasir_proto::Value;
+use kvasir_testing::{Client, NoReply, Server, show};
+
+use crate::generate::Request;
+use crate::rules::{Rule, rule_for};
+
+/// The protocol version that a stream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Resp2,
+    Resp3,
+}
+
+/// The two servers that are compared.
+pub(crate) struct Pair<'a> {
+    pub(crate) ours: &'a Server,
+    pub(crate) peer: &'a Server,
+    pub(crate) protocol: Protocol,
+}
+
+/// A request whose replies differ.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    /// Its place in the stream.
+    pub(crate) at: usize,
+    pub(crate) ours: String,
+    pub(crate) peer: String,
+}
+
+/// A reply with the bytes it came as, or why there is none.
+type Answer = Result<(Value, Vec<u8>), NoReply>;
+
+/// How long a reply may take before the server counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Pair<'_> {
+    /// Runs a stream on empty servers, so many requests in one write; `note` sees every reply of
+    /// ours.
+    pub(crate) fn run(
+        &self,
+        stream: &[Request],
+        batch: usize,
+        mut note: impl FnMut(usize, &Value),
+    ) -> Option<Difference> {
+        let mut ours = self.connect(self.ours);
+        let mut peer = self.connect(self.peer);
+        for (index, requests) in stream.chunks(batch).enumerate() {
+            let bytes: Vec<u8> = requests.iter().flat_map(|args| Client::encode(args)).collect();
+            ours.send_raw(&bytes);
+            peer.send_raw(&bytes);
+            for (offset, request) in requests.iter().enumerate() {
+                let at = index * batch + offset;
+                let (mine, theirs) = (ours.try_read(), peer.try_read());
+                if !agree(rule_of(request), &mine, &theirs) {
+                    return Some(Difference { at, ours: text(&mine), peer: text(&theirs) });
+                }
+                match mine {
+                    Ok((value, _)) => note(at, &value),
+                    Err(_) => return None,
+                }
+            }
+        }
+        None
+    }
+
+    fn connect(&self, server: &Server) -> Client {
+        let mut client = server.client();
+        client.set_patience(PATIENCE);
+        if self.protocol == Protocol::Resp3 {
+            client.run("HELLO 3");
+        }
+        assert_eq!(show(&client.run("FLUSHALL")), "OK");
+        client
+    }
+}
+
+/// The rule for a request, by its command and, where that has one, its subcommand.
+fn rule_of(request: &Request) -> Rule {
+    let word = |at: usize| {
+        request.get(at).map(|word| String::from_utf8_lossy(word).to_lowercase()).unwrap_or_default()
+    };
+    match rule_for(&format!("{}|{}", word(0), word(1))) {
+        Rule::Exact | Rule::Skip => rule_for(&word(0)),
+        of_subcommand => of_subcommand,
+    }
+}
+
+fn agree(rule: Rule, ours: &Answer, peer: &Answer) -> bool {
+    match (ours, peer) {
+        (Ok((mine, my_bytes)), Ok((theirs, their_bytes))) => {
+            my_bytes == their_bytes || agree_by_rule(rule, mine, theirs)
+        }
+        // That both keep silent is no agreement: such a command needs a rule.
+        (Err(NoReply::Closed), Err(NoReply::Closed)) => true,
+        _ => false,
+    }
+}
+
+fn agree_by_rule(rule: Rule, ours: &Value, peer: &Value) -> bool {
+    match (rule, ours, peer) {
+        (Rule::Close(slack), Value::Integer(a), Value::Integer(b)) => {
+            // -1 and -2 say that there is no time: they are not close to one.
+            a.abs_diff(*b) <= slack.unsigned_abs() && (*a < 0) == (*b < 0)
+        }
+        (Rule::Unordered, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
+        (Rule::Types, Value::Error(_), Value::Error(_)) => false,
+        (Rule::Types, a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        _ => false,
+    }
+}
+
+fn sorted(values: &[Value]) -> Vec<String> {
+    let mut texts: Vec<String> = values.iter().map(show).collect();
+    texts.sort_unstable();
+    texts
+}
+
+fn text(answer: &Answer) -> String {
+    answer.as_ref().map_or_else(|why| format!("({why:?})"), |(value, _)| show(value))
+}

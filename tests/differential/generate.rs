@@ -1,0 +1,256 @@
+//! Random requests from the syntax of commands: mostly valid, some wrong in arity, type or range.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kvasir_testing::Rng;
+
+use crate::grammar::{Arg, Kind, Syntax};
+
+/// A request: the command's name and its arguments.
+pub(crate) type Request = Vec<Vec<u8>>;
+
+/// Few keys, so that commands meet; with tags, so that at two shards some are together and some not.
+pub(crate) const KEYS: &[&str] = &["a", "b", "c", "d", "e{t}", "f{t}", "{t}", "g{u}h"];
+
+/// Values at the edges of what strings are stored as and parsed to.
+const STRINGS: &[&[u8]] = &[
+    b"",
+    b"a",
+    b"abc",
+    b"0",
+    b"1",
+    b"-1",
+    b"10",
+    b"9999",
+    b"10000",
+    b"3.14",
+    b" 12",
+    b"12 ",
+    b"+1",
+    b"007",
+    b"1e3",
+    b"inf",
+    b"nan",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"9223372036854775808",
+    b"\x00\xff\r\n",
+    b"foo bar",
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQR",
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRS",
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZ",
+];
+const INTEGERS: &[&[u8]] = &[
+    b"0",
+    b"1",
+    b"2",
+    b"3",
+    b"7",
+    b"8",
+    b"15",
+    b"16",
+    b"63",
+    b"64",
+    b"100",
+    b"1000",
+    b"-1",
+    b"-2",
+    b"-8",
+    b"-100",
+    b"4294967295",
+    b"4294967296",
+    b"2147483648",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"9223372036854775808",
+    b"-9223372036854775809",
+    b"",
+    b"abc",
+    b"1.5",
+    b" 1",
+    b"1 ",
+    b"+1",
+    b"-0",
+    b"01",
+    b"0x10",
+    b"1e2",
+];
+const DOUBLES: &[&[u8]] = &[
+    b"0",
+    b"1",
+    b"-1",
+    b"0.1",
+    b"1.5",
+    b"-2.25",
+    b"3.0e2",
+    b"1e308",
+    b"1e-300",
+    b"inf",
+    b"-inf",
+    b"nan",
+    b"",
+    b"abc",
+    b"1,5",
+    b" 1",
+    b"0x1p3",
+    b"123456789012345678",
+];
+/// Times to live: none that may run out during a stream.
+const TIMES_TO_LIVE: &[&[u8]] = &[
+    b"100000",
+    b"200000",
+    b"100000000",
+    b"0",
+    b"-1",
+    b"-100",
+    b"9223372036854775807",
+    b"9223372036854775",
+    b"-9223372036854775808",
+    b"abc",
+    b"",
+    b"1.5",
+];
+const PATTERNS: &[&[u8]] =
+    &[b"*", b"?", b"[a-c]", b"*{t}", b"", b"[", b"\\", b"[^a]", b"a*", b"nothing", b"**", b"[b-a]"];
+const ENCODINGS: &[&[u8]] = &[
+    b"u8", b"i8", b"u1", b"i1", b"i64", b"u63", b"u64", b"i65", b"u0", b"x8", b"i16", b"u", b"",
+    b"I5", b"u33",
+];
+const OFFSETS: &[&[u8]] = &[
+    b"#0",
+    b"#1",
+    b"#100",
+    b"0",
+    b"1",
+    b"7",
+    b"8",
+    b"100",
+    b"#-1",
+    b"-1",
+    b"#a",
+    b"8388607",
+    b"8388608",
+    b"99999999999",
+];
+const DATABASES: &[&[u8]] = &[b"0", b"0", b"1", b"2", b"16", b"-1", b"abc", b"99999999999"];
+
+/// Makes requests.
+pub(crate) struct Generator<'a> {
+    commands: &'a [Syntax],
+    rng: Rng,
+    now_s: u64,
+}
+
+impl<'a> Generator<'a> {
+    /// A generator that is a function of the seed (and, for absolute times, of the day).
+    pub(crate) fn new(commands: &'a [Syntax], seed: u64) -> Self {
+        let passed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Self { commands, rng: Rng::new(seed), now_s: passed / 86_400 * 86_400 }
+    }
+
+    /// A request of a random command, with the command's name.
+    pub(crate) fn request(&mut self) -> (String, Request) {
+        // Half of the requests fill the keyspace, or most commands would meet missing keys.
+        let syntax = match self.rng.below(10) {
+            0..3 => self.commands.iter().find(|command| command.name == "set"),
+            _ => None,
+        };
+        let commands = self.commands;
+        let syntax = syntax.unwrap_or_else(|| self.rng.pick(commands));
+        let mut request: Request =
+            syntax.name.split('|').map(|word| self.in_some_case(word)).collect();
+        let fixed = request.len();
+        for arg in &syntax.args {
+            self.add(arg, &mut request);
+        }
+        if self.rng.one_in(12) {
+            self.spoil(&mut request, fixed);
+        }
+        (syntax.name.clone(), request)
+    }
+
+    fn add(&mut self, arg: &Arg, request: &mut Request) {
+        if arg.optional && !self.rng.one_in(3) {
+            return;
+        }
+        let times = if arg.multiple { 1 + self.rng.below(3) } else { 1 };
+        for repetition in 0..times {
+            let introduced = repetition == 0 || arg.multiple_token;
+            if let Some(token) = arg.token.as_ref().filter(|token| introduced && !token.is_empty())
+            {
+                let token = self.in_some_case(token);
+                request.push(token);
+            }
+            match arg.kind {
+                Kind::PureToken => {}
+                Kind::OneOf => {
+                    let choice = self.rng.pick(&arg.args);
+                    self.add(choice, request);
+                }
+                Kind::Block => {
+                    for member in &arg.args {
+                        self.add(member, request);
+                    }
+                }
+                kind => {
+                    let value = self.value(kind, &arg.name);
+                    request.push(value);
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, kind: Kind, name: &str) -> Vec<u8> {
+        let pool: &[&[u8]] = match (kind, name) {
+            (Kind::Key, _) => return self.rng.pick(KEYS).as_bytes().to_vec(),
+            (Kind::UnixTime, _) => return self.moment(name.contains("milli")),
+            (Kind::Pattern, _) => PATTERNS,
+            (Kind::Double, _) => DOUBLES,
+            (_, "seconds" | "milliseconds") => TIMES_TO_LIVE,
+            (_, "encoding") => ENCODINGS,
+            (_, "offset") => OFFSETS,
+            (_, "index" | "index1" | "index2" | "db" | "destination-db") => DATABASES,
+            (Kind::Integer, _) => INTEGERS,
+            // Half of the strings are numbers, which many commands want.
+            _ if self.rng.one_in(4) => INTEGERS,
+            _ => STRINGS,
+        };
+        self.rng.pick(pool).to_vec()
+    }
+
+    /// A moment long past, far ahead, or none at all.
+    fn moment(&mut self, in_ms: bool) -> Vec<u8> {
+        if self.rng.one_in(4) {
+            return self.rng.pick(TIMES_TO_LIVE).to_vec();
+        }
+        let ahead = self.rng.pick(&[200_000, 1_000_000, 100_000_000]);
+        let seconds = if self.rng.one_in(3) { self.now_s - 100_000 } else { self.now_s + ahead };
+        (if in_ms { seconds * 1_000 } else { seconds }).to_string().into_bytes()
+    }
+
+    fn in_some_case(&mut self, word: &str) -> Vec<u8> {
+        match self.rng.below(4) {
+            0 => word.to_lowercase().into_bytes(),
+            1 if word.len() > 1 => {
+                let (first, rest) = word.split_at(1);
+                [first.to_uppercase(), rest.to_lowercase()].concat().into_bytes()
+            }
+            _ => word.to_uppercase().into_bytes(),
+        }
+    }
+
+    /// Makes a request wrong, or at least unusual.
+    fn spoil(&mut self, request: &mut Request, fixed: usize) {
+        let at = self.rng.below(request.len());
+        match self.rng.below(7) {
+            0 if request.len() > 1 => drop(request.pop()),
+            1 => request.push(self.rng.pick(STRINGS).to_vec()),
+            2 if at >= fixed => request[at] = self.rng.pick(STRINGS).to_vec(),
+            3 if at >= fixed => request[at] = self.rng.pick(INTEGERS).to_vec(),
+            4 if at >= fixed => drop(request.remove(at)),
+            5 if at >= fixed => request.insert(at, request[at].clone()),
+            6 if self.rng.one_in(4) => request[0].push(b'x'),
+            _ => {}
+        }
+    }
+}

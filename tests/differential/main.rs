@@ -1,0 +1,217 @@
+//! The differential test: random command streams, ours and the real Valkey, reply by reply.
+//!
+//! Streams of requests are generated from the argument trees of the commands that both servers
+//! have, on a few keys, with edge values and wrong requests among them. Each goes to both servers,
+//! in RESP2 and in RESP3, to one shard and to two; the replies must be equal byte for byte, except
+//! where `rules.rs` says otherwise and why. A difference is reported as the shortest stream found
+//! that shows it.
+//!
+//! - Repeat a run: `KVASIR_SEED=N`. More streams: `KVASIR_STREAMS=N`.
+//! - One command's requests only: `KVASIR_COMMANDS=set,getex`.
+
+mod compare;
+mod generate;
+mod grammar;
+mod minimise;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use compare::{Pair, Protocol};
+use generate::{Generator, KEYS, Request};
+use grammar::Syntax;
+use kvasir_proto::Value;
+use kvasir_testing::{Client, Program, Rng, Server, check, seed_from_environment, words};
+use rules::{Rule, rule_for};
+
+/// How many streams a test runs, and how many requests each has.
+const STREAMS: usize = 500;
+const REQUESTS: usize = 300;
+/// Values beyond this are refused by both servers, so that SETBIT at a far offset costs little.
+const LIMITS: &[&str] = &["--proto-max-bulk-len", "1048576"];
+/// After so many different findings a run stops.
+const MOST_FINDINGS: usize = 12;
+
+#[test]
+fn resp2_at_one_shard() {
+    run(Protocol::Resp2, 1);
+}
+
+#[test]
+fn resp2_at_two_shards() {
+    run(Protocol::Resp2, 2);
+}
+
+#[test]
+fn resp3_at_one_shard() {
+    run(Protocol::Resp3, 1);
+}
+
+#[test]
+fn resp3_at_two_shards() {
+    run(Protocol::Resp3, 2);
+}
+
+fn run(protocol: Protocol, shards: usize) {
+    let ours = Server::builder(Program::Kvasir).shards(shards).args(LIMITS).start();
+    let peer = Server::builder(Program::Valkey).args(LIMITS).start();
+    let commands = commands_to_compare(&ours, &peer);
+    let pair = Pair { ours: &ours, peer: &peer, protocol };
+    let seed = seed_from_environment();
+    let mut seeds = Rng::new(seed);
+    let mut coverage = Coverage::default();
+    let mut findings: BTreeMap<String, String> = BTreeMap::new();
+    for _ in 0..streams() {
+        let (names, stream) = stream(&commands, seeds.bits());
+        let batch = 1 + seeds.below(40);
+        let difference = pair.run(&stream, batch, |at, reply| coverage.note(&names[at], reply));
+        let Some(difference) = difference else { continue };
+        let name = names[difference.at].clone();
+        findings.entry(name).or_insert_with(|| report(&pair, &stream, batch, &difference));
+        if findings.len() >= MOST_FINDINGS {
+            break;
+        }
+    }
+    eprintln!("differential {protocol:?} at {shards} shards: {}", coverage.summary(&commands));
+    if !findings.is_empty() {
+        let all: Vec<String> = findings.into_values().collect();
+        panic!("KVASIR_SEED={seed} {protocol:?} {shards} shards\n{}", all.join("\n\n"));
+    }
+    coverage.assert_not_vacuous(&commands);
+}
+
+/// A stream with the names of its commands: random requests, then reads of all that they may have
+/// left behind.
+fn stream(commands: &[Syntax], seed: u64) -> (Vec<String>, Vec<Request>) {
+    let mut generator = Generator::new(commands, seed);
+    let mut named: Vec<(String, Request)> = (0..REQUESTS).map(|_| generator.request()).collect();
+    let mut probe = |line: &str| {
+        let name = line.split(' ').next().unwrap_or_default().to_lowercase();
+        named.push((name, words(line)));
+    };
+    for database in 0..3 {
+        probe(&format!("SELECT {database}"));
+        probe("DBSIZE");
+        for key in KEYS {
+            probe(&format!("TYPE {key}"));
+            probe(&format!("GET {key}"));
+            probe(&format!("PTTL {key}"));
+        }
+    }
+    named.into_iter().unzip()
+}
+
+/// The commands that both servers have and that the rules let through.
+fn commands_to_compare(ours: &Server, peer: &Server) -> Vec<Syntax> {
+    let mut commands = grammar::shared(&mut ours.client(), &mut peer.client());
+    commands.retain(|command| rule_for(&command.name) != Rule::Skip);
+    if let Ok(only) = std::env::var("KVASIR_COMMANDS") {
+        let only: Vec<&str> = only.split(',').collect();
+        commands.retain(|command| only.contains(&command.name.as_str()));
+    }
+    assert!(!commands.is_empty(), "no command to compare");
+    commands
+}
+
+fn streams() -> usize {
+    match std::env::var("KVASIR_STREAMS") {
+        Ok(text) => text.parse().expect("KVASIR_STREAMS must be a number"),
+        Err(_) => STREAMS,
+    }
+}
+
+fn report(
+    pair: &Pair<'_>,
+    stream: &[Request],
+    batch: usize,
+    first: &compare::Difference,
+) -> String {
+    let Some((shortest, difference)) = minimise::minimise(pair, stream) else {
+        let end = (first.at / batch + 1) * batch;
+        let shown = minimise::as_lines(&stream[..end.min(stream.len())]);
+        let (ours, peer) = (&first.ours, &first.peer);
+        return format!(
+            "only {batch} requests at a time:\n{shown}\n  ours: {ours}\n  peer: {peer}"
+        );
+    };
+    let shown = minimise::as_lines(&shortest);
+    format!("{shown}\n  ours: {}\n  peer: {}", difference.ours, difference.peer)
+}
+
+/// Which commands were sent, and which ever succeeded.
+#[derive(Default)]
+struct Coverage {
+    sent: BTreeMap<String, usize>,
+    succeeded: BTreeSet<String>,
+}
+
+impl Coverage {
+    fn note(&mut self, name: &str, reply: &Value) {
+        *self.sent.entry(name.to_owned()).or_default() += 1;
+        if !matches!(reply, Value::Error(_)) {
+            self.succeeded.insert(name.to_owned());
+        }
+    }
+
+    fn summary(&self, commands: &[Syntax]) -> String {
+        let requests: usize = self.sent.values().sum();
+        format!("{requests} requests of {} commands", commands.len())
+    }
+
+    /// Every command was sent, and was accepted at least once.
+    fn assert_not_vacuous(&self, commands: &[Syntax]) {
+        let names = commands.iter().map(|command| &command.name);
+        let unmet: Vec<&String> = names.filter(|name| !self.succeeded.contains(*name)).collect();
+        assert!(unmet.is_empty(), "no request of these was ever accepted: {unmet:?}");
+    }
+}
+
+/// SCAN's cursors are opaque, so what is compared is the outcome of whole scans.
+#[test]
+fn whole_scans_yield_the_same_keys() {
+    let peer = Server::valkey();
+    for shards in [1, 2] {
+        let ours = Server::kvasir(shards);
+        let mut seen = Vec::new();
+        for server in [&ours, &peer] {
+            let mut client = server.client();
+            client.run("FLUSHALL");
+            let fill: Vec<_> = (0..3_000).map(|n| words(&format!("SET key:{n} v"))).collect();
+            client.pipeline(&fill);
+            let options = [
+                "",
+                "COUNT 1000",
+                "MATCH key:1*",
+                "MATCH key:?? COUNT 7",
+                "TYPE string",
+                "TYPE list",
+            ];
+            let scans = options.map(|options| whole_scan(&mut client, options));
+            seen.push(scans);
+        }
+        assert!(seen[0] == seen[1], "scans differ at {shards} shards");
+        let errors = ["SCAN", "SCAN x", "SCAN 0 COUNT 0", "SCAN 0 MATCH", "SCAN 0 NONSENSE 1"];
+        for line in errors {
+            let (mine, theirs) = (ours.client().run(line), peer.client().run(line));
+            assert_eq!(mine, theirs, "{line} at {shards} shards");
+        }
+    }
+    check(&peer, &[("DBSIZE", "3000")]);
+}
+
+fn whole_scan(client: &mut Client, options: &str) -> BTreeSet<Vec<u8>> {
+    let mut found = BTreeSet::new();
+    let mut cursor = b"0".to_vec();
+    loop {
+        let mut request = words(&format!("SCAN cursor {options}"));
+        request[1] = cursor;
+        let reply = client.call(&request);
+        let Value::Array(parts) = &reply else { panic!("SCAN answered {reply:?}") };
+        let [next, Value::Array(keys)] = &parts[..] else { panic!("SCAN answered {reply:?}") };
+        found.extend(keys.iter().filter_map(Value::as_bytes).map(<[u8]>::to_vec));
+        cursor = next.as_bytes().unwrap_or_default().to_vec();
+        if cursor == b"0" {
+            return found;
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Where replies may differ legitimately, in one place, each with the reason.
+
+/// How the replies to a command are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Byte for byte.
+    Exact,
+    /// As collections without an order.
+    Unordered,
+    /// Integers up to this difference, everything else byte for byte.
+    Close(i64),
+    /// Only the types: values, but not whether there is one, may differ. Errors byte for byte.
+    Types,
+    /// The command is not sent.
+    Skip,
+}
+
+/// Names (`*` at the end stands for any rest), the rule, and why.
+const RULES: &[(&[&str], Rule, &str)] = &[
+    (&["keys"], Rule::Unordered, "the order of a table is its own"),
+    (&["randomkey"], Rule::Types, "random"),
+    (&["scan"], Rule::Skip, "cursors are opaque; a whole scan is compared by a test of its own"),
+    (&["ttl", "expiretime"], Rule::Close(1), "the two clocks are read at different moments"),
+    (&["pttl", "pexpiretime"], Rule::Close(5_000), "the two clocks are read at different moments"),
+    (&["time", "lastsave"], Rule::Types, "the clock"),
+    (&["object|idletime"], Rule::Close(2), "the two clocks are read at different moments"),
+    (&["object|refcount"], Rule::Types, "small integers are shared objects there, none here"),
+    (&["object|freq"], Rule::Types, "a counter that decays at random"),
+    (&["memory|usage"], Rule::Types, "another allocator and other structures"),
+    (&["memory|*", "info", "lolwut"], Rule::Skip, "describes the server itself"),
+    (&["client|id", "client|list", "client|info"], Rule::Types, "ids, ports, ages, buffer sizes"),
+    (
+        &["client|tracking", "client|caching"],
+        Rule::Skip,
+        "the messages of invalidation come at moments of their own",
+    ),
+    (
+        &["client|kill", "client|reply", "client|pause", "client|unpause", "client|unblock"],
+        Rule::Skip,
+        "would end or silence the stream that is compared",
+    ),
+    (&["quit", "shutdown"], Rule::Skip, "would end the stream that is compared"),
+    (&["auth"], Rule::Skip, "the peer drops a failed AUTH's reply when others are still unsent"),
+    (&["hello"], Rule::Skip, "names the server, its version and the client's id"),
+    (&["command", "command|*"], Rule::Skip, "compared by the tests of the table"),
+    (&["config|*", "debug", "debug|*"], Rule::Skip, "would change how the two servers behave"),
+    (&["latency|*", "slowlog|*", "commandlog|*"], Rule::Skip, "measured times"),
+    (
+        &["acl|*", "module|*", "cluster|*", "readonly", "readwrite", "asking"],
+        Rule::Skip,
+        "state of the whole server or of a cluster",
+    ),
+    (&["monitor", "sync", "psync", "replconf"], Rule::Skip, "makes the connection a stream"),
+    (
+        &["subscribe", "psubscribe", "ssubscribe"],
+        Rule::Skip,
+        "changes what the connection may send",
+    ),
+    (&["replicaof", "slaveof", "failover", "role"], Rule::Skip, "would make it a replica"),
+    (&["save", "bgsave", "bgrewriteaof"], Rule::Skip, "writes files"),
+    (&["migrate", "dump", "restore", "restore-asking"], Rule::Skip, "payloads carry a version"),
+    (
+        &["blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin", "bzpopmax", "bzmpop"],
+        Rule::Skip,
+        "blocks the stream",
+    ),
+    (&["xread", "xreadgroup", "wait", "waitaof"], Rule::Skip, "may block the stream"),
+    (&["spop", "srandmember", "hrandfield", "zrandmember"], Rule::Skip, "random members"),
+    (&["*|help"], Rule::Skip, "the help texts are our own"),
+];
+
+/// The rule for a command, by its lower-case name (`container|subcommand`).
+pub(crate) fn rule_for(name: &str) -> Rule {
+    let fits = |pattern: &str| match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
+        (Some(start), _) => name.starts_with(start),
+        (None, Some(end)) => name.ends_with(end),
+        (None, None) => name == pattern,
+    };
+    // The first that fits decides, so that one subcommand can differ from its container's rest.
+    let found = RULES.iter().find(|(patterns, _, _)| patterns.iter().any(|pattern| fits(pattern)));
+    found.map_or(Rule::Exact, |&(_, rule, _)| rule)
+}
+
+#[test]
+fn the_first_rule_that_fits_decides() {
+    assert_eq!(rule_for("get"), Rule::Exact);
+    assert_eq!(rule_for("memory|usage"), Rule::Types);
+    assert_eq!(rule_for("memory|stats"), Rule::Skip);
+    assert_eq!(rule_for("object|help"), Rule::Skip);
+    assert!(RULES.iter().all(|(names, _, reason)| !names.is_empty() && !reason.is_empty()));
+}
