@@ -122,7 +122,7 @@ impl Bignum {
         const CHUNK: u32 = 1_000_000_000;
         let mut chunks = Vec::new();
         while !self.is_zero() {
-            chunks.push(self.divide(CHUNK));
+            chunks.push(self.divide::<CHUNK>());
         }
         let mut buffer = itoa::Buffer::new();
         out.extend_from_slice(buffer.format(chunks.pop().unwrap_or(0)).as_bytes());
@@ -133,13 +133,13 @@ impl Bignum {
         }
     }
 
-    /// Divides and returns the remainder.
-    fn divide(&mut self, divisor: u32) -> u32 {
+    /// Divides and returns the remainder. The divisor is a constant, so that this multiplies.
+    fn divide<const DIVISOR: u32>(&mut self) -> u32 {
         let mut rest = 0u64;
         for limb in self.limbs.iter_mut().rev() {
             let wide = rest << LIMB_BITS | u64::from(*limb);
-            *limb = (wide / u64::from(divisor)) as u32;
-            rest = wide % u64::from(divisor);
+            *limb = (wide / u64::from(DIVISOR)) as u32;
+            rest = wide % u64::from(DIVISOR);
         }
         self.trim();
         rest as u32

@@ -294,6 +294,10 @@ mod tests {
         assert_eq!(increment("-0.000000000000000001", "0"), "0");
         assert_eq!(increment("9223372036854775807", "1"), "9223372036854775808");
         assert_eq!(increment("0", "0.00000000000000001"), "0.00000000000000001");
+        // Just below the middle of two numbers, by a bit that is shifted out.
+        assert_eq!(increment("18446744073709551616", "-0x0.8"), "18446744073709551616");
+        let sum = increment("18446744073709551616", "-0x0.8000000000000001");
+        assert_eq!(sum, "18446744073709551615");
         let beyond = increment("1e4932", "1.7976931348623157e4932");
         assert_eq!(beyond, "-ERR value is not a valid float");
         let sum = increment("1e4932", "1e4932");

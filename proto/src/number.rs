@@ -36,23 +36,20 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// At least one digit and nothing else, if the number fits.
+/// Digits and nothing else, if the number fits. Eight digits are read in one go.
 #[inline]
 fn parse_digits(digits: &[u8]) -> Option<u64> {
     if digits.len() > I64_TEXT_MAX {
         return None;
     }
-    // Nineteen digits always fit; only the twentieth has to be checked.
-    let (safe, last) = digits.split_at(digits.len().min(19));
     let mut value = 0u64;
-    for &digit in safe {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value * 10 + u64::from(digit);
+    let mut chunks = digits.chunks_exact(8);
+    for chunk in &mut chunks {
+        let chunk = chunk.try_into().expect("invariant: chunks of eight");
+        // Two chunks at most, which fit.
+        value = value * 100_000_000 + parse_eight_digits(chunk)?;
     }
-    if let [digit] = last {
+    for &digit in chunks.remainder() {
         let digit = digit.wrapping_sub(b'0');
         if digit > 9 {
             return None;
@@ -60,6 +57,26 @@ fn parse_digits(digits: &[u8]) -> Option<u64> {
         value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
     }
     Some(value)
+}
+
+/// The value of eight digits, if they are. In one register: neighbours are joined to pairs, pairs to
+/// fours, fours to eight.
+#[inline]
+fn parse_eight_digits(digits: [u8; 8]) -> Option<u64> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const PAIR: u64 = 0x0000_00ff_0000_00ff;
+    // The first digit is the lowest byte.
+    let text = u64::from_le_bytes(digits);
+    let values = text.wrapping_sub(u64::from(b'0') * EACH);
+    let above_nine = text.wrapping_add((0x7f - u64::from(b'9')) * EACH);
+    if (values | above_nine) & (0x80 * EACH) != 0 {
+        return None;
+    }
+    // Every second byte now holds a pair; what overflows into the next is masked off.
+    let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
+    let first_and_third = (pairs & PAIR).wrapping_mul((1_000_000 << 32) + 100);
+    let second_and_fourth = ((pairs >> 16) & PAIR).wrapping_mul((10_000 << 32) + 1);
+    Some(first_and_third.wrapping_add(second_and_fourth) >> 32)
 }
 
 /// Reads a double as the peers read scores and increments.

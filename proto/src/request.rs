@@ -373,11 +373,6 @@ impl RequestParser {
         Self::default()
     }
 
-    /// Whether a part of a request has been seen.
-    pub fn is_mid_request(&self) -> bool {
-        self.stage != Stage::Start
-    }
-
     /// Bytes of memory that the parser holds beside itself.
     pub fn allocated_bytes(&self) -> usize {
         self.saved.capacity() * size_of::<ArgRange>()
@@ -552,7 +547,7 @@ impl RequestParser {
 
     /// The line at `self.at`: a byte that is not looked at, a length, a carriage return and any
     /// byte. Nothing if it has not ended; `overlong` if it is too long.
-    #[cold]
+    #[inline(never)]
     fn length_line(
         &mut self,
         input: &[u8],
@@ -590,7 +585,6 @@ impl RequestParser {
         input: &[u8],
         args: &mut ArgRanges,
     ) -> Result<Parsed, ProtocolError> {
-        args.clear();
         let limit = input.len().min(LINE_LENGTH_MAX + 1);
         // The peers search with a C function that stops at a NUL: a line with one never ends.
         let found = memchr::memchr2(b'\n', 0, &input[self.scanned..limit]);
@@ -606,8 +600,15 @@ impl RequestParser {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         inline::split_line(line, args).map_err(|_| ProtocolError::UnbalancedQuotes)?;
         let consumed = self.scanned + 1;
-        self.stage = Stage::Start;
-        Ok(if args.is_empty() { Parsed::Empty { consumed } } else { Parsed::Complete { consumed } })
+        self.scanned = 0;
+        if !args.is_empty() {
+            self.stage = Stage::Start;
+            return Ok(Parsed::Complete { consumed });
+        }
+        // The peers do not look for `*` after a line of blanks, as they do after an empty one: the
+        // next line, too, is an inline request.
+        self.stage = if line.is_empty() { Stage::Start } else { Stage::Inline };
+        Ok(Parsed::Empty { consumed })
     }
 }
 

@@ -54,7 +54,6 @@ impl Connection {
                     return;
                 }
             };
-            assert!(!self.parser.is_mid_request());
             assert_eq!(self.parser.allocated_bytes(), 0, "nothing is kept between requests");
             assert!(self.needed <= consumed, "a request asks for no more than its own bytes");
             self.needed = 0;
@@ -76,10 +75,15 @@ mod model {
 
     pub(super) fn run(stream: &[u8], limits: &Limits) -> Seen {
         let mut seen = Seen::default();
+        let mut after_blanks = false;
         loop {
-            match request(&stream[seen.consumed..], limits) {
+            let input = &stream[seen.consumed..];
+            match request(input, limits, after_blanks) {
                 Ok(None) => return seen,
                 Ok(Some((request, consumed))) => {
+                    let line = &input[..consumed];
+                    after_blanks =
+                        request.is_empty() && !matches!(line, b"\n" | b"\r\n" | [b'*', ..]);
                     if !request.is_empty() {
                         seen.requests.push(request);
                     }
@@ -95,10 +99,10 @@ mod model {
 
     type Outcome<T> = Result<Option<(T, usize)>, ProtocolError>;
 
-    fn request(input: &[u8], limits: &Limits) -> Outcome<Request> {
+    fn request(input: &[u8], limits: &Limits, after_blanks: bool) -> Outcome<Request> {
         match input.first() {
             None => Ok(None),
-            Some(b'*') => multibulk(input, limits),
+            Some(b'*') if !after_blanks => multibulk(input, limits),
             Some(_) => inline_request(input),
         }
     }
@@ -205,6 +209,9 @@ fn whole_requests() {
     // The bytes after a carriage return and after a bulk string are not looked at.
     check(b"*1\rX$4\rXPINGZZ", &[&[b"PING"]]);
     check(b"*-1\r\n*0\r\n\r\n\n \t\r\nPING\n*-9223372036854775808\r\n", &[&[b"PING"]]);
+    // After a line of blanks, the next line is an inline request, whatever it begins with.
+    check(b"\r\n*1\r\n$1\r\nx\r\n", &[&[b"x"]]);
+    check(b" \r\n*1\r\n$1\r\nx\r\n", &[&[b"*1"], &[b"$1"], &[b"x"]]);
     check(b"set \"a b\" c\r\n*1\r\n$1\r\nx\r\n", &[&[b"set", b"a b", b"c"], &[b"x"]]);
 }
 
@@ -371,7 +378,7 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => request,
         2 => mutated,
-        4 => "[ a-z\"'\\\\x0-9]{0,12}\r?\n".prop_map(String::into_bytes),
+        4 => "[ a-z\"'\\\\x0-9*]{0,12}\r?\n".prop_map(String::into_bytes),
         2 => "\\*-?[0-9]{0,3}\r\n".prop_map(String::into_bytes),
         1 => proptest::collection::vec(noise, 0..12),
     ]
