@@ -57,6 +57,17 @@ pub struct KeyspaceFigures {
     pub changes: u64,
 }
 
+impl KeyspaceFigures {
+    #[inline]
+    fn count_read(&mut self, found: bool) {
+        if found {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+        }
+    }
+}
+
 impl ShardContext<'_> {
     /// The key with its hash and slot.
     #[inline]
@@ -73,12 +84,14 @@ impl ShardContext<'_> {
         } else {
             self.shard.get(self.db, key)
         };
-        if value.is_some() {
-            self.figures.hits += 1;
-        } else {
-            self.figures.misses += 1;
-        }
+        self.figures.count_read(value.is_some());
         value
+    }
+
+    /// Counts a key that was looked up for reading, for commands that do not need its value.
+    #[inline]
+    pub fn count_read(&mut self, found: bool) {
+        self.figures.count_read(found);
     }
 
     /// Stores a string as one change. A deadline that has passed deletes the key instead.
@@ -92,7 +105,7 @@ impl ShardContext<'_> {
         if let Ttl::At(deadline) = ttl
             && deadline <= self.shard.now_ms()
         {
-            self.shard.remove(self.db, key);
+            self.shard.expire(self.db, key);
             return Ok(());
         }
         self.shard.set(self.db, key, value, ttl)?;

@@ -23,6 +23,8 @@ pub mod table;
 
 mod command;
 mod connection;
+mod generic;
+mod keyspace;
 mod string;
 
 use definition::Command;
@@ -39,5 +41,7 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family { name: "command", commands: command::COMMANDS },
     Family { name: "connection", commands: connection::COMMANDS },
+    Family { name: "generic", commands: generic::COMMANDS },
+    Family { name: "keyspace", commands: keyspace::COMMANDS },
     Family { name: "string", commands: string::COMMANDS },
 ];

@@ -71,6 +71,12 @@ impl Shard {
         self.remove_recorded(db, key, ChangeKind::Evicted)
     }
 
+    /// Removes a key because its deadline has passed, or would have when it was given; whether it
+    /// existed.
+    pub fn expire(&mut self, db: u32, key: &Key<'_>) -> bool {
+        self.remove_recorded(db, key, ChangeKind::Expired)
+    }
+
     fn remove_recorded(&mut self, db: u32, key: &Key<'_>, why: ChangeKind) -> bool {
         let Some(found) = self.locate(db, key) else {
             return false;

@@ -1,0 +1,257 @@
+//! Deadlines: EXPIRE, PEXPIRE, EXPIREAT, PEXPIREAT.
+
+use kvasir_proto::{Args, Encoder};
+
+use crate::commands::arguments::{ExpiryUnit, integer, is_word};
+use crate::commands::context::ShardContext;
+use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
+use crate::errors::CommandError;
+
+/// Which deadlines a key must have now for its deadline to be changed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Conditions {
+    none: bool,
+    some: bool,
+    earlier: bool,
+    later: bool,
+}
+
+impl Conditions {
+    /// Reads the words after the expiry.
+    fn parse(words: Args<'_>) -> Result<Self, CommandError> {
+        let mut conditions = Self::default();
+        for word in words.iter() {
+            if is_word(word, "NX") {
+                conditions.none = true;
+            } else if is_word(word, "XX") {
+                conditions.some = true;
+            } else if is_word(word, "GT") {
+                conditions.earlier = true;
+            } else if is_word(word, "LT") {
+                conditions.later = true;
+            } else {
+                let word = String::from_utf8_lossy(word);
+                return Err(CommandError::Custom(format!("ERR Unsupported option {word}")));
+            }
+        }
+        if conditions.none && (conditions.some || conditions.earlier || conditions.later) {
+            return Err(CommandError::Other(
+                "ERR NX and XX, GT or LT options at the same time are not compatible",
+            ));
+        }
+        if conditions.earlier && conditions.later {
+            return Err(CommandError::Other(
+                "ERR GT and LT options at the same time are not compatible",
+            ));
+        }
+        Ok(conditions)
+    }
+
+    /// Whether a key with the deadline `old` may get the deadline `new`. No deadline is later than
+    /// any.
+    fn hold(self, old: Option<u64>, new: i64) -> bool {
+        let old = old.map(|old| i64::try_from(old).unwrap_or(i64::MAX));
+        !(self.none && old.is_some()
+            || self.some && old.is_none()
+            || self.earlier && old.is_none_or(|old| new <= old)
+            || self.later && old.is_some_and(|old| new >= old))
+    }
+}
+
+/// Gives a key a deadline; one that has passed removes the key at once.
+fn expire_by(
+    context: &mut ShardContext<'_>,
+    args: Args<'_>,
+    reply: &mut Encoder<'_>,
+    unit: ExpiryUnit,
+    command: &'static str,
+) -> Result<(), CommandError> {
+    let conditions = Conditions::parse(args.tail(3))?;
+    let now_ms = context.shard.now_ms();
+    let new =
+        unit.deadline(integer(args.at(2))?, now_ms).ok_or(CommandError::InvalidExpire(command))?;
+    let key = context.key(args.at(1));
+    let changes =
+        context.shard.deadline(context.db, &key).is_some_and(|old| conditions.hold(old, new));
+    if changes {
+        match u64::try_from(new) {
+            Ok(new) if new > now_ms => _ = context.shard.set_deadline(context.db, &key, new)?,
+            _ => _ = context.shard.expire(context.db, &key),
+        }
+        context.changed(1);
+    }
+    reply.integer(i64::from(changes));
+    Ok(())
+}
+
+pub(super) const EXPIRE: Command = Command {
+    name: "expire",
+    summary: "Sets the expiration time of a key in seconds.",
+    complexity: "O(1)",
+    since: "1.0.0",
+    group: Group::Generic,
+    arity: Arity::at_least(3),
+    flags: Flags::WRITE.or(Flags::FAST),
+    keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::UPDATE))],
+    args: &[
+        Arg::key("key", 0),
+        Arg::integer("seconds"),
+        Arg::one_of(
+            "condition",
+            &[
+                Arg::token("nx", "NX"),
+                Arg::token("xx", "XX"),
+                Arg::token("gt", "GT"),
+                Arg::token("lt", "LT"),
+            ],
+        )
+        .optional()
+        .since("7.0.0"),
+    ],
+    history: &[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
+    handler: Handler::Shard(expire),
+    ..Command::BASE
+};
+
+fn expire(
+    context: &mut ShardContext<'_>,
+    args: Args<'_>,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    expire_by(context, args, reply, ExpiryUnit::Seconds, "expire")
+}
+
+pub(super) const PEXPIRE: Command = Command {
+    name: "pexpire",
+    summary: "Sets the expiration time of a key in milliseconds.",
+    complexity: "O(1)",
+    since: "2.6.0",
+    group: Group::Generic,
+    arity: Arity::at_least(3),
+    flags: Flags::WRITE.or(Flags::FAST),
+    keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::UPDATE))],
+    args: &[
+        Arg::key("key", 0),
+        Arg::integer("milliseconds"),
+        Arg::one_of(
+            "condition",
+            &[
+                Arg::token("nx", "NX"),
+                Arg::token("xx", "XX"),
+                Arg::token("gt", "GT"),
+                Arg::token("lt", "LT"),
+            ],
+        )
+        .optional()
+        .since("7.0.0"),
+    ],
+    history: &[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
+    handler: Handler::Shard(pexpire),
+    ..Command::BASE
+};
+
+fn pexpire(
+    context: &mut ShardContext<'_>,
+    args: Args<'_>,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    expire_by(context, args, reply, ExpiryUnit::Milliseconds, "pexpire")
+}
+
+pub(super) const EXPIREAT: Command = Command {
+    name: "expireat",
+    summary: "Sets the expiration time of a key to a Unix timestamp.",
+    complexity: "O(1)",
+    since: "1.2.0",
+    group: Group::Generic,
+    arity: Arity::at_least(3),
+    flags: Flags::WRITE.or(Flags::FAST),
+    keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::UPDATE))],
+    args: &[
+        Arg::key("key", 0),
+        Arg::unix_time("unix-time-seconds"),
+        Arg::one_of(
+            "condition",
+            &[
+                Arg::token("nx", "NX"),
+                Arg::token("xx", "XX"),
+                Arg::token("gt", "GT"),
+                Arg::token("lt", "LT"),
+            ],
+        )
+        .optional()
+        .since("7.0.0"),
+    ],
+    history: &[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
+    handler: Handler::Shard(expireat),
+    ..Command::BASE
+};
+
+fn expireat(
+    context: &mut ShardContext<'_>,
+    args: Args<'_>,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    expire_by(context, args, reply, ExpiryUnit::UnixSeconds, "expireat")
+}
+
+pub(super) const PEXPIREAT: Command = Command {
+    name: "pexpireat",
+    summary: "Sets the expiration time of a key to a Unix milliseconds timestamp.",
+    complexity: "O(1)",
+    since: "2.6.0",
+    group: Group::Generic,
+    arity: Arity::at_least(3),
+    flags: Flags::WRITE.or(Flags::FAST),
+    keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::UPDATE))],
+    args: &[
+        Arg::key("key", 0),
+        Arg::unix_time("unix-time-milliseconds"),
+        Arg::one_of(
+            "condition",
+            &[
+                Arg::token("nx", "NX"),
+                Arg::token("xx", "XX"),
+                Arg::token("gt", "GT"),
+                Arg::token("lt", "LT"),
+            ],
+        )
+        .optional()
+        .since("7.0.0"),
+    ],
+    history: &[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")],
+    handler: Handler::Shard(pexpireat),
+    ..Command::BASE
+};
+
+fn pexpireat(
+    context: &mut ShardContext<'_>,
+    args: Args<'_>,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    expire_by(context, args, reply, ExpiryUnit::UnixMilliseconds, "pexpireat")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_without_deadline_lasts_longer_than_any() {
+        let gt = Conditions { earlier: true, ..Conditions::default() };
+        let lt = Conditions { later: true, ..Conditions::default() };
+        assert!(!gt.hold(None, i64::MAX));
+        assert!(lt.hold(None, i64::MAX));
+        assert!(gt.hold(Some(5), 6) && !gt.hold(Some(5), 5));
+        assert!(lt.hold(Some(5), 4) && !lt.hold(Some(5), 5));
+        assert!(lt.hold(Some(5), -1));
+    }
+
+    #[test]
+    fn presence_of_a_deadline_is_asked_with_the_rest() {
+        let nx = Conditions { none: true, ..Conditions::default() };
+        let xx_gt = Conditions { some: true, earlier: true, ..Conditions::default() };
+        assert!(nx.hold(None, 1) && !nx.hold(Some(1), 2));
+        assert!(xx_gt.hold(Some(1), 2) && !xx_gt.hold(None, 2) && !xx_gt.hold(Some(2), 1));
+    }
+}

@@ -1,0 +1,9 @@
+//! Commands about databases as a whole.
+
+mod flush;
+mod size;
+
+use super::definition::Command;
+
+/// The commands of the family, by name.
+pub(super) const COMMANDS: &[&Command] = &[&size::DBSIZE, &flush::FLUSHALL, &flush::FLUSHDB];
