@@ -11,7 +11,7 @@
 //! - A NUL ends the line.
 //! - The byte 0xFF, unless written `\xff`, vanishes from its argument.
 
-use crate::request::{ArgRange, ArgRanges};
+use crate::args::{ArgRange, ArgRanges};
 
 /// A quote that is not closed, or that is closed in the middle of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`request`] | [`RequestParser`]: resumable, in place; [`Args`], the view of one request |
+//! | [`request`] | [`RequestParser`]: resumable, in place |
+//! | [`args`] | [`Args`], the view of one request |
 //! | [`inline`] | splitting a line with the peers' quoting rules |
 //! | [`reply`] | [`Encoder`]: replies of both protocol versions, appended to a byte vector |
 //! | [`value`] | [`Value`]: replies read back, for clients, tests and links to other servers |
@@ -14,6 +15,7 @@
 //! caller owns.
 #![forbid(unsafe_code)]
 
+pub mod args;
 mod bignum;
 pub mod inline;
 pub mod long_double;
@@ -24,11 +26,10 @@ mod shortest;
 pub mod slot;
 pub mod value;
 
+pub use args::{ArgRange, ArgRanges, Args};
 pub use long_double::{LongDouble, LongDoubleText};
 pub use reply::{Deferred, Encoder, Mark, Resp};
-pub use request::{
-    ArgRange, ArgRanges, Args, Limits, Parsed, ProtocolError, RequestParser, append_request,
-};
+pub use request::{Limits, Parsed, ProtocolError, RequestParser, append_request};
 pub use slot::key_slot;
 pub use value::Value;
 

@@ -2,6 +2,7 @@
 //! model that parses every request again from its start.
 
 use super::*;
+use crate::args::Args;
 use proptest::prelude::*;
 
 type Request = Vec<Vec<u8>>;
