@@ -25,6 +25,7 @@ mod command;
 mod connection;
 mod generic;
 mod keyspace;
+mod server;
 mod string;
 
 use definition::Command;
@@ -43,5 +44,6 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "connection", commands: connection::COMMANDS },
     Family { name: "generic", commands: generic::COMMANDS },
     Family { name: "keyspace", commands: keyspace::COMMANDS },
+    Family { name: "server", commands: server::COMMANDS },
     Family { name: "string", commands: string::COMMANDS },
 ];

@@ -70,6 +70,12 @@ impl Metrics {
         }
     }
 
+    /// Everything back to zero: `CONFIG RESETSTAT`.
+    pub fn reset(&mut self) {
+        let command_log = std::mem::take(&mut self.command_log);
+        *self = Self { command_log, ..Self::new(self.stopwatch) };
+    }
+
     /// A round begins.
     pub fn tick(&mut self, _now: Now) {}
 

@@ -5,7 +5,8 @@
 //! coordinator, an asynchronous function, is polled; its hops travel as tasks; the locks end with
 //! its last hop, or with it.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
@@ -70,6 +71,8 @@ pub(super) struct Coordinations {
     by_id: HashMap<TransactionId, u64, ahash::RandomState>,
     next: u64,
     paused: Vec<ConnectionKey>,
+    /// When those that sleep wake, on the monotonic clock, the earliest first.
+    sleeping: BinaryHeap<Reverse<(u64, u64)>>,
 }
 
 impl Coordinations {
@@ -81,6 +84,11 @@ impl Coordinations {
     /// The connections that wait for the end of a pause.
     pub(super) fn take_paused(&mut self) -> Vec<ConnectionKey> {
         std::mem::take(&mut self.paused)
+    }
+
+    /// When the next sleeping one wakes, on the monotonic clock.
+    pub(super) fn next_wake_us(&self) -> Option<u64> {
+        self.sleeping.peek().map(|Reverse((wake_us, _))| *wake_us)
     }
 
     /// Makes a connection wait for the end of a pause.
@@ -257,14 +265,36 @@ impl Core {
             if let Poll::Ready(result) = poll {
                 return self.finish(number, result);
             }
-            let (tasks, last) = {
+            let (tasks, last, sleep_us) = {
                 let mut exchange = transaction.exchange.borrow_mut();
-                (std::mem::take(&mut exchange.outgoing), exchange.last)
+                (std::mem::take(&mut exchange.outgoing), exchange.last, exchange.sleep_us.take())
             };
+            if let Some(sleep_us) = sleep_us {
+                let wake_us = self.state.now.monotonic_us.saturating_add(sleep_us);
+                self.coordinations.sleeping.push(Reverse((wake_us, number)));
+                return;
+            }
             self.send_tasks(number, tasks, last, &transaction);
             if transaction.exchange.borrow().awaited > 0 {
                 return;
             }
+        }
+    }
+
+    /// Lets those go on that have slept long enough.
+    pub(super) fn wake_sleepers(&mut self) {
+        let now_us = self.state.now.monotonic_us;
+        while let Some(&Reverse((wake_us, number))) = self.coordinations.sleeping.peek()
+            && wake_us <= now_us
+        {
+            self.coordinations.sleeping.pop();
+            let coordination = self.coordinations.running.get(&number);
+            let coordination = coordination.expect("invariant: one that sleeps runs");
+            let Stage::Running { transaction, .. } = &coordination.stage else {
+                unreachable!("only running coordinations sleep");
+            };
+            transaction.exchange.borrow_mut().awaited = 0;
+            self.poll(number);
         }
     }
 

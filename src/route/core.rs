@@ -129,7 +129,7 @@ impl Core {
         let shards = shared.map.shards();
         let metrics = Metrics::new(shared.stopwatch);
         let limits = Limits::default();
-        let state = CoreState {
+        let mut state = CoreState {
             id,
             shard,
             connections: Slab::new(),
@@ -143,6 +143,7 @@ impl Core {
             dirty: VecDeque::new(),
             shared,
         };
+        state.apply_config();
         Self {
             state,
             locks: Locks::default(),
@@ -222,7 +223,9 @@ impl Core {
         let in_us = |unix_us: u64| now.monotonic_us + unix_us.saturating_sub(now.unix_us);
         let expiry = next_expiry_ms.map(|ms| in_us(ms * 1000));
         let pause = self.state.pause.map(|pause| in_us(pause.until_us));
-        let next = self.state.metrics.next_sample_us().into_iter().chain(expiry).chain(pause).min();
+        let sleeper = self.coordinations.next_wake_us();
+        let sample = self.state.metrics.next_sample_us();
+        let next = [expiry, pause, sleeper, sample].into_iter().flatten().min();
         next.map_or(Wake::Never, Wake::At)
     }
 }
@@ -303,6 +306,7 @@ impl Engine for Core {
 
     fn work(&mut self) -> Wake {
         self.check_pause();
+        self.wake_sleepers();
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             if let Some(connection) = self.state.connection(key) {

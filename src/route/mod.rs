@@ -5,6 +5,7 @@ pub mod core;
 pub mod engine;
 pub mod locks;
 pub mod message;
+pub mod settings;
 pub mod shard_map;
 pub mod shared;
 pub mod transaction;

@@ -1,10 +1,11 @@
 //! What all cores share: written rarely, read without locks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
+use super::settings::Host;
 use super::shard_map::ShardMap;
 use crate::config::Config;
 use crate::logging::Logging;
@@ -16,8 +17,6 @@ pub struct Shared {
     pub map: ShardMap,
     /// The configuration; replaced as a whole.
     pub config: ArcSwap<Config>,
-    /// Counts replacements of the configuration, so that cores notice.
-    pub config_version: AtomicU64,
     /// The id of the next client.
     pub next_client: AtomicU64,
     /// The count in the next transaction's identifier.
@@ -32,6 +31,8 @@ pub struct Shared {
     pub stopwatch: Stopwatch,
     /// The log, for changes of its level.
     pub log: Option<Arc<Logging>>,
+    /// What carries out changes of the configuration that concern the process, once it is there.
+    pub host: OnceLock<Box<dyn Host>>,
     stopping: AtomicBool,
 }
 
@@ -56,7 +57,6 @@ impl Shared {
         Self {
             map,
             config: ArcSwap::from_pointee(config),
-            config_version: AtomicU64::new(0),
             next_client: AtomicU64::new(1),
             next_transaction: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
@@ -64,6 +64,7 @@ impl Shared {
             process,
             stopwatch,
             log: None,
+            host: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }
     }

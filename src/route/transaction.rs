@@ -2,14 +2,15 @@
 //!
 //! A coordinator runs on the connection's core. By the time it starts, every lock that it needs has
 //! been granted on every shard, so what it does in one hop and what it does in the next are one
-//! moment for everybody else. It awaits nothing but [`Transaction::hop`] and its variants; the core
-//! polls it when the results of a hop have come. There is no runtime behind it and no waker.
+//! moment for everybody else. It awaits nothing but [`Transaction::hop`], its variants, and
+//! [`Transaction::sleep`]; the core polls it when the results of a hop have come. There is no runtime behind it and no waker.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use kvasir_proto::{ArgRange, Args, Encoder};
 
@@ -110,6 +111,8 @@ pub(super) struct Exchange {
     pub(super) outgoing: Vec<(ShardId, Task)>,
     /// Whether the outgoing tasks are the last: the locks end with them.
     pub(super) last: bool,
+    /// How long the coordinator wants to sleep, in microseconds, instead of a hop.
+    pub(super) sleep_us: Option<u64>,
     pub(super) results: Vec<Option<Reply>>,
     pub(super) awaited: usize,
 }
@@ -168,6 +171,26 @@ impl Transaction {
         self.hop(shards.map(|shard| (shard, task.clone()))).await
     }
 
+    /// Lets time pass, holding whatever locks there are. Rounded up to the core's next round.
+    pub async fn sleep(&self, duration: Duration) {
+        {
+            let mut exchange = self.exchange.borrow_mut();
+            assert_eq!(exchange.awaited, 0, "invariant: one hop at a time");
+            exchange.sleep_us = Some(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+            exchange.awaited = 1;
+        }
+        self.wait().await;
+    }
+
+    /// Until nothing is awaited any more.
+    async fn wait(&self) {
+        poll_fn(|_| {
+            let waiting = self.exchange.borrow().awaited > 0;
+            if waiting { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+
     async fn exchange_tasks<R, F>(
         &self,
         tasks: impl IntoIterator<Item = (ShardId, F)>,
@@ -188,11 +211,7 @@ impl Transaction {
             exchange.results = (0..exchange.awaited).map(|_| None).collect();
             exchange.last = last;
         }
-        poll_fn(|_| {
-            let waiting = self.exchange.borrow().awaited > 0;
-            if waiting { Poll::Pending } else { Poll::Ready(()) }
-        })
-        .await;
+        self.wait().await;
         let results = std::mem::take(&mut self.exchange.borrow_mut().results);
         results.into_iter().map(|result| *downcast::<R>(result)).collect()
     }

@@ -1,0 +1,26 @@
+//! Commands about the server: its configuration, its process, its place among others.
+
+mod config;
+mod lolwut;
+mod module;
+mod persistence;
+mod process;
+mod replication;
+
+use crate::commands::definition::Command;
+
+/// The family's commands.
+pub(super) const COMMANDS: &[&Command] = &[
+    &persistence::BGREWRITEAOF,
+    &persistence::BGSAVE,
+    &config::CONFIG,
+    &persistence::LASTSAVE,
+    &lolwut::LOLWUT,
+    &module::MODULE,
+    &replication::ROLE,
+    &persistence::SAVE,
+    &process::SHUTDOWN,
+    &process::TIME,
+    &replication::WAIT,
+    &replication::WAITAOF,
+];
