@@ -186,3 +186,80 @@ fn run(spec: &KeySpec, first: i64, args: Args<'_>) -> Result<Run, Unfit> {
     }
     Ok(Run { first: first as usize, last: last as usize, step: step as usize, flags: spec.flags })
 }
+
+#[cfg(test)]
+mod tests {
+    use kvasir_proto::{ArgRange, Args};
+
+    use super::*;
+
+    const RO: KeyFlags = KeyFlags::RO;
+
+    fn places(specs: &[KeySpec], words: &[&str]) -> Option<Vec<usize>> {
+        let text = words.concat();
+        let mut ranges = Vec::new();
+        let mut start = 0;
+        for word in words {
+            ranges.push(ArgRange { start, len: word.len() as u32 });
+            start += word.len() as u32;
+        }
+        let runs = runs(specs, Args::new(text.as_bytes(), &ranges)).ok()?;
+        Some(runs.into_iter().flat_map(|run| (run.first..=run.last).step_by(run.step)).collect())
+    }
+
+    #[test]
+    fn ranges() {
+        let one = [KeySpec::at(1).flags(RO)];
+        assert_eq!(places(&one, &["get", "a"]), Some(vec![1]));
+        let rest = [KeySpec::at(1).range(-1, 1, 0)];
+        assert_eq!(places(&rest, &["del", "a", "b"]), Some(vec![1, 2]));
+        let pairs = [KeySpec::at(1).range(-1, 2, 0)];
+        assert_eq!(places(&pairs, &["mset", "a", "1", "b", "2"]), Some(vec![1, 3]));
+        let but_last = [KeySpec::at(1).range(-2, 1, 0)];
+        assert_eq!(places(&but_last, &["blpop", "a", "b", "0"]), Some(vec![1, 2]));
+        assert_eq!(places(&but_last, &["blpop", "0"]), None);
+        let two = [KeySpec::at(2), KeySpec::at(3).range(-1, 1, 0)];
+        assert_eq!(places(&two, &["bitop", "and", "d", "a", "b"]), Some(vec![2, 3, 4]));
+    }
+
+    #[test]
+    fn half_of_the_rest() {
+        let streams = [KeySpec::after("STREAMS", 1).range(-1, 1, 2)];
+        let words = ["xread", "count", "1", "streams", "a", "b", "0", "0"];
+        assert_eq!(places(&streams, &words), Some(vec![4, 5]));
+        assert_eq!(places(&streams, &["xread", "count", "1", "x"]), Some(vec![]));
+        assert_eq!(places(&streams, &["xread", "count", "1", "streams"]), Some(vec![]));
+    }
+
+    #[test]
+    fn counted() {
+        let counted = [KeySpec::at(2).key_num(0, 1, 1)];
+        assert_eq!(places(&counted, &["eval", "s", "2", "a", "b", "c"]), Some(vec![3, 4]));
+        let pairs = [KeySpec::at(1).key_num(0, 1, 2)];
+        assert_eq!(places(&pairs, &["msetex", "1", "a", "x"]), Some(vec![2]));
+        for count in ["0", "-1", "4", "x", "", "01", "9223372036854775807"] {
+            assert_eq!(places(&counted, &["eval", "s", count, "a", "b", "c"]), None, "{count}");
+        }
+        assert_eq!(places(&counted, &["eval", "s"]), None);
+    }
+
+    #[test]
+    fn after_a_word_searched_backwards() {
+        let specs = [
+            KeySpec::at(3),
+            KeySpec::after("KEYS", -2).range(-1, 1, 0).flags(KeyFlags::INCOMPLETE),
+        ];
+        assert_eq!(places(&specs, &["migrate", "h", "1", "a", "0", "9"]), Some(vec![3]));
+        let with = ["migrate", "h", "1", "", "0", "9", "keys", "a", "b"];
+        assert_eq!(places(&specs, &with), None, "it has to be found otherwise");
+        assert_eq!(places(&specs[1..], &["migrate", "KEYS", "1", "", "0", "9"]), Some(vec![]));
+        assert_eq!(places(&specs, &["migrate", "h", "1", "a", "0", "KEYS"]), Some(vec![3]));
+    }
+
+    #[test]
+    fn what_cannot_be_told() {
+        assert_eq!(places(&[KeySpec::at(1), KeySpec::UNKNOWN], &["sort", "a"]), None);
+        let channel = [KeySpec::at(1).flags(KeyFlags::NOT_KEY)];
+        assert_eq!(places(&channel, &["spublish", "c", "m"]), Some(vec![]));
+    }
+}

@@ -8,6 +8,7 @@
 //! | [`table`] | every command by name and by id, with what follows from its definition |
 //! | [`keys`] | finding a request's keys |
 //! | [`help`] | the replies of the `HELP` subcommands |
+//! | [`page`] | the page of commands in `docs/` |
 //! | the others | a family of commands each |
 //!
 //! Invariant: nothing about a command is written twice. Dispatch, arity errors, `COMMAND`, ACL
@@ -19,6 +20,7 @@ pub mod definition;
 pub mod help;
 pub mod keys;
 mod names;
+pub mod page;
 pub mod table;
 
 mod command;
@@ -27,6 +29,9 @@ mod generic;
 mod keyspace;
 mod server;
 mod string;
+
+#[cfg(test)]
+mod tests;
 
 use definition::Command;
 

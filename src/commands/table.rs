@@ -153,7 +153,7 @@ pub fn resolve(args: Args<'_>) -> Result<&'static Entry, CommandError> {
 }
 
 impl Table {
-    fn new(renames: &[(&str, &str)]) -> Result<Self, RenameError> {
+    pub(super) fn new(renames: &[(&str, &str)]) -> Result<Self, RenameError> {
         let mut entries = Vec::new();
         let mut names: Vec<(&'static str, CommandId)> = Vec::new();
         let mut all: Vec<_> = FAMILIES.iter().flat_map(|family| family.commands).collect();

@@ -27,6 +27,7 @@ pub(super) const SET: Command = Command {
     keys: &[KeySpec::at(1)
         .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE).or(KeyFlags::VARIABLE_FLAGS))
         .notes(SET_NOTE)],
+    find_keys: Some(find_set_key),
     args: &[
         Arg::key("key", 0),
         Arg::string("value"),
@@ -68,6 +69,13 @@ pub(super) const SET: Command = Command {
     handler: Handler::Shard(set),
     ..Command::BASE
 };
+
+/// The key is read only with `GET`, wherever it stands.
+fn find_set_key(args: Args<'_>, found: &mut dyn FnMut(usize, KeyFlags)) {
+    let reads = args.tail(3).iter().any(|word| is_word(word, "GET"));
+    let access = if reads { KeyFlags::RW.or(KeyFlags::ACCESS) } else { KeyFlags::OW };
+    found(1, access.or(KeyFlags::UPDATE));
+}
 
 /// When SET writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
