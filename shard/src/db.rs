@@ -28,6 +28,8 @@ pub(crate) struct Db {
     expires: usize,
     /// The sum of all deadlines, for the average.
     deadline_sum: u128,
+    /// Bytes of the tables and of what leads to them.
+    bytes: usize,
     /// When slots have to be looked at; unused when there is one table.
     schedule: Schedule<u16>,
 }
@@ -35,7 +37,16 @@ pub(crate) struct Db {
 impl Db {
     pub(crate) fn new(slot_mode: bool) -> Self {
         let tables = if slot_mode { Tables::Slots(Vec::new()) } else { Tables::One(Table::new()) };
-        Self { tables, len: 0, expires: 0, deadline_sum: 0, schedule: Schedule::new() }
+        let mut db = Self {
+            tables,
+            len: 0,
+            expires: 0,
+            deadline_sum: 0,
+            bytes: 0,
+            schedule: Schedule::new(),
+        };
+        db.bytes = db.stats().bytes;
+        db
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -44,6 +55,11 @@ impl Db {
 
     pub(crate) fn expires(&self) -> usize {
         self.expires
+    }
+
+    /// Bytes of tables; O(1).
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The mean of the deadlines.
@@ -77,6 +93,7 @@ impl Db {
             Tables::Slots(slots) => {
                 if slots.is_empty() {
                     slots.resize_with(SLOTS, || None);
+                    self.bytes += SLOTS * size_of::<Option<Box<SlotTable>>>();
                 }
                 let make = || Box::new(SlotTable { table: Table::new(), armed_ms: None });
                 &mut slots[slot as usize].get_or_insert_with(make).table
@@ -95,7 +112,9 @@ impl Db {
 
     /// Adds an entry whose key is not in the database.
     pub(crate) fn insert(&mut self, slot: u16, hash: u64, handle: Handle, now: u64, store: &Store) {
+        let before = self.table_bytes_of(slot);
         self.table_mut(slot).insert(hash, handle, store);
+        self.bytes = self.bytes - before + self.table_bytes_of(slot);
         self.len += 1;
         if let Some(deadline) = store.entry(handle).deadline() {
             self.add_deadline(slot, hash, deadline, now);
@@ -114,10 +133,23 @@ impl Db {
             self.remove_deadline(slot, hash, deadline);
         }
         self.len -= 1;
+        let before = self.table_bytes_of(slot);
         let table = self.table_mut(slot);
         table.remove(position, store);
         if table.len() == 0 {
             self.drop_table(slot);
+        }
+        self.bytes = self.bytes - before + self.table_bytes_of(slot);
+    }
+
+    /// Bytes of one slot's table, or of the only one.
+    fn table_bytes_of(&self, slot: u16) -> usize {
+        match &self.tables {
+            Tables::One(table) => table.bytes(),
+            Tables::Slots(slots) => {
+                let entry = slots.get(slot as usize).and_then(Option::as_ref);
+                entry.map_or(0, |entry| entry.table.bytes() + size_of::<SlotTable>())
+            }
         }
     }
 
@@ -259,13 +291,14 @@ impl Db {
         let mut total = TableStats::default();
         let mut slot = 0;
         while let Some(found) = self.next_slot(slot) {
-            let stats = self.table(found).map(Table::stats).unwrap_or_default();
+            let mut stats = self.table(found).map(Table::stats).unwrap_or_default();
+            stats.bytes = self.table_bytes_of(found);
             total.add(&stats);
             slot = found as usize + 1;
         }
         total.ttl_bytes += self.schedule.memory();
         if let Tables::Slots(slots) = &self.tables {
-            total.bytes += slots.capacity() * size_of::<Option<Box<SlotTable>>>();
+            total.bytes += slots.len() * size_of::<Option<Box<SlotTable>>>();
         }
         total
     }
@@ -287,6 +320,7 @@ impl Db {
             slot = found as usize + 1;
         }
         assert_eq!((len, expires, sum), (self.len, self.expires, self.deadline_sum));
+        assert_eq!(self.bytes, self.stats().bytes, "bytes are accounted exactly");
         if let Tables::Slots(slots) = &self.tables {
             let armed = slots.iter().flatten().filter(|entry| entry.armed_ms.is_some()).count();
             assert_eq!(armed, self.schedule.len());

@@ -22,6 +22,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::sizes::size_class;
+
 const COARSE_MS: u64 = 4;
 const COARSE_MAX: u32 = (1 << 24) - 1;
 
@@ -33,25 +35,25 @@ pub(crate) struct TtlIndex {
     base_ms: u64,
     /// What the segment is armed for.
     armed_ms: Option<u64>,
-    fingerprints: Vec<u16>,
-    coarse_low: Vec<u16>,
-    coarse_high: Vec<u8>,
+    len: usize,
+    /// For a capacity of n: n fingerprints, then the low 16 bits of n coarse deadlines, then their
+    /// high 8 bits.
+    bytes: Box<[u8]>,
 }
+
+/// Bytes for one deadline.
+const ITEM_BYTES: usize = 5;
+/// The smallest array's.
+const BYTES_MIN: usize = 40;
 
 impl TtlIndex {
     /// An empty index, whose coarse deadlines count from `now_ms`.
     pub(crate) fn new(now_ms: u64) -> Self {
-        Self {
-            base_ms: now_ms,
-            armed_ms: None,
-            fingerprints: Vec::new(),
-            coarse_low: Vec::new(),
-            coarse_high: Vec::new(),
-        }
+        Self { base_ms: now_ms, armed_ms: None, len: 0, bytes: Box::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.fingerprints.len()
+        self.len
     }
 
     pub(crate) fn base_ms(&self) -> u64 {
@@ -68,18 +70,17 @@ impl TtlIndex {
 
     /// Bytes of heap memory.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>() + self.fingerprints.capacity() * 5
+        size_of::<Self>() + self.bytes.len()
     }
 
     /// Adds a key's deadline.
     pub(crate) fn add(&mut self, fingerprint: u16, deadline_ms: u64) {
         let coarse = self.coarse(deadline_ms);
-        if self.fingerprints.len() == self.fingerprints.capacity() {
-            self.reserve();
+        if self.len == self.capacity() {
+            self.resize(self.len + 1);
         }
-        self.fingerprints.push(fingerprint);
-        self.coarse_low.push(coarse as u16);
-        self.coarse_high.push((coarse >> 16) as u8);
+        self.len += 1;
+        self.write(self.len - 1, fingerprint, coarse);
     }
 
     /// Removes the deadline of a key that is in the index.
@@ -87,18 +88,18 @@ impl TtlIndex {
         let coarse = self.coarse(deadline_ms);
         let mut from = 0;
         let index = loop {
-            let found = position(&self.fingerprints[from..], fingerprint);
+            let found = position(&self.bytes[2 * from..2 * self.len], fingerprint);
             let index = from + found.expect("invariant: the index holds each key's deadline");
             if self.coarse_at(index) == coarse {
                 break index;
             }
             from = index + 1;
         };
-        self.fingerprints.swap_remove(index);
-        self.coarse_low.swap_remove(index);
-        self.coarse_high.swap_remove(index);
-        if self.fingerprints.len() * 2 < self.fingerprints.capacity() {
-            self.shrink();
+        let last = self.len - 1;
+        self.write(index, self.fingerprint_at(last), self.coarse_at(last));
+        self.len = last;
+        if self.len * 2 < self.capacity() && self.bytes.len() > BYTES_MIN {
+            self.resize(self.len + self.len / 8);
         }
     }
 
@@ -113,7 +114,7 @@ impl TtlIndex {
         let now = self.coarse(now_ms);
         (0..self.len())
             .filter(move |&index| self.coarse_at(index) <= now)
-            .map(|index| self.fingerprints[index])
+            .map(|index| self.fingerprint_at(index))
     }
 
     /// The moment of the earliest coarse deadline, and the fingerprints that have it.
@@ -121,7 +122,7 @@ impl TtlIndex {
         let least = (0..self.len()).map(|index| self.coarse_at(index)).min()?;
         let fingerprints = (0..self.len())
             .filter(move |&index| self.coarse_at(index) == least)
-            .map(|index| self.fingerprints[index]);
+            .map(|index| self.fingerprint_at(index));
         Some((self.moment(least), fingerprints))
     }
 
@@ -135,7 +136,7 @@ impl TtlIndex {
         let mut expected: Vec<_> =
             keys.map(|(fingerprint, deadline)| (fingerprint, self.coarse(deadline))).collect();
         let mut held: Vec<_> = (0..self.len())
-            .map(|index| (self.fingerprints[index], self.coarse_at(index)))
+            .map(|index| (self.fingerprint_at(index), self.coarse_at(index)))
             .collect();
         expected.sort_unstable();
         held.sort_unstable();
@@ -151,42 +152,65 @@ impl TtlIndex {
         self.base_ms + u64::from(coarse) * COARSE_MS
     }
 
+    fn capacity(&self) -> usize {
+        self.bytes.len() / ITEM_BYTES
+    }
+
+    #[inline]
+    fn fingerprint_at(&self, index: usize) -> u16 {
+        u16::from_le_bytes([self.bytes[2 * index], self.bytes[2 * index + 1]])
+    }
+
     #[inline]
     fn coarse_at(&self, index: usize) -> u32 {
-        u32::from(self.coarse_low[index]) | u32::from(self.coarse_high[index]) << 16
+        let capacity = self.capacity();
+        let low = 2 * (capacity + index);
+        let high = 4 * capacity + index;
+        u32::from_le_bytes([self.bytes[low], self.bytes[low + 1], self.bytes[high], 0])
     }
 
-    /// Grows by an eighth, so that at most that share is unused.
-    fn reserve(&mut self) {
-        let more = (self.len() / 8).max(4);
-        self.fingerprints.reserve_exact(more);
-        self.coarse_low.reserve_exact(more);
-        self.coarse_high.reserve_exact(more);
+    fn write(&mut self, index: usize, fingerprint: u16, coarse: u32) {
+        let capacity = self.capacity();
+        let [low, middle, high, _] = coarse.to_le_bytes();
+        self.bytes[2 * index..2 * index + 2].copy_from_slice(&fingerprint.to_le_bytes());
+        let at = 2 * (capacity + index);
+        self.bytes[at..at + 2].copy_from_slice(&[low, middle]);
+        self.bytes[4 * capacity + index] = high;
     }
 
-    fn shrink(&mut self) {
-        let keep = self.len() + self.len() / 8;
-        self.fingerprints.shrink_to(keep);
-        self.coarse_low.shrink_to(keep);
-        self.coarse_high.shrink_to(keep);
+    /// Moves to an array for at least `len` deadlines.
+    fn resize(&mut self, len: usize) {
+        let bytes = size_class((len * ITEM_BYTES).max(BYTES_MIN));
+        if bytes == self.bytes.len() {
+            return;
+        }
+        let mut resized = Self { bytes: vec![0; bytes].into_boxed_slice(), ..*self };
+        for index in 0..self.len {
+            resized.write(index, self.fingerprint_at(index), self.coarse_at(index));
+        }
+        *self = resized;
     }
 }
 
-/// The first index of `wanted`. Compares in blocks without a branch inside, which the compiler
-/// turns into vector instructions.
-fn position(values: &[u16], wanted: u16) -> Option<usize> {
+/// The first index of `wanted` in an array of little-endian numbers. Compares in blocks without a
+/// branch inside, which the compiler turns into vector instructions.
+fn position(values: &[u8], wanted: u16) -> Option<usize> {
     const LANES: usize = 32;
-    let mut chunks = values.chunks_exact(LANES);
+    let is_wanted = |value: &[u8]| value == wanted.to_le_bytes();
+    let mut chunks = values.chunks_exact(2 * LANES);
     for (block, chunk) in chunks.by_ref().enumerate() {
-        let hits: u16 = chunk.iter().map(|&value| u16::from(value == wanted)).sum();
+        let hits: u16 = chunk
+            .chunks_exact(2)
+            .map(|value| u16::from(u16::from_le_bytes([value[0], value[1]]) == wanted))
+            .sum();
         if hits > 0 {
-            let inside = chunk.iter().position(|&value| value == wanted)?;
+            let inside = chunk.chunks_exact(2).position(is_wanted)?;
             return Some(block * LANES + inside);
         }
     }
-    let start = values.len() - chunks.remainder().len();
-    let inside = chunks.remainder().iter().position(|&value| value == wanted)?;
-    Some(start + inside)
+    let rest = chunks.remainder();
+    let inside = rest.chunks_exact(2).position(is_wanted)?;
+    Some((values.len() - rest.len()) / 2 + inside)
 }
 
 /// Moments at which something has to be looked at, in order. The owner of a key keeps the moment
@@ -244,7 +268,7 @@ mod tests {
 
     #[test]
     fn position_finds_the_first_in_blocks_and_remainder() {
-        let values: Vec<u16> = (0..100).chain(0..100).collect();
+        let values: Vec<u8> = (0..100u16).chain(0..100).flat_map(u16::to_le_bytes).collect();
         for wanted in 0..100 {
             assert_eq!(position(&values, wanted), Some(wanted as usize));
         }

@@ -29,6 +29,7 @@ mod hash;
 mod journal;
 mod keyspace;
 mod prefetch;
+mod sizes;
 mod store;
 mod table;
 mod value;

@@ -106,6 +106,15 @@ impl Store {
         })
     }
 
+    /// Whether an entry's key is this one.
+    #[inline]
+    pub(crate) fn is_key(&self, handle: Handle, key: &[u8]) -> bool {
+        match self.entry(handle).key() {
+            Some(inline) => inline == key,
+            None => self.key(handle) == key,
+        }
+    }
+
     /// The value of an entry.
     #[inline]
     pub(crate) fn value(&self, handle: Handle) -> ValueRef<'_> {

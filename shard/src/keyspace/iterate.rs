@@ -1,7 +1,7 @@
 //! Going through keys: SCAN, RANDOMKEY, slots.
 
 use super::Shard;
-use crate::hash::Key;
+use crate::hash::{Key, skew};
 use crate::journal::ChangeKind;
 use crate::table::KeySource;
 use crate::table::scan::CURSOR_BITS;
@@ -95,7 +95,9 @@ impl Shard {
     /// A random key; `None` when the database has none. Due keys that are come upon are removed.
     pub fn random_key(&mut self, db: u32) -> Option<&[u8]> {
         let handle = loop {
-            let random = self.next_random();
+            // Skewed like the hashes, so that dense places are drawn as often as their keys are
+            // many.
+            let random = skew(self.next_random());
             let from = (self.next_random() >> 50) as usize;
             let state = &self.dbs[db as usize];
             let slot = state.next_slot(from).or_else(|| state.next_slot(0))?;

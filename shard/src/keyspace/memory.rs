@@ -1,8 +1,14 @@
 //! Where the shard's memory is.
 
 use super::Shard;
+use crate::db::Db;
 use crate::hash::Key;
 use crate::table::TableStats;
+
+/// A table slot at the usual load.
+const SLOT_BYTES: usize = 7;
+/// What the index of deadlines has for one key.
+const TTL_BYTES: usize = 6;
 
 /// The shard's memory by part, in bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -47,18 +53,17 @@ impl Shard {
         }
     }
 
-    /// Bytes in use by entries and what is outside them, O(1): what a memory limit is held against
-    /// after every command. It leaves out the tables, which [`Shard::memory_use`] includes.
+    /// Bytes in use, O(databases): what a memory limit is held against after every command. The
+    /// same as [`Shard::memory_use`] adds up to, without free blocks of the arena and what was
+    /// thrown away, and with an estimate for the index of deadlines.
     pub fn used_memory(&self) -> usize {
-        self.store.arena.used_bytes() + self.store.externals.memory()
+        let of_db = |db: &Db| db.table_bytes() + db.expires() * TTL_BYTES;
+        let tables: usize = self.dbs.iter().map(of_db).sum();
+        self.store.arena.used_bytes() + self.store.externals.memory() + tables
     }
 
     /// Bytes that a key takes with all that belongs to it, its share of the table included.
     pub fn entry_size(&mut self, db: u32, key: &Key<'_>) -> Option<usize> {
-        /// A slot at the usual load.
-        const SLOT_BYTES: usize = 7;
-        /// An index entry for a deadline.
-        const TTL_BYTES: usize = 6;
         let found = self.locate(db, key)?;
         let has_deadline = self.store.entry(found.handle).deadline().is_some();
         let index = if has_deadline { SLOT_BYTES + TTL_BYTES } else { SLOT_BYTES };

@@ -140,12 +140,12 @@ impl Shard {
     /// The value of a key; notes the access. About two cache misses.
     #[inline]
     pub fn get(&mut self, db: u32, key: &Key<'_>) -> Option<ValueRef<'_>> {
-        let found = self.locate(db, key)?;
+        let Found { handle, .. } = self.locate(db, key)?;
         // The line is dirtied only when the stamp changes.
-        if self.store.entry(found.handle).stamp() != self.access_stamp {
-            self.store.set_stamp(found.handle, self.access_stamp);
+        if self.store.entry(handle).stamp() != self.access_stamp {
+            self.store.set_stamp(handle, self.access_stamp);
         }
-        Some(self.store.value(found.handle))
+        Some(self.store.value(handle))
     }
 
     /// The value of a key, without noting the access or removing it when it is due.
@@ -230,7 +230,7 @@ impl Shard {
         let (position, handle) = self.find(db, key)?;
         let found = Found { position, handle };
         if self.is_due(handle) {
-            self.remove_found(db, key, found, ChangeKind::Expired);
+            self.expire_found(db, key, found);
             return None;
         }
         Some(found)
@@ -239,12 +239,17 @@ impl Shard {
     #[inline]
     fn find(&self, db: u32, key: &Key<'_>) -> Option<(Position, Handle)> {
         let table = self.dbs[db as usize].table(self.slot_of(key))?;
-        table.find(key.hash, |handle| self.store.key(handle) == key.bytes)
+        table.find(key.hash, |handle| self.store.is_key(handle, key.bytes))
     }
 
     #[inline]
     fn is_due(&self, handle: Handle) -> bool {
         self.store.deadline(handle).is_some_and(|deadline| deadline <= self.now_ms)
+    }
+
+    #[cold]
+    fn expire_found(&mut self, db: u32, key: &Key<'_>, found: Found) {
+        self.remove_found(db, key, found, ChangeKind::Expired);
     }
 
     /// Removes an entry, due or not, and records why.

@@ -6,14 +6,22 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::journal::ChangeMask;
+use crate::keyspace::expire::Progress;
 use crate::keyspace::write::Ttl;
 use crate::value::NewValue;
 
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
-pub(super) fn shard(slot_mode: bool) -> Shard {
-    let config = ShardConfig { databases: 3, hash_seeds: SEEDS, slot_mode, rng_seed: 7 };
-    Shard::with_arena_limit(config, 64 << 20)
+fn config(slot_mode: bool) -> ShardConfig {
+    ShardConfig { databases: 3, hash_seeds: SEEDS, slot_mode, rng_seed: 7 }
+}
+
+fn shard(slot_mode: bool) -> Shard {
+    Shard::with_arena_limit(config(slot_mode), 64 << 20)
+}
+
+fn shard_of(arena_bytes: usize) -> Shard {
+    Shard::with_arena_limit(config(false), arena_bytes)
 }
 
 /// A key as routing would make it; the slot stands in for CRC16.
@@ -299,4 +307,213 @@ fn lazily_expired_keys_are_recorded() {
     let expected = [ChangeKind::New, ChangeKind::Set, ChangeKind::Expire, ChangeKind::Expired];
     assert_eq!(kinds, expected);
     assert_eq!(shard.expired_total(), 1);
+}
+
+/// Overhead a key: everything that the shard accounts for but key and value bytes.
+fn overhead(value_bytes: usize, with_ttl: bool) -> f64 {
+    let keys: u64 = 1_000_000;
+    let mut shard = shard_of(1 << 30);
+    shard.set_now(1_000_000);
+    let value = vec![b'x'; value_bytes];
+    for index in 0..keys {
+        let name = format!("key:{index:012}");
+        // Deadlines over twelve days, so that most lie beyond the index's reach.
+        let deadline = 1_000_000 + index * 997 % 1_000_000_000;
+        let ttl = if with_ttl { Ttl::At(deadline) } else { Ttl::Clear };
+        shard.set(0, &key(name.as_bytes()), NewValue::Bytes(&value), ttl).unwrap();
+    }
+    let payload = keys as usize * (16 + value_bytes);
+    (shard.memory_use().total() - payload) as f64 / keys as f64
+}
+
+#[test]
+fn a_string_key_costs_less_than_14_bytes() {
+    for value_bytes in [8, 32, 100] {
+        let overhead = overhead(value_bytes, false);
+        assert!(overhead < 14.0, "{overhead} bytes for values of {value_bytes}");
+    }
+}
+
+#[test]
+fn a_deadline_costs_less_than_14_bytes_more() {
+    let overhead = overhead(32, true);
+    assert!(overhead < 28.0, "{overhead} bytes");
+}
+
+#[test]
+fn far_deadlines_cost_a_tick_nothing() {
+    let mut shard = shard(false);
+    shard.set_now(5);
+    for index in 0..20_000u64 {
+        let name = index.to_string();
+        let deadline = 1_000_000 + index;
+        shard.set(0, &key(name.as_bytes()), NewValue::Int(1), Ttl::At(deadline)).unwrap();
+    }
+    shard.set(0, &key(b"near"), NewValue::Int(1), Ttl::At(100)).unwrap();
+    assert_eq!(shard.next_deadline_ms(), Some(100));
+    // With a budget that would be used up by the first look at anything far.
+    assert_eq!(shard.expire_due(99, 1), Progress { expired: 0, next_deadline_ms: Some(100) });
+    let progress = shard.expire_due(100, 1);
+    assert_eq!(progress, Progress { expired: 1, next_deadline_ms: Some(1_000_000) });
+    assert_eq!(shard.len(0), 20_000);
+}
+
+#[test]
+fn a_mass_expiry_is_spread_over_steps_of_the_budget() {
+    let mut shard = shard(false);
+    for index in 0..10_000u64 {
+        let name = index.to_string();
+        shard.set(0, &key(name.as_bytes()), NewValue::Int(1), Ttl::At(50)).unwrap();
+    }
+    let mut left = 10_000;
+    let mut steps = 0;
+    while left > 0 {
+        let progress = shard.expire_due(50, 100);
+        assert!(progress.expired <= 104);
+        left -= progress.expired;
+        steps += 1;
+        assert_eq!(progress.next_deadline_ms, (left > 0).then_some(50));
+    }
+    assert!((96..300).contains(&steps), "{steps} steps");
+    shard.verify();
+}
+
+#[test]
+fn keys_beyond_the_reach_of_the_index_expire_on_time() {
+    const DAY: u64 = 86_400_000;
+    let mut shard = shard(false);
+    shard.set(0, &key(b"k"), NewValue::Int(1), Ttl::At(9 * DAY)).unwrap();
+    let mut wakes = 0;
+    while let Some(next_ms) = shard.next_deadline_ms() {
+        shard.expire_due(next_ms, 10);
+        shard.verify();
+        wakes += 1;
+    }
+    assert_eq!(shard.now_ms(), 9 * DAY);
+    assert!(wakes <= 13, "{wakes} wake-ups in nine days");
+    assert_eq!(shard.expired_total(), 1);
+}
+
+#[test]
+fn exhausted_memory_is_an_error_and_changes_nothing() {
+    let mut shard = shard_of(2 << 20);
+    let mut stored = 0u32;
+    let value = [b'v'; 500];
+    loop {
+        let name = stored.to_string();
+        let key = key(name.as_bytes());
+        if shard.set(0, &key, NewValue::Bytes(&value), Ttl::Clear).is_err() {
+            break;
+        }
+        stored += 1;
+    }
+    shard.verify();
+    assert_eq!(shard.len(0), stored as usize);
+    // Larger: no block of its class can be had. Smaller, in place and away: always possible.
+    assert!(shard.set(0, &key(b"0"), NewValue::Bytes(&[b'w'; 900]), Ttl::Clear).is_err());
+    assert!(shard.string_mut(0, &key(b"0"), 700).is_err());
+    assert!(shard.set_deadline(0, &key(b"0"), 10).is_err());
+    assert!(matches!(shard.peek(0, &key(b"0")), Some(ValueRef::Bytes(bytes)) if bytes == value));
+    shard.verify();
+    assert!(shard.remove(0, &key(b"0")));
+    assert!(shard.set(0, &key(b"0"), NewValue::Bytes(&value), Ttl::Clear).is_ok());
+    shard.verify();
+}
+
+#[test]
+fn encodings_are_named_as_the_peers_do() {
+    let mut shard = shard(false);
+    let mut check = |value: &[u8], expected| {
+        shard.set(0, &key(b"k"), NewValue::Bytes(value), Ttl::Clear).unwrap();
+        assert_eq!(shard.encoding_name(0, &key(b"k")), Some(expected));
+    };
+    check(b"12", "int");
+    check(b"-9223372036854775808", "int");
+    check(b"012", "embstr");
+    check(&[b'x'; 44], "embstr");
+    check(&[b'x'; 45], "raw");
+    check(&[b'x'; 5000], "raw");
+    check(b"short", "embstr");
+    shard.string_mut(0, &key(b"k"), 0).unwrap();
+    assert_eq!(shard.encoding_name(0, &key(b"k")), Some("raw"));
+}
+
+#[test]
+fn random_keys_are_keys_that_are_not_due() {
+    for slot_mode in [false, true] {
+        let mut shard = shard(slot_mode);
+        assert_eq!(shard.random_key(0), None);
+        for index in 0..40u64 {
+            let name = index.to_string();
+            let ttl = if index < 20 { Ttl::At(10) } else { Ttl::Clear };
+            shard.set(0, &key(name.as_bytes()), NewValue::Int(1), ttl).unwrap();
+        }
+        shard.set_now(10);
+        let picked: BTreeSet<_> =
+            (0..2000).map(|_| shard.random_key(0).unwrap().to_vec()).collect();
+        assert_eq!(picked.len(), 20);
+        shard.verify();
+    }
+}
+
+#[test]
+fn slots_are_counted_and_listed() {
+    let mut shard = shard(true);
+    for name in ["a1", "a2", "a3", "b1"] {
+        shard.set(0, &key(name.as_bytes()), NewValue::Int(1), Ttl::Clear).unwrap();
+    }
+    let (of_a, of_b) = (key(b"a").slot, key(b"b").slot);
+    assert_eq!((shard.slot_len(0, of_a), shard.slot_len(0, of_b)), (3, 1));
+    let mut seen = Vec::new();
+    assert_eq!(shard.scan_slot(0, of_a, 0, 100, &mut |key, _| seen.push(key.to_vec())), 0);
+    assert_eq!(seen.len(), 3);
+    assert_eq!(shard.next_slot(0, 0), Some(of_a.min(of_b)));
+    shard.remove(0, &key(b"b1"));
+    assert_eq!(shard.slot_len(0, of_b), 0);
+    assert_eq!(shard.next_slot(0, 0), Some(of_a));
+}
+
+#[test]
+fn a_snapshot_sees_each_segment_once_as_it_was() {
+    let mut shard = shard(false);
+    let name = |index: u32| format!("k{index}");
+    for index in 0..2000 {
+        shard.set(0, &key(name(index).as_bytes()), NewValue::Int(1), Ttl::Clear).unwrap();
+    }
+    let mut saved = BTreeMap::new();
+    for index in 0..2000 {
+        let name = name(index);
+        shard.save_before_write(0, &key(name.as_bytes()), 1, &mut |entry| {
+            let value = entry.value.to_vec().unwrap();
+            let again = saved.insert(entry.key.to_vec(), value);
+            assert!(again.is_none(), "an entry is saved once");
+        });
+        shard.set_int(0, &key(name.as_bytes()), 2).unwrap();
+    }
+    assert_eq!(saved.len(), 2000);
+    assert!(saved.values().all(|value| value == b"1"));
+}
+
+#[test]
+fn a_flushed_database_is_freed_in_steps_and_counted_as_memory_until_then() {
+    for slot_mode in [false, true] {
+        let mut shard = shard(slot_mode);
+        let empty = shard.used_memory();
+        for index in 0..3000u64 {
+            let name = format!("{index}");
+            shard.set(0, &key(name.as_bytes()), NewValue::Bytes(&[b'x'; 100]), Ttl::At(9)).unwrap();
+        }
+        assert_eq!(shard.flush_db(0), 3000);
+        assert_eq!((shard.len(0), shard.expires(0), shard.next_deadline_ms()), (0, 0, None));
+        let mut steps = 0;
+        while shard.memory_use().entries > 0 {
+            let before = shard.memory_use().entries;
+            shard.collect_garbage(100);
+            assert!(before - shard.memory_use().entries <= 100 * 124);
+            steps += 1;
+        }
+        assert!(steps >= 30);
+        while shard.collect_garbage(100) {}
+        assert_eq!(shard.used_memory(), empty);
+    }
 }

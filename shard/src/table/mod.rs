@@ -113,6 +113,11 @@ impl Table {
         self.len
     }
 
+    /// Bytes of the directory and the segments; O(1).
+    pub(crate) fn bytes(&self) -> usize {
+        self.directory.memory()
+    }
+
     /// Finds the entry with this hash that `is_wanted`.
     #[inline]
     pub(crate) fn find(
@@ -219,7 +224,7 @@ impl Table {
         let mut stats = TableStats {
             keys: self.len,
             directory: self.directory.len(),
-            bytes: self.directory.memory(),
+            bytes: self.bytes(),
             ttl_bytes: self.schedule.memory(),
             ..TableStats::default()
         };
@@ -227,7 +232,6 @@ impl Table {
             stats.segments += 1;
             stats.slots += segment.capacity();
             stats.segment_keys_max = stats.segment_keys_max.max(segment.len());
-            stats.bytes += segment.memory();
             stats.ttl_bytes += segment.ttl().map_or(0, TtlIndex::memory);
         }
         stats
@@ -382,10 +386,8 @@ impl Table {
         let segment = self.directory.segment(self.directory.index(point));
         let ttl = segment.ttl().expect("invariant: an armed segment has deadlines");
         for fingerprint in ttl.candidates(now_ms) {
-            // Two keys of one fingerprint are both found for each of them.
             segment.find(u32::from(fingerprint), |handle| {
-                let is_due = keys.deadline(handle).is_some_and(|deadline| deadline <= now_ms);
-                if is_due && !due.contains(&handle) {
+                if keys.deadline(handle).is_some_and(|deadline| deadline <= now_ms) {
                     due.push(handle);
                 }
                 false
@@ -394,6 +396,9 @@ impl Table {
                 break;
             }
         }
+        // Two keys of one fingerprint were both found for each of them.
+        due.sort_unstable();
+        due.dedup();
         Some(point)
     }
 
@@ -505,8 +510,10 @@ impl Table {
         let mut segments = 0;
         let mut deepest = 0;
         let mut armed = 0;
+        let mut bytes = 0;
         for (first, segment) in self.directory.iter() {
             segment.verify();
+            bytes += segment.memory();
             len += segment.len();
             segments += 1;
             deepest += usize::from(segment.depth() == self.directory.depth());
@@ -520,6 +527,7 @@ impl Table {
         }
         assert_eq!(len, self.len);
         assert_eq!(segments, self.segments);
+        assert!(bytes < self.bytes(), "the directory's bytes come on top");
         assert_eq!(deepest, self.deepest);
         assert_eq!(armed, self.schedule.len());
     }

@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 
 use crate::arena::Handle;
 use crate::expiry::TtlIndex;
+use crate::sizes::size_class;
 
 /// Bits of a hash that a slot keeps: its low ones.
 pub(super) const FINGERPRINT_BITS: u32 = 14;
@@ -38,16 +39,10 @@ const TAIL_BYTES: usize = 2;
 const SLACK: usize = 16;
 /// Arrays below this capacity are packed.
 const CAPACITY_SPREAD_MIN: usize = 64;
-/// The allocation sizes that segments take: the allocator's size classes up to 3 KiB. The larger
-/// ones serve only hashes that splitting cannot part.
-const ALLOCATIONS: [usize; 30] = [
-    80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536,
-    1792, 2048, 2560, 3072, 4096, 8192, 16384, 32768, 65536, 98304, 131_072, 196_608,
-];
-/// Where the sizes for ordinary segments end in `ALLOCATIONS`.
-const ORDINARY: usize = 22;
-/// Slots of the largest ordinary segment.
-pub(super) const CAPACITY_MAX: usize = capacity_of(ALLOCATIONS[ORDINARY - 1]);
+/// The allocation of the smallest segment.
+const BYTES_MIN: usize = 80;
+/// Slots of the largest ordinary segment; only hashes that splitting cannot part need larger ones.
+pub(super) const CAPACITY_MAX: usize = capacity_of(3072);
 
 const TAG_SHIFT: u32 = 48;
 const TAG_PACKED: usize = 1 << 15;
@@ -98,10 +93,8 @@ impl Segment {
     /// An empty segment for at least `len` slots at the usual load.
     pub(super) fn with_room(len: usize, depth: u8, version: u64) -> Self {
         let wanted = len + len / 9 + 1;
-        let allocation = ALLOCATIONS
-            .into_iter()
-            .find(|&bytes| capacity_of(bytes) >= wanted)
-            .expect("invariant: a keyed hash does not put thousands of keys into one segment");
+        let bytes = HEAD_BYTES + wanted * SLOT_BYTES + TAIL_BYTES;
+        let allocation = size_class(bytes.max(BYTES_MIN));
         Self::allocate(allocation, depth, version)
     }
 
@@ -293,7 +286,7 @@ impl Segment {
     /// Whether the array should be remade smaller.
     pub(super) fn is_sparse(&self) -> bool {
         let capacity = self.capacity();
-        capacity > capacity_of(ALLOCATIONS[0]) && self.len() * 2 < capacity
+        capacity > capacity_of(BYTES_MIN) && self.len() * 2 < capacity
     }
 
     /// Slots that may be used before the array has to grow.
@@ -394,6 +387,8 @@ fn tagged(base: NonNull<u8>, tag: usize) -> NonNull<u8> {
 pub(super) struct Directory {
     entries: Vec<Segment>,
     depth: u8,
+    /// Bytes of all segments, without their indexes of deadlines.
+    segment_bytes: usize,
 }
 
 // SAFETY: a `Directory` owns its segments exclusively, and what they hold can be sent.
@@ -401,7 +396,9 @@ unsafe impl Send for Directory {}
 
 impl Directory {
     pub(super) fn new() -> Self {
-        Self { entries: vec![Segment::with_room(0, 0, 0)], depth: 0 }
+        let segment = Segment::with_room(0, 0, 0);
+        let segment_bytes = segment.memory();
+        Self { entries: vec![segment], depth: 0, segment_bytes }
     }
 
     /// How many top bits index the directory.
@@ -429,9 +426,9 @@ impl Directory {
         &mut self.entries[index]
     }
 
-    /// Bytes of heap memory, without the segments.
+    /// Bytes of heap memory, the segments' included; O(1).
     pub(super) fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<Segment>()
+        self.entries.capacity() * size_of::<Segment>() + self.segment_bytes
     }
 
     /// Where the segment at `index` stands: the first index and the number of them.
@@ -459,12 +456,14 @@ impl Directory {
         while index < end {
             let (start, count) = self.span(index);
             assert!(start == index && start + count <= end, "whole segments are replaced");
+            self.segment_bytes -= self.entries[index].memory();
             // SAFETY: `count` entries hold this pointer and all are overwritten below.
             unsafe { free(&self.entries[index]) };
             index += count;
         }
         let mut index = first;
         for (count, segment) in parts {
+            self.segment_bytes += segment.memory();
             for entry in &mut self.entries[index..index + count] {
                 *entry = Segment(segment.0);
             }
@@ -482,6 +481,7 @@ impl Directory {
     /// Frees the last segment. What is left serves only to be taken apart further.
     pub(super) fn pop(&mut self) {
         let (first, _) = self.span(self.entries.len() - 1);
+        self.segment_bytes -= self.entries[first].memory();
         // SAFETY: the entries that hold this pointer are dropped here.
         unsafe { free(&self.entries[first]) };
         self.entries.truncate(first);
