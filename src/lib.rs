@@ -1,5 +1,6 @@
 //! Kvasir: an in-memory data store, one shard a core.
 
+pub mod allocator;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use kvasir_server::allocator::Allocator;
+
 /// 8-byte size classes (see `.cargo/config.toml`) and fast frees from any core.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     kvasir_server::start::run(std::env::args_os())
