@@ -1,4 +1,5 @@
-//! A server of GET, SET and PING over the driver alone: what a core's loop costs without a database.
+//! A server of GET, SET and PING over the driver alone: what a core's loop costs without a
+//! database.
 //!
 //! `cargo run --release --example bare_loop -- PORT [SHARDS]`. Every shard has a map of its own, so
 //! this is for measuring, not for use.

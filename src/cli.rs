@@ -48,8 +48,8 @@ struct Arguments {
     #[arg(long, exclusive = true)]
     parameters: bool,
 
-    /// A configuration file in the syntax of redis.conf, then any parameters; `-` as the first or the
-    /// last argument reads standard input as well
+    /// A configuration file in the syntax of redis.conf, then any parameters; `-` as the first or
+    /// the last argument reads standard input as well
     #[arg(value_name = "FILE | --PARAMETER VALUE", allow_hyphen_values = true,
           trailing_var_arg = true, num_args = 0..)]
     configuration: Vec<OsString>,

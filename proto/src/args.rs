@@ -1,5 +1,5 @@
-//! The arguments of a request: ranges into the bytes that were received, and the view that joins the
-//! two.
+//! The arguments of a request: ranges into the bytes that were received, and the view that joins
+//! the two.
 
 use core::ops::Index;
 

@@ -1,10 +1,10 @@
 //! The 80-bit numbers with which the peers compute `INCRBYFLOAT` and `HINCRBYFLOAT`: C's
 //! `long double` on x86-64, in software, so that sums come out digit for digit the same.
 //!
-//! A number is a sign, a mantissa of 64 bits and a binary exponent; reading, adding and writing each
-//! round once, to nearest, ties to even. Ordinary numbers (19 digits, 27 decimals) are read with
-//! 128-bit arithmetic; others go through [`Bignum`], whose time is bounded by the length of the
-//! text, at most 5119 bytes, and the range of exponents: well below a millisecond.
+//! A number is a sign, a mantissa of 64 bits and a binary exponent; reading, adding and writing
+//! each round once, to nearest, ties to even. Ordinary numbers (19 digits, 27 decimals) are read
+//! with 128-bit arithmetic; others go through [`Bignum`], whose time is bounded by the length of
+//! the text, at most 5119 bytes, and the range of exponents: well below a millisecond.
 
 use core::cmp::Ordering;
 
@@ -45,8 +45,8 @@ impl LongDouble {
     /// Zero.
     pub const ZERO: Self = Self { negative: false, mantissa: 0, exponent: 0 };
 
-    /// Reads a number as the peers' increments: decimal or hexadecimal notation or an infinity, with
-    /// an optional sign. Blanks, NaN, and what overflows or underflows to zero are refused.
+    /// Reads a number as the peers' increments: decimal or hexadecimal notation or an infinity,
+    /// with an optional sign. Blanks, NaN, and what overflows or underflows to zero are refused.
     pub fn parse(text: &[u8]) -> Option<LongDoubleText> {
         if text.len() >= TEXT_LENGTH_LIMIT {
             return None;

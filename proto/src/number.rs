@@ -59,8 +59,8 @@ fn parse_digits(digits: &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// The value of eight digits, if they are. In one register: neighbours are joined to pairs, pairs to
-/// fours, fours to eight.
+/// The value of eight digits, if they are. In one register: neighbours are joined to pairs, pairs
+/// to fours, fours to eight.
 #[inline]
 fn parse_eight_digits(digits: [u8; 8]) -> Option<u64> {
     const EACH: u64 = 0x0101_0101_0101_0101;

@@ -1,9 +1,9 @@
 //! Replies: the encoder of RESP2 and RESP3, appending to a byte vector.
 //!
-//! One call writes one element; the encoder keeps no tree and allocates nothing. What RESP2 lacks is
-//! written as the peers write it for RESP2 clients: a map as an array of twice the length, a set and
-//! a push as an array, a double, big number or verbatim string as a bulk string, a boolean as an
-//! integer, every null as the null bulk string or the null array.
+//! One call writes one element; the encoder keeps no tree and allocates nothing. What RESP2 lacks
+//! is written as the peers write it for RESP2 clients: a map as an array of twice the length, a set
+//! and a push as an array, a double, big number or verbatim string as a bulk string, a boolean as
+//! an integer, every null as the null bulk string or the null array.
 //!
 //! When the length of an aggregate is known only after its elements, [`Encoder::defer_array`] and
 //! the like leave room for a length of one digit; [`Encoder::finish`] moves the elements only when

@@ -7,9 +7,9 @@ use super::definition::{BeginSearch, Command, FindKeys, Flags, KeyFlags, KeySpec
 use super::table::Entry;
 use crate::errors::CommandError;
 
-/// Finds keys that key specifications cannot tell, or what is done to them where that depends on the
-/// arguments. It is given a whole request with an acceptable number of arguments, and calls back for
-/// each key.
+/// Finds keys that key specifications cannot tell, or what is done to them where that depends on
+/// the arguments. It is given a whole request with an acceptable number of arguments, and calls
+/// back for each key.
 pub type KeyFinder = fn(Args<'_>, &mut dyn FnMut(usize, KeyFlags));
 
 /// The common forms of key specifications, recognized once.

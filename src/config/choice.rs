@@ -1,4 +1,5 @@
-//! Parameters whose value is one of a few names: the names, their codes, and the Rust enums of them.
+//! Parameters whose value is one of a few names: the names, their codes, and the Rust enums of
+//! them.
 
 /// One accepted name and the code it stands for. Several names may share a code: the first one is
 /// what CONFIG GET shows.
@@ -15,8 +16,8 @@ pub trait ChoiceEnum: Sized {
 
 /// Defines an enum together with its names, so that the two cannot disagree.
 ///
-/// A variant may have several names. The first is the `Default`, with which a group of parameters is
-/// built before the table's defaults are stored.
+/// A variant may have several names. The first is the `Default`, with which a group of parameters
+/// is built before the table's defaults are stored.
 macro_rules! choices {
     ($(#[$doc:meta])* $name:ident {
         $($(#[$variant_doc:meta])* $variant:ident = $($text:literal)|+),+ $(,)?

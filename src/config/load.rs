@@ -1,8 +1,8 @@
 //! Reading a configuration: a file, its includes, standard input and the command line.
 //!
-//! All of them are one text to the peers, the last mention of a parameter deciding. An included file
-//! is read where its `include` stands; its path may be a pattern, which may match nothing. A relative
-//! path is relative to the last `dir` before it.
+//! All of them are one text to the peers, the last mention of a parameter deciding. An included
+//! file is read where its `include` stands; its path may be a pattern, which may match nothing. A
+//! relative path is relative to the last `dir` before it.
 //!
 //! An include that leads back to a file that is being read is an error when the file is named, and
 //! is passed over when a pattern matches it, so that a file may include its own directory.

@@ -2,8 +2,8 @@
 //!
 //! * [`table`]: one row for each parameter; everything else derives from it.
 //! * [`Config`]: an immutable snapshot. The server keeps one in an `ArcSwap`; cores read its typed
-//!   fields without a lock. CONFIG SET makes a new snapshot ([`Config::set`]) and the caller applies
-//!   the [`parameter::Effect`]s before it publishes it.
+//!   fields without a lock. CONFIG SET makes a new snapshot ([`Config::set`]) and the caller
+//!   applies the [`parameter::Effect`]s before it publishes it.
 //! * [`load`]: the configuration file, its includes, standard input and the command line.
 //! * [`rewrite`]: CONFIG REWRITE.
 //!
@@ -31,8 +31,8 @@ use self::value::Value;
 
 /// A snapshot of all parameters.
 ///
-/// The typed groups are what code reads; they are written only by the rows' stores, from the values,
-/// so that both views agree. A clone costs one allocation for each text.
+/// The typed groups are what code reads; they are written only by the rows' stores, from the
+/// values, so that both views agree. A clone costs one allocation for each text.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Listeners and connections.
@@ -92,8 +92,8 @@ impl Config {
     /// What CONFIG GET answers for these patterns: names and values, no name twice.
     ///
     /// A pattern without wildcards names one parameter in any case, hidden ones included, and is
-    /// answered in the spelling that was asked for. A pattern with wildcards matches names and older
-    /// names alike, but no hidden ones. O(patterns x parameters).
+    /// answered in the spelling that was asked for. A pattern with wildcards matches names and
+    /// older names alike, but no hidden ones. O(patterns x parameters).
     pub fn get(&self, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut add = |shown: &[u8], name: table::Name| {

@@ -44,7 +44,8 @@ pub enum Disposition {
     Works,
     /// Nothing yet: the text says what has to come first. It is stored, and shown by CONFIG GET.
     Later(&'static str),
-    /// Nothing ever, since what it tunes does not exist here. It is stored, and shown by CONFIG GET.
+    /// Nothing ever, since what it tunes does not exist here. It is stored, and shown by CONFIG
+    /// GET.
     Ignored,
 }
 

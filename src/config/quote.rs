@@ -2,7 +2,8 @@
 //!
 //! The peers share one set of rules between their configuration files and inline requests:
 //! * words are separated by white space;
-//! * inside double quotes `\n`, `\r`, `\t`, `\b`, `\a`, `\xHH` and `\c` (any other `c`) are escapes;
+//! * inside double quotes `\n`, `\r`, `\t`, `\b`, `\a`, `\xHH` and `\c` (any other `c`) are
+//!   escapes;
 //! * inside single quotes only `\'` is;
 //! * a closing quote ends its word, so it must be followed by white space or the end.
 

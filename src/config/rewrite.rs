@@ -1,15 +1,17 @@
-//! CONFIG REWRITE: the configuration file brought up to date, with all that people wrote in it kept.
+//! CONFIG REWRITE: the configuration file brought up to date, with all that people wrote in it
+//! kept.
 //!
-//! Every line that names a parameter is replaced in its place by the present value; the lines that are
-//! then left over are blanked. A parameter that the file does not mention is appended, under a
-//! heading, when its value is not the default. Comments, the order of lines, includes, and lines that
-//! only the start understands stay. A line that nobody understands becomes a comment (`# ??? `).
+//! Every line that names a parameter is replaced in its place by the present value; the lines that
+//! are then left over are blanked. A parameter that the file does not mention is appended, under a
+//! heading, when its value is not the default. Comments, the order of lines, includes, and lines
+//! that only the start understands stay. A line that nobody understands becomes a comment (`# ???
+//! `).
 //!
-//! Included files are not touched: a line of theirs that comes after the file's own line for the same
-//! parameter still overrides it at the next start, as with the peers.
+//! Included files are not touched: a line of theirs that comes after the file's own line for the
+//! same parameter still overrides it at the next start, as with the peers.
 //!
-//! The new text is written to a file beside the old one, synced, and renamed over it: at every moment
-//! there is one whole file.
+//! The new text is written to a file beside the old one, synced, and renamed over it: at every
+//! moment there is one whole file.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;

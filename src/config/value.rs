@@ -121,7 +121,8 @@ impl Default for MemoryLimit {
     }
 }
 
-/// The accessors below are for a parameter's store, which reads the variant that its kind parses to.
+/// The accessors below are for a parameter's store, which reads the variant that its kind parses
+/// to.
 impl Value {
     /// The value of a yes/no parameter.
     pub fn flag(&self) -> bool {

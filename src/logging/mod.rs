@@ -1,9 +1,10 @@
-//! The log: `tracing` events as lines, in the peers' format or as JSON, written by a thread of its own.
+//! The log: `tracing` events as lines, in the peers' format or as JSON, written by a thread of its
+//! own.
 //!
-//! A core that logs formats its line and hands it to a bounded queue; it never waits for a disk or a
-//! terminal. When the queue is full the line is dropped and counted, and the log says so as soon as
-//! it can. The writer opens the file for every batch of lines, so that a log that was moved away or
-//! truncated goes on in a new file without a signal, as with the peers.
+//! A core that logs formats its line and hands it to a bounded queue; it never waits for a disk or
+//! a terminal. When the queue is full the line is dropped and counted, and the log says so as soon
+//! as it can. The writer opens the file for every batch of lines, so that a log that was moved away
+//! or truncated goes on in a new file without a signal, as with the peers.
 //!
 //! Levels, most severe first, with the sign that the peers print:
 //!
@@ -14,8 +15,8 @@
 //! | `tracing::debug!` | verbose | `-` |
 //! | `tracing::trace!` | debug | `.` |
 //!
-//! Fields of an event follow its message as `name=value`, and are members of the JSON object. Events
-//! of libraries are logged from `warn` on.
+//! Fields of an event follow its message as `name=value`, and are members of the JSON object.
+//! Events of libraries are logged from `warn` on.
 
 mod format;
 mod layer;

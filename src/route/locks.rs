@@ -10,9 +10,9 @@
 //! where a transaction with a higher identifier is queued is refused, and its coordinator tries
 //! again with a new identifier. So a transaction only ever waits for lower ones: no deadlock.
 //!
-//! A command of a single shard takes no lock. It runs at once unless it conflicts with a claim; then
-//! it is parked as a claim of its own, in arrival order, and handed back when its turn has come.
-//! While no transaction holds or wants anything here, that costs it one comparison.
+//! A command of a single shard takes no lock. It runs at once unless it conflicts with a claim;
+//! then it is parked as a claim of its own, in arrival order, and handed back when its turn has
+//! come. While no transaction holds or wants anything here, that costs it one comparison.
 //!
 //! | operation | cost |
 //! |---|---|
@@ -394,7 +394,8 @@ mod tests {
             let mut holding: Vec<(Owner, Scope)> = Vec::new();
             let mut waiting: Vec<(Owner, Scope)> = Vec::new();
             for (id, (scope, release)) in scopes.into_iter().zip(releases).enumerate() {
-                let owner = if id % 3 == 0 { Owner::Parked(id as u64) } else { transaction(id as u64) };
+                let id = id as u64;
+                let owner = if id % 3 == 0 { Owner::Parked(id) } else { transaction(id) };
                 match locks.request(owner, scope.clone()) {
                     Outcome::Granted => holding.push((owner, scope)),
                     Outcome::Queued => waiting.push((owner, scope)),

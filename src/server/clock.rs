@@ -38,8 +38,8 @@ impl Default for Clock {
 
 /// A cheap counter for timing single commands, with the factor that turns it into nanoseconds.
 ///
-/// On `x86_64` processors whose time-stamp counter runs at a constant rate in all power states it is
-/// that counter (some 20 cycles a reading); elsewhere it is the monotonic clock. A simulation
+/// On `x86_64` processors whose time-stamp counter runs at a constant rate in all power states it
+/// is that counter (some 20 cycles a reading); elsewhere it is the monotonic clock. A simulation
 /// passes a counter of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
@@ -49,7 +49,8 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// The best counter of this machine. The first call calibrates it, which takes two milliseconds.
+    /// The best counter of this machine. The first call calibrates it, which takes two
+    /// milliseconds.
     pub fn hardware() -> Self {
         static HARDWARE: OnceLock<Stopwatch> = OnceLock::new();
         *HARDWARE.get_or_init(calibrate)

@@ -70,7 +70,8 @@ pub enum ListenError {
         /// Why.
         source: io::Error,
     },
-    /// Neither a TCP port nor a unix socket is configured, or every address was optional and missing.
+    /// Neither a TCP port nor a unix socket is configured, or every address was optional and
+    /// missing.
     Nowhere,
 }
 

@@ -12,10 +12,10 @@
 //!      notify                             R4 block until notified
 //! ```
 //!
-//! There are two ways to sleep and an eventfd for each: blocking in the core's own ring, which polls
-//! the first, and parked in the executor, which reads the second. (The ring could pass the first
-//! on to the second, but the kernel delays an eventfd that is signalled by an eventfd by an RCU
-//! grace period.)
+//! There are two ways to sleep and an eventfd for each: blocking in the core's own ring, which
+//! polls the first, and parked in the executor, which reads the second. (The ring could pass the
+//! first on to the second, but the kernel delays an eventfd that is signalled by an eventfd by an
+//! RCU grace period.)
 //!
 //! No wake-up is lost: the two fences are sequentially consistent, so one comes first. If S2 does,
 //! R3 sees the mail of S1. If R2 does, S3 sees the flag of R1 and notifies; the eventfd keeps the

@@ -242,7 +242,8 @@ impl Ring {
         self.send_rest(socket, token)
     }
 
-    /// Takes the completion of a send. `finish` gives up what is left, because the connection closes.
+    /// Takes the completion of a send. `finish` gives up what is left, because the connection
+    /// closes.
     pub(super) fn sent(
         &mut self,
         socket: RawFd,

@@ -86,7 +86,8 @@ pub fn default_shards() -> usize {
     sys::allowed_cpus().map_or(1, |cpus| cpus.len().clamp(1, SHARDS_MAX))
 }
 
-/// Runs the server until it has stopped. `make` builds a shard's engine, on the thread of that shard.
+/// Runs the server until it has stopped. `make` builds a shard's engine, on the thread of that
+/// shard.
 ///
 /// To be called once, on the main thread, before any other thread is started: it takes over SIGTERM
 /// and SIGINT, and from now on a panic anywhere ends the process with a report.

@@ -52,7 +52,9 @@ async function manyKeys(r) {
 async function manyConnections() {
   const clients = Array.from({ length: 20 }, () => new Redis(port, { enableAutoPipelining: true }));
   await Promise.all(
-    clients.map((client) => Promise.all(Array.from({ length: 200 }, (_, n) => client.incr(`counter:${n % 7}`)))),
+    clients.map((client) =>
+      Promise.all(Array.from({ length: 200 }, (_, n) => client.incr(`counter:${n % 7}`))),
+    ),
   );
   const counts = await clients[0].mget(...Array.from({ length: 7 }, (_, n) => `counter:${n}`));
   assert.equal(counts.reduce((sum, count) => sum + Number(count), 0), 4000);
@@ -62,7 +64,9 @@ async function manyConnections() {
 async function timesToLive(r) {
   await r.set("long", "v", "EX", 1000);
   assert.ok((await r.ttl("long")) > 990);
-  await Promise.all(Array.from({ length: 500 }, (_, n) => r.set(`fleeting:${n}`, n, "PX", 10 + (n % 40))));
+  await Promise.all(
+    Array.from({ length: 500 }, (_, n) => r.set(`fleeting:${n}`, n, "PX", 10 + (n % 40))),
+  );
   await waitUntil("keys expire", async () => (await r.keys("fleeting:*")).length === 0);
   assert.equal(await r.getex("long", "PERSIST"), "v");
   assert.equal(await r.ttl("long"), -1);

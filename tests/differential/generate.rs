@@ -9,7 +9,8 @@ use crate::grammar::{Arg, Kind, Syntax};
 /// A request: the command's name and its arguments.
 pub(crate) type Request = Vec<Vec<u8>>;
 
-/// Few keys, so that commands meet; with tags, so that at two shards some are together and some not.
+/// Few keys, so that commands meet; with tags, so that at two shards some are together and some
+/// not.
 pub(crate) const KEYS: &[&str] = &["a", "b", "c", "d", "e{t}", "f{t}", "{t}", "g{u}h"];
 
 /// Values at the edges of what strings are stored as and parsed to.

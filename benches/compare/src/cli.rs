@@ -11,7 +11,8 @@ use crate::workload::Verb;
 #[derive(Debug, Parser)]
 #[command(name = "kvasir-compare", version)]
 pub(crate) struct Options {
-    /// Fewer rounds, shorter measurements, fewer keys: for a look while working, not for publishing.
+    /// Fewer rounds, shorter measurements, fewer keys: for a look while working, not for
+    /// publishing.
     #[arg(long)]
     pub(crate) quick: bool,
 
@@ -36,7 +37,8 @@ pub(crate) struct Options {
     pub(crate) value_size: u32,
 
     /// Keys that the throughput sections spread their commands over, uniformly.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..100_000_000))]
+    #[arg(long, default_value_t = 1_000_000,
+          value_parser = clap::value_parser!(u64).range(1..100_000_000))]
     pub(crate) keys: u64,
 
     /// Keys that the memory section loads [default: 5 million, 1 million with --quick].

@@ -205,7 +205,8 @@ impl Workload {
         }
     }
 
-    /// Whether `received`, which starts `at` bytes into the replies to a batch, is what was expected.
+    /// Whether `received`, which starts `at` bytes into the replies to a batch, is what was
+    /// expected.
     pub(crate) fn accepts(&self, at: usize, received: &[u8]) -> bool {
         let Some(expected) = self.replies.get(at..at + received.len()) else {
             return false;

@@ -1,7 +1,7 @@
 //! The keyspace: how much it costs to find, replace, add and remove string keys.
 //!
-//! The hash of each key is part of the cost, as it is when a command arrives. Keys are visited in an
-//! order that caches cannot guess.
+//! The hash of each key is part of the cost, as it is when a command arrives. Keys are visited in
+//! an order that caches cannot guess.
 
 use std::hint::black_box;
 

@@ -99,8 +99,8 @@ impl Group {
 }
 
 impl Command {
-    /// Every ACL category of the command. A container is in none for its group's sake, since what it
-    /// does depends on the subcommand.
+    /// Every ACL category of the command. A container is in none for its group's sake, since what
+    /// it does depends on the subcommand.
     pub const fn categories(&self) -> Categories {
         let mut all = self.acl;
         if self.subcommands.is_empty() && self.acl.and(Categories::OBJECTS).is_empty() {

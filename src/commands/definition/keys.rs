@@ -24,8 +24,8 @@ pub enum BeginSearch {
     Keyword {
         /// The word, compared without case.
         keyword: &'static str,
-        /// Where the search starts: forwards from there, or backwards when it is negative and counts
-        /// from the end.
+        /// Where the search starts: forwards from there, or backwards when it is negative and
+        /// counts from the end.
         start_from: i32,
     },
     /// It cannot be told.

@@ -9,8 +9,8 @@ use crate::errors::CommandError;
 use crate::route::core::CoreState;
 use crate::route::transaction::{Request, Transaction, shard_context};
 
-/// Cells of the comparison table that are computed at most: it is of quadratic size, and one command
-/// must not hold its core or take memory without end.
+/// Cells of the comparison table that are computed at most: it is of quadratic size, and one
+/// command must not hold its core or take memory without end.
 const CELLS_MAX: usize = 1 << 28;
 
 pub(super) const LCS: Command = Command {

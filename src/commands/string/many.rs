@@ -1,6 +1,7 @@
 //! Several keys at once: MGET, MSET, MSETNX, MSETEX.
 //!
-//! With keys on several shards, each shard handles its portion under the locks of the whole command.
+//! With keys on several shards, each shard handles its portion under the locks of the whole
+//! command.
 
 use kvasir_proto::{Args, Encoder};
 use kvasir_shard::{NewValue, Ttl};

@@ -105,7 +105,8 @@ impl<E: Engine> Driver<E> {
         Ok(())
     }
 
-    /// Starts the receives again that have ended during this round, now that their buffers are back.
+    /// Starts the receives again that have ended during this round, now that their buffers are
+    /// back.
     pub(super) fn resume_receives(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.connection.starved) {
             self.ring.lend_more();

@@ -1,4 +1,5 @@
-//! Runs one workload a given number of times, or lists them all: what `benches/instructions` counts.
+//! Runs one workload a given number of times, or lists them all: what `benches/instructions`
+//! counts.
 //!
 //! `rounds` prints a line `NAME COMMANDS` for each workload; `rounds NAME N` calls NAME's closure N
 //! times. The difference between two counts of instructions at different N has neither the start of

@@ -1,8 +1,8 @@
 //! Which clients `CLIENT LIST` and `CLIENT KILL` mean.
 //!
-//! Filters are those of Valkey 9, which include all older ones. A client passes when it passes every
-//! filter; one that is given twice counts as the later, only ids add up. `NOT-` before a filter
-//! turns it around.
+//! Filters are those of Valkey 9, which include all older ones. A client passes when it passes
+//! every filter; one that is given twice counts as the later, only ids add up. `NOT-` before a
+//! filter turns it around.
 
 use std::collections::HashSet;
 
