@@ -27,6 +27,7 @@ mod command;
 mod connection;
 mod generic;
 mod keyspace;
+mod observe;
 mod server;
 mod string;
 
@@ -49,6 +50,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "connection", commands: connection::COMMANDS },
     Family { name: "generic", commands: generic::COMMANDS },
     Family { name: "keyspace", commands: keyspace::COMMANDS },
+    Family { name: "observe", commands: observe::COMMANDS },
     Family { name: "server", commands: server::COMMANDS },
     Family { name: "string", commands: string::COMMANDS },
 ];

@@ -1,6 +1,15 @@
 //! What a core counts: commands, bytes, latencies, and the command log.
+//!
+//! Each core counts for itself, without sharing; whoever wants the process's figures collects those
+//! of every core ([`figures::Figures`]) and adds them up. What concerns the process as a whole (its
+//! memory) is measured by the first core and lies in [`memory::ProcessMemory`].
 
 pub mod command_log;
+pub mod counters;
+pub mod errors;
+pub mod figures;
+pub mod memory;
+pub mod rates;
 
 use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
@@ -8,6 +17,9 @@ use crate::route::engine::Now;
 use crate::route::message::Done;
 use crate::server::clock::Stopwatch;
 use command_log::CommandLog;
+use counters::Counters;
+use errors::ErrorCounts;
+use rates::{Rates, Sampler};
 
 /// Figures of one command.
 #[derive(Clone, Default, Debug)]
@@ -22,32 +34,50 @@ pub struct CommandFigures {
     pub failed: u64,
 }
 
+impl CommandFigures {
+    /// Adds those of another core.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.nanoseconds += other.nanoseconds;
+        self.rejected += other.rejected;
+        self.failed += other.failed;
+    }
+
+    /// Whether there is anything to show.
+    pub fn is_any(&self) -> bool {
+        self.calls + self.rejected + self.failed > 0
+    }
+}
+
 /// The figures of one core. Those of the process are their sum.
 pub struct Metrics {
     /// By the command's number in the table.
     pub commands: Vec<CommandFigures>,
-    /// Commands run.
-    pub commands_processed: u64,
-    /// Connections accepted.
-    pub connections_received: u64,
-    /// Connections refused.
-    pub connections_rejected: u64,
-    /// Bytes received from clients.
-    pub net_in: u64,
-    /// Bytes sent to clients.
-    pub net_out: u64,
-    /// Streams that were no requests.
-    pub protocol_errors: u64,
-    /// Error replies.
-    pub errors: u64,
-    /// Clients closed for `client-query-buffer-limit`.
-    pub query_buffer_limit_disconnections: u64,
-    /// Attempts of transactions that were refused a lock and began again.
-    pub transactions_retried: u64,
+    /// Numbers that only rise.
+    pub counters: Counters,
+    /// Error replies by their code.
+    pub errors: ErrorCounts,
+    /// The longest round of the loop, nanoseconds.
+    pub cycle_ns_max: u64,
+    /// The most commands in one round of the loop.
+    pub cycle_commands_max: u64,
+    /// Keys that had expired when the figures were last reset.
+    pub expired_before: u64,
     /// The slow, the large requests and the large replies.
     pub command_log: CommandLog,
     stopwatch: Stopwatch,
     lap_began: u64,
+    sampler: Sampler,
+    round: Round,
+}
+
+/// What a round of the loop began with.
+#[derive(Clone, Copy, Default, Debug)]
+struct Round {
+    ticks: u64,
+    commands: u64,
+    /// Something has come since the last round that was counted.
+    busy: bool,
 }
 
 impl Metrics {
@@ -55,33 +85,82 @@ impl Metrics {
     pub fn new(stopwatch: Stopwatch) -> Self {
         Self {
             commands: vec![CommandFigures::default(); table().len()],
-            commands_processed: 0,
-            connections_received: 0,
-            connections_rejected: 0,
-            net_in: 0,
-            net_out: 0,
-            protocol_errors: 0,
-            errors: 0,
-            query_buffer_limit_disconnections: 0,
-            transactions_retried: 0,
+            counters: Counters::default(),
+            errors: ErrorCounts::default(),
+            cycle_ns_max: 0,
+            cycle_commands_max: 0,
+            expired_before: 0,
             command_log: CommandLog::default(),
             stopwatch,
             lap_began: 0,
+            sampler: Sampler::default(),
+            round: Round::default(),
         }
     }
 
-    /// Everything back to zero: `CONFIG RESETSTAT`.
-    pub fn reset(&mut self) {
-        let command_log = std::mem::take(&mut self.command_log);
-        *self = Self { command_log, ..Self::new(self.stopwatch) };
+    /// Back to zero, as `CONFIG RESETSTAT` wants it. What has been sampled of rates goes too; the
+    /// command log stays. `expired`: keys that have expired since the start.
+    pub fn reset(&mut self, expired: u64) {
+        self.commands.fill(CommandFigures::default());
+        self.counters = Counters::default();
+        self.errors = ErrorCounts::default();
+        self.cycle_ns_max = 0;
+        self.cycle_commands_max = 0;
+        self.expired_before = expired;
+        self.sampler.reset();
+        self.round.commands = 0;
     }
 
     /// A round begins.
-    pub fn tick(&mut self, _now: Now) {}
+    pub fn start_round(&mut self) {
+        self.round.ticks = self.stopwatch.ticks();
+        self.round.commands = self.counters.commands_processed;
+    }
+
+    /// The round brings something: it is one that is counted.
+    pub fn note_event(&mut self) {
+        self.round.busy = true;
+    }
+
+    /// A round ends. Rounds that brought nothing are not counted: a core that looks for work does
+    /// not count its looks.
+    pub fn end_round(&mut self) {
+        if !std::mem::take(&mut self.round.busy) {
+            return;
+        }
+        let elapsed_ns = self.stopwatch.elapsed_ns(self.round.ticks);
+        // At least 1, so that a round that was counted is seen even with a coarse counter.
+        self.counters.cycle_ns += elapsed_ns.max(1);
+        self.counters.cycles += 1;
+        self.cycle_ns_max = self.cycle_ns_max.max(elapsed_ns);
+        // A reset within the round leaves fewer commands than it began with.
+        let commands = self.counters.commands_processed.saturating_sub(self.round.commands);
+        self.cycle_commands_max = self.cycle_commands_max.max(commands);
+    }
 
     /// When figures are next to be sampled, on the monotonic clock.
-    pub fn next_sample_us(&self) -> Option<u64> {
-        None
+    pub fn next_sample_us(&self) -> u64 {
+        self.sampler.due_us()
+    }
+
+    /// Takes a sample, if one is due. The caller may then do what else is to be done as often.
+    pub fn sample_if_due(&mut self, now: Now) -> bool {
+        let due = now.monotonic_us >= self.sampler.due_us();
+        if due {
+            self.sampler.sample(now.monotonic_us, &self.counters);
+            self.note_event();
+        }
+        due
+    }
+
+    /// Counts the time that periodic work has taken since the round began.
+    pub fn end_periodic(&mut self) {
+        self.counters.periodic_ns += self.stopwatch.elapsed_ns(self.round.ticks).max(1);
+    }
+
+    /// What happens a second at present.
+    pub fn rates(&self) -> Rates {
+        self.sampler.rates()
     }
 
     /// Starts to measure a run of commands: each ends where the next begins.
@@ -96,23 +175,39 @@ impl Metrics {
         u32::try_from(self.stopwatch.nanoseconds(now.saturating_sub(began))).unwrap_or(u32::MAX)
     }
 
-    /// Counts a command that has run.
-    pub fn record(&mut self, entry: &'static Entry, done: Done) {
+    /// Counts a command that has run. `reply` is looked at when it failed.
+    #[inline]
+    pub fn record(&mut self, entry: &'static Entry, done: Done, reply: &[u8]) {
         let figures = &mut self.commands[entry.id.index()];
         figures.calls += 1;
         figures.nanoseconds += u64::from(done.nanoseconds);
-        self.commands_processed += 1;
+        self.counters.commands_processed += 1;
         if done.failed {
             figures.failed += 1;
-            self.errors += 1;
+            self.count_error(reply);
         }
     }
 
-    /// Counts a command that was refused before it ran.
-    pub fn rejected(&mut self, entry: Option<&'static Entry>, _error: &CommandError) {
-        self.errors += 1;
+    /// Counts a request that was refused before it ran. Of one with the wrong number of arguments
+    /// the error knows the command.
+    #[cold]
+    pub fn rejected(&mut self, entry: Option<&'static Entry>, error: &CommandError) {
+        self.count_error(error.to_string().as_bytes());
+        let entry = entry.or_else(|| match error {
+            CommandError::WrongArity(name) => {
+                table().iter().find(|entry| entry.full_name == name.as_str())
+            }
+            _ => None,
+        });
         if let Some(entry) = entry {
             self.commands[entry.id.index()].rejected += 1;
         }
+    }
+
+    /// Counts an error reply that belongs to no command.
+    #[cold]
+    pub fn count_error(&mut self, reply: &[u8]) {
+        self.counters.errors += 1;
+        self.errors.count(reply);
     }
 }

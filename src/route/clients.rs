@@ -23,7 +23,8 @@ impl Core {
     pub(super) fn accept(&mut self, socket: SocketInfo) -> ConnectionKey {
         let shared = Arc::clone(&self.state.shared);
         let config = shared.config.load();
-        self.state.metrics.connections_received += 1;
+        self.state.metrics.note_event();
+        self.state.metrics.counters.connections_received += 1;
         let connected = shared.clients.fetch_add(1, Ordering::Relaxed) + 1;
         let id = shared.next_client.fetch_add(1, Ordering::Relaxed);
         let open = config.security.password.is_empty();
@@ -32,10 +33,10 @@ impl Core {
         let connection = Connection::new(id, socket, now_us, open);
         let key = ConnectionKey(self.state.connections.insert(connection) as u32);
         if connected > config.network.clients_max as usize {
-            self.state.metrics.connections_rejected += 1;
+            self.state.metrics.counters.connections_rejected += 1;
             self.refuse(key, b"-ERR max number of clients reached\r\n");
         } else if protected {
-            self.state.metrics.connections_rejected += 1;
+            self.state.metrics.counters.connections_rejected += 1;
             self.refuse(key, crate::errors::PROTECTED_MODE.as_bytes());
         }
         key
@@ -64,7 +65,7 @@ impl Core {
                 connection.client.id,
                 connection.client.socket.peer
             );
-            self.state.metrics.query_buffer_limit_disconnections += 1;
+            self.state.metrics.counters.query_buffer_limit_disconnections += 1;
             self.state.close(key, Close::Now);
         }
         too_large
@@ -76,12 +77,13 @@ impl Core {
         entry: &'static Entry,
         done: Done,
         args: Args<'_>,
-        reply_bytes: usize,
+        reply: &[u8],
         reply_to: ReplyTo,
     ) {
-        self.state.metrics.record(entry, done);
-        if self.state.metrics.command_log.concerns(done.nanoseconds, args.bytes(), reply_bytes) {
-            self.log_command(entry, done, args, reply_bytes, reply_to);
+        let metrics = &mut self.state.metrics;
+        metrics.record(entry, done, reply);
+        if metrics.command_log.concerns(done.nanoseconds, args.bytes(), reply.len()) {
+            self.log_command(entry, done, args, reply.len(), reply_to);
         }
     }
 

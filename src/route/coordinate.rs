@@ -215,7 +215,7 @@ impl Core {
                 }
             }
             Outcome::Refused => {
-                self.state.metrics.transactions_retried += 1;
+                self.state.metrics.counters.transactions_retried += 1;
                 self.release_everywhere(number, &[shard]);
                 self.request_locks(number);
             }
@@ -365,7 +365,7 @@ impl Core {
         let nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
         let nanoseconds = u32::try_from(nanoseconds).unwrap_or(u32::MAX);
         let done = Done { reply_end: reply.len(), nanoseconds, failed, parked: false };
-        self.state.metrics.record(entry, done);
+        self.state.metrics.record(entry, done, &reply);
         self.fill(reply_to, &reply);
         let connection = self.state.connection(reply_to.connection);
         if connection.is_some_and(|connection| connection.client.id == reply_to.client) {

@@ -103,6 +103,16 @@ impl CoreState {
         self.mark_dirty(key);
     }
 
+    /// Measures what changes by itself. Called ten times a second; the first core measures for the
+    /// process.
+    fn measure(&mut self) {
+        self.shared.memory.note_arena(self.id.index(), self.shard.arena_bytes() as u64);
+        if self.id == ShardId(0) {
+            self.shared.memory.measure();
+        }
+        self.metrics.end_periodic();
+    }
+
     /// The wall clock in milliseconds.
     pub fn unix_ms(&self) -> u64 {
         self.now.unix_us / 1000
@@ -224,7 +234,7 @@ impl Core {
         let expiry = next_expiry_ms.map(|ms| in_us(ms * 1000));
         let pause = self.state.pause.map(|pause| in_us(pause.until_us));
         let sleeper = self.coordinations.next_wake_us();
-        let sample = self.state.metrics.next_sample_us();
+        let sample = Some(self.state.metrics.next_sample_us());
         let next = [expiry, pause, sleeper, sample].into_iter().flatten().min();
         next.map_or(Wake::Never, Wake::At)
     }
@@ -234,7 +244,10 @@ impl Engine for Core {
     fn tick(&mut self, now: Now) {
         self.state.now = now;
         self.state.shard.set_now(now.unix_us / 1000);
-        self.state.metrics.tick(now);
+        self.state.metrics.start_round();
+        if self.state.metrics.sample_if_due(now) {
+            self.state.measure();
+        }
     }
 
     fn opened(&mut self, info: SocketInfo) -> ConnectionKey {
@@ -243,7 +256,10 @@ impl Engine for Core {
 
     fn received(&mut self, key: ConnectionKey, bytes: &[u8]) {
         let now_us = self.state.now.monotonic_us;
-        self.state.metrics.net_in += bytes.len() as u64;
+        let metrics = &mut self.state.metrics;
+        metrics.note_event();
+        metrics.counters.reads += 1;
+        metrics.counters.net_in += bytes.len() as u64;
         let connection = &mut self.state.connections[key.0 as usize];
         connection.client.net_in += bytes.len() as u64;
         connection.client.active_us = now_us;
@@ -283,7 +299,7 @@ impl Engine for Core {
     }
 
     fn sent(&mut self, key: ConnectionKey, bytes: usize, in_flight: usize) {
-        self.state.metrics.net_out += bytes as u64;
+        self.state.metrics.counters.net_out += bytes as u64;
         let connection = &mut self.state.connections[key.0 as usize];
         connection.client.net_out += bytes as u64;
         connection.in_flight = in_flight;
@@ -294,6 +310,7 @@ impl Engine for Core {
     }
 
     fn deliver(&mut self, batch: Box<Batch>) {
+        self.state.metrics.note_event();
         match batch.kind {
             BatchKind::Requests => self.execute_batch(batch),
             BatchKind::Answers => self.accept_answers(batch),
@@ -336,6 +353,7 @@ impl Engine for Core {
         debug_assert!(spare.is_empty(), "a spare buffer is empty");
         let connection = &mut self.state.connections[key.0 as usize];
         let output = std::mem::replace(&mut connection.output, spare);
+        self.state.metrics.counters.writes += u64::from(!output.is_empty());
         connection.in_flight += output.len();
         output
     }
@@ -349,7 +367,11 @@ impl Engine for Core {
     }
 
     fn next_outgoing(&mut self) -> Option<(ShardId, Box<Batch>)> {
-        self.outboxes.next(self.state.unix_ms())
+        let message = self.outboxes.next(self.state.unix_ms());
+        if message.is_none() {
+            self.state.metrics.end_round();
+        }
+        message
     }
 
     fn stopping(&self) -> bool {

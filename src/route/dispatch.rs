@@ -174,8 +174,9 @@ impl Core {
         if connection.client.reply_mode == ReplyMode::SkipNext {
             connection.client.reply_mode = ReplyMode::SkipThis;
         }
+        let entry = request.entry.as_ref().ok().copied();
         if let Err(error) = self.route(key, request, args) {
-            self.reject(key, &error);
+            self.reject(key, entry, &error);
         }
         let connection = &mut self.state.connections[key.0 as usize];
         if connection.client.reply_mode == ReplyMode::SkipThis {
@@ -299,19 +300,18 @@ impl Core {
         done: Done,
         args: Args<'_>,
     ) {
-        let reply_bytes = buffer.len() - start;
+        let client = self.state.connections[key.0 as usize].client.id;
+        let reply_to = ReplyTo { connection: key, client, sequence: 0 };
+        self.record(entry, done, args, &buffer[start..], reply_to);
         let connection = &mut self.state.connections[key.0 as usize];
-        let client = connection.client.id;
         if connection.takes_no_reply() {
             buffer.truncate(start);
         }
         connection.reply_end(buffer, start);
-        let reply_to = ReplyTo { connection: key, client, sequence: 0 };
-        self.record(entry, done, args, reply_bytes, reply_to);
     }
 
     /// Answers a request that has not been executed with an error.
-    fn reject(&mut self, key: ConnectionKey, error: &CommandError) {
+    fn reject(&mut self, key: ConnectionKey, entry: Option<&'static Entry>, error: &CommandError) {
         let connection = &mut self.state.connections[key.0 as usize];
         let suppressed = connection.takes_no_reply();
         let mut buffer = connection.reply_start();
@@ -320,7 +320,7 @@ impl Core {
             Encoder::new(&mut buffer, connection.client.view.resp).error(&error.to_string());
         }
         connection.reply_end(buffer, start);
-        self.state.metrics.rejected(connection.client.last_command, error);
+        self.state.metrics.rejected(entry, error);
     }
 
     /// Answers bytes that are no request with the peers' error, and closes the connection.
@@ -332,7 +332,8 @@ impl Core {
         error.append_to(&mut text);
         Encoder::new(&mut buffer, connection.client.view.resp).error_bytes(&text);
         connection.reply_end(buffer, start);
-        self.state.metrics.protocol_errors += 1;
+        self.state.metrics.counters.protocol_errors += 1;
+        self.state.metrics.count_error(&text);
         self.state.close(key, Close::AfterOutput);
     }
 

@@ -258,7 +258,7 @@ impl Core {
 
     /// The reply of a request that had been parked.
     fn late_reply(&mut self, to: ReplyTo, entry: &'static Entry, reply: &[u8], done: Done) {
-        self.state.metrics.record(entry, done);
+        self.state.metrics.record(entry, done, reply);
         self.fill(to, reply);
     }
 
@@ -270,7 +270,7 @@ impl Core {
             start = request.done.reply_end;
             if !request.done.parked {
                 let args = batch.args(request);
-                self.record(request.entry, request.done, args, reply.len(), request.reply_to);
+                self.record(request.entry, request.done, args, reply, request.reply_to);
                 self.fill(request.reply_to, reply);
             }
         }

@@ -29,7 +29,8 @@ impl CoreState {
 
     /// Forgets what `CONFIG RESETSTAT` forgets.
     pub fn reset_figures(&mut self) {
-        self.metrics.reset();
+        self.metrics.reset(self.shard.expired_total());
+        self.shared.memory.reset_peak();
         self.keyspace_figures.hits = 0;
         self.keyspace_figures.misses = 0;
     }

@@ -9,6 +9,7 @@ use super::settings::Host;
 use super::shard_map::ShardMap;
 use crate::config::Config;
 use crate::logging::Logging;
+use crate::metrics::memory::ProcessMemory;
 use crate::server::clock::Stopwatch;
 
 /// State of the process that every core reads.
@@ -27,6 +28,8 @@ pub struct Shared {
     pub monitors: AtomicUsize,
     /// What the process is and runs on.
     pub process: Process,
+    /// The memory of the process.
+    pub memory: ProcessMemory,
     /// Measures commands.
     pub stopwatch: Stopwatch,
     /// The log, for changes of its level.
@@ -62,6 +65,7 @@ impl Shared {
             clients: AtomicUsize::new(0),
             monitors: AtomicUsize::new(0),
             process,
+            memory: ProcessMemory::new(map.shards()),
             stopwatch,
             log: None,
             host: OnceLock::new(),

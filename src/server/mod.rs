@@ -6,7 +6,8 @@
 //!
 //! - `runtime`: starting and ending the process; `probe`: what it needs of the machine.
 //! - `driver`: a core's loop; `ring` and `buffers`: its `io_uring`; `mailbox`: the other cores.
-//! - `listener`: where clients connect. `clock`: the time. `sys`: system calls.
+//! - `listener`: where clients connect. `clock`: the time. `usage`: what the process uses of the
+//!   machine. `sys`: system calls.
 
 mod buffers;
 pub mod clock;
@@ -17,3 +18,4 @@ pub mod probe;
 mod ring;
 pub mod runtime;
 mod sys;
+pub mod usage;

@@ -36,6 +36,11 @@ impl MemoryUse {
 }
 
 impl Shard {
+    /// Bytes of live entries in the arena, which is not the allocator's; O(1).
+    pub fn arena_bytes(&self) -> usize {
+        self.store.arena.used_bytes()
+    }
+
     /// The shard's memory by part; O(segments).
     pub fn memory_use(&self) -> MemoryUse {
         let mut stats = TableStats::default();

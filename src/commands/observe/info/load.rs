@@ -1,0 +1,137 @@
+//! The sections on what the server holds: memory, persistence, keyspace.
+
+use super::View;
+use super::text::Text;
+use crate::metrics::memory::{human, ratio};
+
+impl View<'_> {
+    pub(super) fn memory(&self, text: &mut Text) {
+        let memory = &self.memory;
+        let sized = |text: &mut Text, name: &str, bytes: u64| {
+            text.field(name, bytes);
+            text.field(&format!("{name}_human"), human(bytes));
+        };
+        let percent = |value: f64| format!("{value:.2}%");
+        sized(text, "used_memory", memory.used);
+        sized(text, "used_memory_rss", memory.rss);
+        sized(text, "used_memory_peak", memory.peak);
+        text.field("used_memory_peak_perc", percent(memory.peak_percent()));
+        text.field("used_memory_overhead", memory.overhead());
+        text.field("used_memory_startup", memory.startup);
+        text.field("used_memory_dataset", memory.dataset());
+        text.field("used_memory_dataset_perc", percent(memory.dataset_percent()));
+        text.field("allocator_allocated", memory.allocated);
+        text.field("allocator_active", memory.active);
+        text.field("allocator_resident", memory.resident);
+        text.field("allocator_muzzy", 0);
+        sized(text, "total_system_memory", memory.system);
+        Self::script_memory(text);
+        sized(text, "maxmemory", self.config.memory.bytes_max);
+        text.field("maxmemory_policy", self.parameter("maxmemory-policy"));
+        self.fragmentation(text);
+        self.memory_by_use(text);
+    }
+
+    /// There are no scripts yet: the fields stand for clients that expect them.
+    fn script_memory(text: &mut Text) {
+        text.numbers([("used_memory_lua", 0), ("used_memory_vm_eval", 0)]);
+        text.field("used_memory_lua_human", human(0));
+        text.numbers([
+            ("used_memory_scripts_eval", 0),
+            ("number_of_cached_scripts", 0),
+            ("number_of_functions", 0),
+            ("number_of_libraries", 0),
+            ("used_memory_vm_functions", 0),
+            ("used_memory_vm_total", 0),
+        ]);
+        text.field("used_memory_vm_total_human", human(0));
+        text.numbers([("used_memory_functions", 0), ("used_memory_scripts", 0)]);
+        text.field("used_memory_scripts_human", human(0));
+    }
+
+    fn fragmentation(&self, text: &mut Text) {
+        let memory = &self.memory;
+        let mut pair = |ratio_name: &str, bytes_name: &str, whole: u64, part: u64| {
+            text.field(ratio_name, format_args!("{:.2}", ratio(whole, part)));
+            text.field(bytes_name, whole as i64 - part as i64);
+        };
+        pair("allocator_frag_ratio", "allocator_frag_bytes", memory.active, memory.allocated);
+        pair("allocator_rss_ratio", "allocator_rss_bytes", memory.resident, memory.active);
+        pair("rss_overhead_ratio", "rss_overhead_bytes", memory.rss, memory.resident);
+        pair("mem_fragmentation_ratio", "mem_fragmentation_bytes", memory.rss, memory.used);
+    }
+
+    fn memory_by_use(&self, text: &mut Text) {
+        text.numbers([
+            ("mem_not_counted_for_evict", 0),
+            ("mem_replication_backlog", 0),
+            ("mem_total_replication_buffers", 0),
+            ("mem_clients_slaves", 0),
+            ("mem_clients_normal", self.memory.clients),
+            ("mem_cluster_links", 0),
+            ("mem_aof_buffer", 0),
+        ]);
+        text.field("mem_allocator", ALLOCATOR);
+        text.numbers([
+            ("mem_overhead_db_hashtable_rehashing", 0),
+            ("active_defrag_running", 0),
+            ("lazyfree_pending_objects", 0),
+            ("lazyfreed_objects", 0),
+        ]);
+    }
+
+    pub(super) fn persistence(&self, text: &mut Text) {
+        text.numbers([
+            ("loading", 0),
+            ("async_loading", 0),
+            ("current_cow_peak", 0),
+            ("current_cow_size", 0),
+            ("current_cow_size_age", 0),
+        ]);
+        text.field("current_fork_perc", "0.00");
+        text.numbers([
+            ("current_save_keys_processed", 0),
+            ("current_save_keys_total", 0),
+            ("rdb_changes_since_last_save", self.figures.keyspace.changes),
+            ("rdb_bgsave_in_progress", 0),
+            ("rdb_last_save_time", self.shared.process.started_unix_us / 1_000_000),
+        ]);
+        text.field("rdb_last_bgsave_status", "ok");
+        text.field("rdb_last_bgsave_time_sec", -1);
+        text.field("rdb_current_bgsave_time_sec", -1);
+        text.numbers([
+            ("rdb_saves", 0),
+            ("rdb_last_cow_size", 0),
+            ("rdb_last_load_keys_expired", 0),
+            ("rdb_last_load_keys_loaded", 0),
+            ("aof_enabled", 0),
+            ("aof_rewrite_in_progress", 0),
+            ("aof_rewrite_scheduled", 0),
+        ]);
+        text.field("aof_last_rewrite_time_sec", -1);
+        text.field("aof_current_rewrite_time_sec", -1);
+        text.field("aof_last_bgrewrite_status", "ok");
+        text.numbers([("aof_rewrites", 0), ("aof_rewrites_consecutive_failures", 0)]);
+        text.field("aof_last_write_status", "ok");
+        text.numbers([
+            ("aof_last_cow_size", 0),
+            ("module_fork_in_progress", 0),
+            ("module_fork_last_cow_size", 0),
+        ]);
+    }
+
+    pub(super) fn keyspace(&self, text: &mut Text) {
+        for (number, db) in self.figures.databases.iter().enumerate() {
+            if db.keys + db.expires > 0 {
+                let value = format_args!(
+                    "keys={},expires={},avg_ttl={}",
+                    db.keys, db.expires, db.avg_ttl_ms
+                );
+                text.field(&format!("db{number}"), value);
+            }
+        }
+    }
+}
+
+/// As the peers name theirs: clients and tests ask whether it is a jemalloc.
+const ALLOCATOR: &str = "jemalloc-5.3.0";
