@@ -267,3 +267,207 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// The protocol of the module's head on a machine with store buffers (the kind of reordering
+    /// that x86 has, and that the fences are for), every interleaving of it.
+    mod model {
+        use super::HashSet;
+
+        const SENDERS: usize = 2;
+        const SLEEPER: usize = SENDERS;
+
+        /// The shared variables: a queue for each sender, the flag, the eventfd.
+        const ASLEEP: usize = SENDERS;
+        const EVENT: usize = SENDERS + 1;
+
+        #[derive(Clone, Default, PartialEq, Eq, Hash)]
+        struct State {
+            memory: [bool; SENDERS + 2],
+            /// The next step of each thread, and stores that the others do not see yet.
+            threads: [(u8, Vec<(usize, bool)>); SENDERS + 1],
+        }
+
+        const END: u8 = 9;
+
+        /// Which of the two fences there are.
+        #[derive(Clone, Copy)]
+        pub(super) struct Fences {
+            pub(super) sender: bool,
+            pub(super) sleeper: bool,
+        }
+
+        impl State {
+            fn load(&self, thread: usize, variable: usize) -> bool {
+                let stores = self.threads[thread].1.iter().rev();
+                let own = stores.clone().find(|store| store.0 == variable);
+                own.map_or(self.memory[variable], |store| store.1)
+            }
+
+            fn is_drained(&self, thread: usize) -> bool {
+                self.threads[thread].1.is_empty()
+            }
+
+            /// The state after a step of a thread, if the thread can go on.
+            fn step(&self, thread: usize, fences: Fences) -> Option<Self> {
+                let mut next = self.clone();
+                let (position, drained) = (self.threads[thread].0, self.is_drained(thread));
+                let fence = if thread == SLEEPER { fences.sleeper } else { fences.sender };
+                let goto = match (thread == SLEEPER, position) {
+                    (false, 0) => next.store(thread, thread, 1),
+                    (true, 0) => next.store(thread, ASLEEP, 1),
+                    (_, 1) if fence && !drained => return None,
+                    (_, 1) => 2,
+                    (false, 2) => {
+                        if self.load(thread, ASLEEP) {
+                            3
+                        } else {
+                            END
+                        }
+                    }
+                    // A swap is atomic and seen at once; the write to the eventfd follows it.
+                    (false, 3) if !drained => return None,
+                    (false, 3) => {
+                        next.memory[ASLEEP] = false;
+                        if self.memory[ASLEEP] { 4 } else { END }
+                    }
+                    (false, 4) => {
+                        next.memory[EVENT] = true;
+                        END
+                    }
+                    (true, 2..=3) => {
+                        let queue = usize::from(position - 2);
+                        if self.load(thread, queue) { END } else { position + 1 }
+                    }
+                    (true, 4) if self.memory[EVENT] => END,
+                    _ => return None,
+                };
+                next.threads[thread].0 = goto;
+                Some(next)
+            }
+
+            fn store(&mut self, thread: usize, variable: usize, goto: u8) -> u8 {
+                self.threads[thread].1.push((variable, true));
+                goto
+            }
+
+            /// The state after the oldest buffered store of a thread has become visible.
+            fn drain(&self, thread: usize) -> Option<Self> {
+                let mut next = self.clone();
+                let (variable, value) = *self.threads[thread].1.first()?;
+                next.threads[thread].1.remove(0);
+                next.memory[variable] = value;
+                Some(next)
+            }
+
+            fn is_lost(&self) -> bool {
+                self.threads[SLEEPER].0 != END
+            }
+        }
+
+        /// Whether some interleaving ends with a core asleep on its mail. Also counts the states.
+        pub(super) fn loses_a_wake_up(fences: Fences) -> (bool, usize) {
+            let mut seen = HashSet::new();
+            let mut open = vec![State::default()];
+            let mut lost = false;
+            while let Some(state) = open.pop() {
+                if !seen.insert(state.clone()) {
+                    continue;
+                }
+                let threads = 0..=SLEEPER;
+                let steps = threads.clone().filter_map(|thread| state.step(thread, fences));
+                let drains = threads.filter_map(|thread| state.drain(thread));
+                let next: Vec<_> = steps.chain(drains).collect();
+                lost |= next.is_empty() && state.is_lost();
+                open.extend(next);
+            }
+            (lost, seen.len())
+        }
+    }
+
+    #[test]
+    fn no_interleaving_loses_a_wake_up_and_both_fences_are_needed() {
+        let lost = |sender, sleeper| model::loses_a_wake_up(model::Fences { sender, sleeper });
+        let (lost_with_both, states) = lost(true, true);
+        assert!(!lost_with_both && states > 100, "{states} states");
+        assert!(lost(false, true).0);
+        assert!(lost(true, false).0);
+    }
+
+    fn socket() -> Mail {
+        let (end, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        Mail::Socket { descriptor: end.into(), unix: true }
+    }
+
+    fn batch(unix_ms: u64) -> Mail {
+        let mut batch = Box::new(Batch::new(ShardId(0)));
+        batch.unix_ms = unix_ms;
+        Mail::Batch(batch)
+    }
+
+    #[test]
+    fn mail_beyond_the_queue_waits_with_the_sender_in_order() {
+        let (mut boxes, _) = mailboxes(2).unwrap();
+        let [sender, target] = &mut boxes[..] else { panic!("two mailboxes") };
+        for number in 0..200 {
+            sender.send(ShardId(1), batch(number));
+        }
+        assert!(!sender.flush());
+        let mut numbers = Vec::new();
+        let mut deliver = |mail| match mail {
+            Mail::Batch(batch) => numbers.push(batch.unix_ms),
+            Mail::Socket { .. } => panic!("no socket was sent"),
+        };
+        while target.receive(&mut deliver) > 0 {
+            sender.flush();
+        }
+        assert!(sender.flush() && !target.has_mail());
+        assert_eq!(numbers, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn only_a_sleeper_is_notified_and_only_once() {
+        let (mut boxes, _) = mailboxes(3).unwrap();
+        let notified = |mailbox: &Mailbox, sleep| {
+            let event = mailbox.event(sleep);
+            event.notify();
+            event.count() - 1
+        };
+        boxes[0].send(ShardId(2), socket());
+        boxes[0].flush();
+        assert_eq!(notified(&boxes[2], Sleep::Blocked), 0);
+        assert!(!boxes[2].prepare_sleep(Sleep::Parked), "there is mail");
+        boxes[2].awake();
+        assert_eq!(boxes[2].receive(drop), 1);
+        for sleep in [Sleep::Blocked, Sleep::Parked] {
+            assert!(boxes[2].prepare_sleep(sleep));
+            for sender in [0, 1] {
+                boxes[sender].send(ShardId(2), socket());
+                boxes[sender].flush();
+            }
+            assert_eq!(notified(&boxes[2], sleep), 1);
+            boxes[2].awake();
+            assert_eq!(boxes[2].receive(drop), 2);
+        }
+    }
+
+    #[test]
+    fn connections_go_to_the_core_with_the_fewest() {
+        let (_, cores) = mailboxes(3).unwrap();
+        let mut counts = [0; 3];
+        for _ in 0..30 {
+            counts[cores.place_connection(ShardId(1)).index()] += 1;
+        }
+        assert_eq!(counts, [10, 10, 10]);
+        (0..4).for_each(|_| cores.connection_closed(ShardId(0)));
+        assert_eq!(cores.place_connection(ShardId(1)), ShardId(0));
+        // An acceptor with no more than the others keeps what it accepts.
+        (0..3).for_each(|_| assert_eq!(cores.place_connection(ShardId(0)), ShardId(0)));
+        assert_eq!(cores.place_connection(ShardId(2)), ShardId(2));
+    }
+}

@@ -29,6 +29,9 @@ const COMPLETIONS: u32 = 4096;
 /// The most bytes one send operation covers, so that progress of a large output is seen.
 const SEND_MAX: usize = 512 * 1024;
 
+/// A send of no more bytes than this is expected to complete while it is submitted.
+const QUICK_SEND_MAX: u32 = 32 * 1024;
+
 /// What an operation is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -122,7 +125,7 @@ impl Completion {
 pub(super) enum Wait {
     /// Not at all.
     No,
-    /// Until something completes, but no longer than this.
+    /// Until something but the sends that are queued completes, but no longer than this.
     AtMost(Duration),
 }
 
@@ -154,6 +157,8 @@ pub(super) struct Ring {
     outbound: Vec<Outbound>,
     deadline: Box<Timespec>,
     completions: Vec<Completion>,
+    /// Queued sends that are so small that the kernel takes them at once, nearly always.
+    quick_sends: usize,
 }
 
 impl Ring {
@@ -174,6 +179,7 @@ impl Ring {
             outbound: Vec::new(),
             deadline: Box::new(Timespec::new()),
             completions: Vec::new(),
+            quick_sends: 0,
         })
     }
 
@@ -272,6 +278,7 @@ impl Ring {
         let outbound = &self.outbound[token.index() as usize];
         let rest = &outbound.bytes[outbound.sent..];
         let length = rest.len().min(SEND_MAX) as u32;
+        self.quick_sends += usize::from(length <= QUICK_SEND_MAX);
         // MSG_WAITALL lets the kernel wait for room and go on by itself within this part.
         let entry = opcode::Send::new(Fd(socket), rest.as_ptr(), length)
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
@@ -320,12 +327,16 @@ impl Ring {
     pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         self.buffers.publish();
         match wait {
-            Wait::No => self.submit_and_run()?,
-            Wait::AtMost(duration) => {
+            Wait::AtMost(duration) if self.completions.is_empty() => {
                 let timespec = Timespec::from(duration);
                 let arguments = SubmitArgs::new().timespec(&timespec);
-                tolerate(self.uring.submitter().submit_with_args(1, &arguments))?;
+                // The ends of the sends that are submitted here are not worth waking up for.
+                let wanted = self.quick_sends + 1;
+                tolerate(self.uring.submitter().submit_with_args(wanted, &arguments))?;
+                self.quick_sends = 0;
             }
+            // Also if completions have been collected already, because the queue was full.
+            Wait::No | Wait::AtMost(_) => self.submit_and_run()?,
         }
         self.collect();
         Ok(())
@@ -348,6 +359,7 @@ impl Ring {
     /// Submits, and runs the deferred work of the kernel even when nothing is to be waited for.
     fn submit_and_run(&mut self) -> io::Result<()> {
         const GETEVENTS: u32 = 1;
+        self.quick_sends = 0;
         let queued = self.uring.submission().len() as u32;
         // SAFETY: every queued entry points to memory that the ring owns (see `push`), and no
         // argument is passed.

@@ -27,6 +27,14 @@ impl EventFd {
         let _ = (&self.0).write(&1u64.to_ne_bytes());
     }
 
+    /// The counter, which is zero afterwards. Blocks while it is zero.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> u64 {
+        let mut count = [0; 8];
+        (&self.0).read_exact(&mut count).unwrap();
+        u64::from_ne_bytes(count)
+    }
+
     /// A second descriptor for the same counter.
     pub(super) fn try_clone(&self) -> io::Result<OwnedFd> {
         self.0.try_clone().map(OwnedFd::from)

@@ -5,7 +5,7 @@
 //!
 //! | quiet for | step | costs | wakes within |
 //! |---|---|---|---|
-//! | (just now) | [`Step::Again`] | nothing is waited for | - |
+//! | (just now) | [`Step::Again`], or at once the one below that pays | nothing | - |
 //! | a few us, if that has paid lately | [`Step::Spin`] | the core's time | 0.1 us |
 //! | up to 10 ms | [`Step::Block`] in the own ring | one system call | 3 us |
 //! | longer | [`Step::Park`] through the executor | some ten system calls | 10 us |
@@ -36,13 +36,30 @@ pub(super) enum Step {
     Park(Option<Duration>),
 }
 
+/// What a round was like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    /// When it began, on the monotonic clock.
+    pub(super) now_us: u64,
+    /// Whether it brought something from a socket.
+    pub(super) busy: bool,
+    /// Whether it brought or sent mail: an answer is likely to come soon.
+    pub(super) mail: bool,
+    /// Whether it queued operations, which the next step has to submit.
+    pub(super) queued: bool,
+    /// Whether mail is waiting for room in another core's queue.
+    pub(super) backlog: bool,
+    /// What the engine wants.
+    pub(super) wake: Wake,
+}
+
 /// The state of one core's ladder.
 #[derive(Debug)]
 pub(super) struct Idle {
     /// When something last happened.
     active_us: u64,
-    /// Whether this idle time has been spun through already.
-    spun: bool,
+    /// Whether to spin before blocking, this time.
+    will_spin: bool,
     /// How often spinning has paid lately, in 1/256.
     spin_hits: u32,
     spin_refused: u32,
@@ -52,32 +69,35 @@ pub(super) struct Idle {
 impl Idle {
     /// `may_spin` is false when other threads need this processor, so that spinning can only hurt.
     pub(super) fn new(may_spin: bool) -> Self {
-        Self { active_us: 0, spun: false, spin_hits: 256, spin_refused: 0, may_spin }
+        Self { active_us: 0, will_spin: false, spin_hits: 256, spin_refused: 0, may_spin }
     }
 
-    /// The step after a round at `now_us`. `busy`: the round brought something. `backlog`: mail is
-    /// waiting for room in another core's queue.
-    pub(super) fn next(&mut self, now_us: u64, busy: bool, backlog: bool, wake: Wake) -> Step {
-        if busy {
+    /// The step after a round.
+    pub(super) fn next(&mut self, round: Round) -> Step {
+        let Round { now_us, busy, mail, queued, backlog, wake } = round;
+        if busy || mail {
             self.active_us = now_us;
-            self.spun = false;
+            self.will_spin = self.may_spin && (self.spinning_pays() || mail);
         }
         let left_us = match wake {
             Wake::Now => Some(0),
             Wake::At(at_us) => Some(at_us.saturating_sub(now_us)),
             Wake::Never => None,
         };
-        if busy || left_us == Some(0) {
+        if left_us == Some(0) {
             return Step::Again;
         }
-        if !self.spun && self.spinning_pays() {
-            self.spun = true;
+        if self.will_spin {
+            if busy || mail || queued {
+                return Step::Again;
+            }
+            self.will_spin = false;
             return Step::Spin(now_us + SPIN_US.min(left_us.unwrap_or(SPIN_US)));
         }
-        self.spun = true;
-        if !backlog && now_us - self.active_us >= PARK_AFTER_US {
+        if !queued && !backlog && now_us - self.active_us >= PARK_AFTER_US {
             return Step::Park(left_us.map(Duration::from_micros));
         }
+        // One system call submits what is queued and blocks, unless more has arrived meanwhile.
         Step::Block(Duration::from_micros(left_us.unwrap_or(BLOCK_US).min(BLOCK_US)))
     }
 
@@ -87,9 +107,6 @@ impl Idle {
     }
 
     fn spinning_pays(&mut self) -> bool {
-        if !self.may_spin {
-            return false;
-        }
         if self.spin_hits < 128 {
             self.spin_refused += 1;
             if self.spin_refused < SPIN_RETRY {
@@ -105,67 +122,99 @@ impl Idle {
 mod tests {
     use super::*;
 
+    const QUIET: Round = Round {
+        now_us: 1_000,
+        busy: false,
+        mail: false,
+        queued: false,
+        backlog: false,
+        wake: Wake::Never,
+    };
+    const BUSY: Round = Round { busy: true, ..QUIET };
+    const BLOCK: Step = Step::Block(Duration::from_micros(BLOCK_US));
+
+    /// A ladder for which spinning has not paid for long.
+    fn blocking() -> Idle {
+        let mut idle = Idle::new(true);
+        for _ in 0..32 {
+            idle.spun(false);
+        }
+        idle
+    }
+
     #[test]
     fn a_busy_core_goes_round_and_a_quiet_one_spins_then_blocks_then_parks() {
         let mut idle = Idle::new(true);
-        assert_eq!(idle.next(1_000, true, false, Wake::Never), Step::Again);
-        assert_eq!(idle.next(1_001, false, false, Wake::Now), Step::Again);
-        assert_eq!(idle.next(1_002, false, false, Wake::Never), Step::Spin(1_002 + SPIN_US));
-        idle.spun(false);
-        let block = Step::Block(Duration::from_micros(BLOCK_US));
-        assert_eq!(idle.next(1_020, false, false, Wake::Never), block);
-        assert_eq!(idle.next(1_600, false, false, Wake::Never), block);
-        let parked_us = 1_000 + PARK_AFTER_US;
-        assert_eq!(idle.next(parked_us, false, false, Wake::Never), Step::Park(None));
-        assert_eq!(idle.next(parked_us, false, true, Wake::Never), block);
+        assert_eq!(idle.next(BUSY), Step::Again);
+        assert_eq!(idle.next(Round { wake: Wake::Now, ..QUIET }), Step::Again);
+        assert_eq!(idle.next(Round { queued: true, ..QUIET }), Step::Again);
+        assert_eq!(idle.next(QUIET), Step::Spin(1_000 + SPIN_US));
+        assert_eq!(idle.next(QUIET), BLOCK);
+        assert_eq!(idle.next(Round { now_us: 1_600, ..QUIET }), BLOCK);
+        let late = Round { now_us: 1_000 + PARK_AFTER_US, ..QUIET };
+        assert_eq!(idle.next(late), Step::Park(None));
+        assert_eq!(idle.next(Round { backlog: true, ..late }), BLOCK);
+        assert_eq!(idle.next(Round { queued: true, ..late }), BLOCK);
+    }
+
+    #[test]
+    fn where_spinning_does_not_pay_one_call_submits_and_blocks() {
+        let mut idle = blocking();
+        assert_eq!(idle.next(Round { queued: true, ..BUSY }), BLOCK);
+        assert_eq!(idle.next(QUIET), BLOCK);
+        // An answer to mail is worth waiting for.
+        assert_eq!(idle.next(Round { mail: true, ..QUIET }), Step::Again);
+        assert!(matches!(idle.next(QUIET), Step::Spin(_)));
     }
 
     #[test]
     fn no_step_is_longer_than_the_engine_allows() {
         for wait_us in [1, 7, 499, 500, 501, 20_000] {
-            let mut idle = Idle::new(true);
-            idle.next(1_000, true, false, Wake::Never);
-            let wake = Wake::At(1_000 + wait_us);
-            for now_us in [1_000, 1_000, 40_000] {
-                let left_us = (1_000 + wait_us).saturating_sub(now_us);
-                match idle.next(now_us, false, false, wake) {
-                    Step::Again => assert_eq!(left_us, 0),
-                    Step::Spin(until_us) => assert!(until_us <= 1_000 + wait_us),
-                    Step::Block(duration) => assert!(duration.as_micros() as u64 <= left_us),
-                    Step::Park(duration) => {
-                        assert_eq!(duration.unwrap().as_micros() as u64, left_us);
-                    }
+            for mut idle in [Idle::new(true), Idle::new(false), blocking()] {
+                let round = Round { wake: Wake::At(1_000 + wait_us), ..QUIET };
+                for round in [Round { busy: true, ..round }, round, round] {
+                    check_length(idle.next(round), wait_us);
                 }
+                let late = Round { now_us: 40_000, ..round };
+                assert_eq!(idle.next(late), Step::Again);
             }
         }
     }
 
+    fn check_length(step: Step, wait_us: u64) {
+        match step {
+            Step::Again => {}
+            Step::Spin(until_us) => assert!(until_us <= 1_000 + wait_us),
+            Step::Block(duration) => assert!(duration.as_micros() as u64 <= wait_us),
+            Step::Park(duration) => assert_eq!(duration.unwrap().as_micros() as u64, wait_us),
+        }
+    }
+
     #[test]
-    fn spinning_that_never_pays_becomes_rare() {
+    fn spinning_that_never_pays_becomes_rare_and_comes_back_when_it_pays() {
         let mut idle = Idle::new(true);
         let mut spins = 0;
-        for round in 0..10_000u64 {
-            idle.next(round * 100, true, false, Wake::Never);
-            if matches!(idle.next(round * 100 + 1, false, false, Wake::Never), Step::Spin(_)) {
+        for _ in 0..10_000 {
+            idle.next(BUSY);
+            if matches!(idle.next(QUIET), Step::Spin(_)) {
                 idle.spun(false);
                 spins += 1;
             }
         }
-        assert!(spins < 10_000 / u64::from(SPIN_RETRY) + 16, "{spins}");
+        assert!(spins < 10_000 / SPIN_RETRY + 16, "{spins}");
         for _ in 0..16 {
             idle.spun(true);
         }
-        idle.next(2_000_000, true, false, Wake::Never);
-        assert!(matches!(idle.next(2_000_001, false, false, Wake::Never), Step::Spin(_)));
+        idle.next(BUSY);
+        assert!(matches!(idle.next(QUIET), Step::Spin(_)));
     }
 
     #[test]
     fn a_core_that_shares_its_processor_never_spins() {
         let mut idle = Idle::new(false);
-        for round in 0..1_000 {
-            idle.next(round * 100, true, false, Wake::Never);
-            let step = idle.next(round * 100 + 1, false, false, Wake::Never);
-            assert!(matches!(step, Step::Block(_)));
+        for _ in 0..1_000 {
+            assert_eq!(idle.next(Round { mail: true, ..BUSY }), BLOCK);
+            assert_eq!(idle.next(QUIET), BLOCK);
         }
     }
 }

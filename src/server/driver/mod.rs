@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use glommio::io::BufferedFile;
 
-use self::idle::{Idle, Step};
+use self::idle::{Idle, Round, Step};
 use self::sockets::Sockets;
 use super::clock::Clock;
 use super::listener::{self, Listener};
@@ -174,28 +174,31 @@ impl<E: Engine> Driver<E> {
         self.now_us = now.monotonic_us;
         self.engine.tick(now);
         self.take_signal();
-        let mut busy = self.complete()?;
-        busy |= self.take_mail()? > 0;
+        let busy = self.complete()?;
+        let mut mail = self.take_mail()? > 0;
         let mut wake = self.engine.work();
         self.settle_all()?;
-        let backlog = !self.send_mail();
+        let (sent, backlog) = self.send_mail();
+        mail |= sent;
         if backlog {
             wake = sooner(wake, self.now_us + BACKLOG_RETRY_US);
         }
         if let Some(resume_us) = self.resume_listeners()? {
             wake = sooner(wake, resume_us);
         }
-        busy |= self.ring.has_queued();
-        Ok(self.idle.next(self.now_us, busy, backlog, wake))
+        let queued = self.ring.has_queued();
+        let now_us = self.now_us;
+        Ok(self.idle.next(Round { now_us, busy, mail, queued, backlog, wake }))
     }
 
-    /// Handles the completions of the round. Returns whether there were any but timers.
+    /// Handles the completions of the round. Returns whether there were any that bring news, which
+    /// the end of a send or of a timer does not.
     fn complete(&mut self) -> io::Result<bool> {
         let spare = std::mem::take(&mut self.completions);
         let mut completions = self.ring.take_completions(spare);
         let mut busy = false;
         for completion in completions.drain(..) {
-            busy |= completion.token.kind() != Kind::Timer;
+            busy |= !matches!(completion.token.kind(), Kind::Timer | Kind::Send);
             match completion.token.kind() {
                 Kind::Receive => self.complete_receive(&completion)?,
                 Kind::Send => self.complete_send(&completion)?,
@@ -296,12 +299,15 @@ impl<E: Engine> Driver<E> {
         Ok(count)
     }
 
-    /// Sends the engine's messages. Returns whether all of them are in their queues.
-    fn send_mail(&mut self) -> bool {
+    /// Sends the engine's messages. Returns whether there were any, and whether some are left for
+    /// want of room.
+    fn send_mail(&mut self) -> (bool, bool) {
+        let mut sent = false;
         while let Some((target, batch)) = self.engine.next_outgoing() {
             self.mailbox.send(target, Mail::Batch(batch));
+            sent = true;
         }
-        self.mailbox.flush()
+        (sent, !self.mailbox.flush())
     }
 
     /// Looks for news without a system call, and fetches them.
