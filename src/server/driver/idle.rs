@@ -38,6 +38,7 @@ pub(super) enum Step {
 
 /// What a round was like.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent observations")]
 pub(super) struct Round {
     /// When it began, on the monotonic clock.
     pub(super) now_us: u64,
