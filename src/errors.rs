@@ -11,7 +11,8 @@ from the loopback interface. To connect from elsewhere: 1) set a password with C
 requirepass or in the configuration file, or 2) turn protected mode off with CONFIG SET \
 protected-mode no, after making sure that the server cannot be reached from the internet.\r\n";
 
-/// Why a command failed. `Display` is the error reply without its leading `-`.
+/// Why a command failed. [`CommandError::to_wire`] is the error reply without its leading `-`;
+/// `Display` shows the same where that is UTF-8.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CommandError {
@@ -34,16 +35,16 @@ pub enum CommandError {
     /// A command that does not exist: the name and the beginning of its arguments, as sent.
     UnknownCommand {
         /// The name as the client sent it, at most 128 bytes.
-        name: String,
-        /// The arguments, each quoted and followed by a space, at most 128 bytes.
-        arguments: String,
+        name: Vec<u8>,
+        /// The arguments, each quoted and followed by a space, about 128 bytes at most.
+        arguments: Vec<u8>,
     },
     /// A subcommand that does not exist.
     UnknownSubcommand {
         /// The subcommand as the client sent it, at most 128 bytes.
-        subcommand: String,
+        subcommand: Vec<u8>,
         /// The container command in upper case.
-        command: String,
+        command: Vec<u8>,
     },
     /// An expiry that is zero, negative or overflows; the command's name in lower case.
     InvalidExpire(&'static str),
@@ -57,6 +58,23 @@ pub enum CommandError {
     Other(&'static str),
     /// An error whose text carries values: the whole text, code included.
     Custom(String),
+}
+
+impl CommandError {
+    /// The error reply without its leading `-`: bytes, as it may quote what the client sent.
+    pub fn to_wire(&self) -> Vec<u8> {
+        match self {
+            Self::UnknownCommand { name, arguments } => {
+                [b"ERR unknown command '", &name[..], b"', with args beginning with: ", arguments]
+                    .concat()
+            }
+            Self::UnknownSubcommand { subcommand, command } => {
+                [b"ERR unknown subcommand '", &subcommand[..], b"'. Try ", command, b" HELP."]
+                    .concat()
+            }
+            other => other.to_string().into_bytes(),
+        }
+    }
 }
 
 impl fmt::Display for CommandError {
@@ -74,11 +92,8 @@ impl fmt::Display for CommandError {
             Self::WrongArity(name) => {
                 write!(f, "ERR wrong number of arguments for '{name}' command")
             }
-            Self::UnknownCommand { name, arguments } => {
-                write!(f, "ERR unknown command '{name}', with args beginning with: {arguments}")
-            }
-            Self::UnknownSubcommand { subcommand, command } => {
-                write!(f, "ERR unknown subcommand '{subcommand}'. Try {command} HELP.")
+            Self::UnknownCommand { .. } | Self::UnknownSubcommand { .. } => {
+                f.write_str(&String::from_utf8_lossy(&self.to_wire()))
             }
             Self::InvalidExpire(name) => write!(f, "ERR invalid expire time in '{name}' command"),
             Self::OutOfMemory => {

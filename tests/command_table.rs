@@ -146,12 +146,15 @@ fn the_list_can_be_filtered_as_in_valkey() {
 fn errors_and_help_are_those_of_valkey() {
     let mut pair = Pair::start();
     let long = "x".repeat(300);
+    let euros = "\u{20ac}".repeat(50);
     let requests: Vec<Vec<&[u8]>> = vec![
         vec![b"nope"],
         vec![b"nope", b"a", b"b c", b"'", b"\""],
         vec![b"no\r\npe", b"a\r\n", b"b\0c"],
         vec![long.as_bytes(), &long.as_bytes()[..100], &long.as_bytes()[..100], b"c"],
         vec![b"", b""],
+        vec![b"\xff\xfe", b"\x80 \xe2\x82", euros.as_bytes()],
+        vec![b"command", b"\xff"],
         vec![b"command", b"nope"],
         vec![b"CoMMand", b"no\npe", b"x"],
         vec![b"COMMAND", long.as_bytes()],

@@ -48,7 +48,11 @@ fn render_entry(page: &mut String, table: &Table, entry: &Entry) {
         let (since, replaced_by) = (deprecation.since, deprecation.replaced_by);
         line(page, &format!("Deprecated since {since}: use {replaced_by}."));
     }
-    let mut facts = format!("\n- since {}\n- {}\n- ACL:", command.since, command.complexity);
+    let mut facts = format!("\n- since {}", command.since);
+    if !command.complexity.is_empty() {
+        facts.extend(["\n- ", command.complexity]);
+    }
+    facts.push_str("\n- ACL:");
     for category in entry.categories.names() {
         // Writing to a string cannot fail.
         let _ = write!(facts, " `@{category}`");

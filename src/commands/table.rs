@@ -282,25 +282,26 @@ fn unknown(args: Args<'_>) -> CommandError {
         debug_assert!(container.subcommands.is_some(), "only subcommands can be missing");
         return CommandError::UnknownSubcommand {
             subcommand: quoted(name, QUOTED_BYTES),
-            command: String::from_utf8_lossy(args.at(0)).to_uppercase(),
+            command: args.at(0).to_ascii_uppercase(),
         };
     }
-    let mut arguments = String::new();
+    let mut arguments = Vec::new();
     for argument in args.tail(1).iter() {
         if arguments.len() >= QUOTED_BYTES {
             break;
         }
         let text = quoted(argument, QUOTED_BYTES - arguments.len());
-        arguments.extend(["'", &text, "' "]);
+        arguments.extend([b"'", &text[..], b"' "].concat());
     }
     CommandError::UnknownCommand { name: quoted(args.at(0), QUOTED_BYTES), arguments }
 }
 
 /// The beginning of an argument for an error: up to a zero byte, as the peers' C strings end there,
 /// on one line.
-fn quoted(argument: &[u8], most: usize) -> String {
+fn quoted(argument: &[u8], most: usize) -> Vec<u8> {
     let end = argument.iter().position(|&byte| byte == 0).unwrap_or(argument.len()).min(most);
-    String::from_utf8_lossy(&argument[..end]).replace(['\r', '\n'], " ")
+    let one_line = |&byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };
+    argument[..end].iter().map(one_line).collect()
 }
 
 #[cold]

@@ -283,7 +283,7 @@ impl Core {
         let failed = result.is_err();
         if let Err(error) = result {
             buffer.truncate(start);
-            Encoder::new(&mut buffer, resp).error(&error.to_string());
+            Encoder::new(&mut buffer, resp).error_bytes(&error.to_wire());
         }
         let nanoseconds = self.state.metrics.lap();
         let done = Done { reply_end: buffer.len(), nanoseconds, failed, parked: false };
@@ -317,7 +317,7 @@ impl Core {
         let mut buffer = connection.reply_start();
         let start = buffer.len();
         if !suppressed {
-            Encoder::new(&mut buffer, connection.client.view.resp).error(&error.to_string());
+            Encoder::new(&mut buffer, connection.client.view.resp).error_bytes(&error.to_wire());
         }
         connection.reply_end(buffer, start);
         self.state.metrics.rejected(entry, error);

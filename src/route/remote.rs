@@ -168,7 +168,7 @@ impl Core {
         let failed = result.is_err();
         if let Err(error) = result {
             replies.truncate(start);
-            Encoder::new(replies, view.resp).error(&error.to_string());
+            Encoder::new(replies, view.resp).error_bytes(&error.to_wire());
         }
         let nanoseconds = self.state.metrics.lap();
         Done { reply_end: replies.len(), nanoseconds, failed, parked: false }
