@@ -10,6 +10,19 @@ pub fn integer(bytes: &[u8]) -> Result<i64, CommandError> {
     number::parse_i64(bytes).ok_or(CommandError::NotAnInteger)
 }
 
+/// An argument as the index of one of so many databases.
+pub fn database(bytes: &[u8], databases: u32) -> Result<u32, CommandError> {
+    let index = i32::try_from(integer(bytes)?).map_err(|_| {
+        CommandError::Other(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        )
+    })?;
+    u32::try_from(index)
+        .ok()
+        .filter(|index| *index < databases)
+        .ok_or(CommandError::DatabaseOutOfRange)
+}
+
 /// Whether an argument is this word, whatever its case.
 pub fn is_word(bytes: &[u8], word: &str) -> bool {
     bytes.eq_ignore_ascii_case(word.as_bytes())

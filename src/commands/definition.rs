@@ -1,8 +1,12 @@
 //! What a command is: the one place from which dispatch, arity errors, `COMMAND`, ACL categories,
 //! routing, the generated page and the tests' generators derive everything.
 
+use kvasir_proto::Args;
+
 use super::context::{Coordinator, LocalHandler, ShardHandler};
 use super::keys::KeyFinder;
+use crate::route::engine::ShardId;
+use crate::route::shard_map::ShardMap;
 
 mod arguments;
 mod bits;
@@ -39,6 +43,9 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// Finds the keys that `keys` cannot tell, or what is done to them if that varies.
     pub find_keys: Option<KeyFinder>,
+    /// The database, besides the client's, in which the arguments say that its keys are used: the
+    /// keys are locked there as well.
+    pub other_db: Option<OtherDb>,
     /// Its arguments after the name.
     pub args: &'static [Arg],
     /// What changed in which version.
@@ -65,6 +72,7 @@ impl Command {
         tips: &[],
         keys: &[],
         find_keys: None,
+        other_db: None,
         args: &[],
         history: &[],
         deprecated: None,
@@ -72,6 +80,12 @@ impl Command {
         handler: Handler::Container,
     };
 }
+
+/// Finds the other database of a command's keys among well-formed arguments.
+pub type OtherDb = fn(Args<'_>) -> Option<u32>;
+
+/// Chooses the shard that a command without keys visits.
+pub type ShardChooser = fn(Args<'_>, ShardMap) -> ShardId;
 
 /// What runs a command.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +100,14 @@ pub enum Handler {
         whole: ShardHandler,
         /// Runs on the connection's core and visits the shards, under locks on the keys.
         spread: Coordinator,
+    },
+    /// Has no key, but visits one shard and reads any key there: `shard` tells from the arguments
+    /// which one, and `run` runs there.
+    Placed {
+        /// Chooses the shard; any arguments give one that exists.
+        shard: ShardChooser,
+        /// Runs on that shard.
+        run: ShardHandler,
     },
     /// Runs on the connection's core and touches no key: connection and server state.
     Local(LocalHandler),

@@ -23,6 +23,7 @@ mod names;
 pub mod page;
 pub mod table;
 
+mod bitmap;
 mod command;
 mod connection;
 mod generic;
@@ -46,6 +47,7 @@ pub struct Family {
 
 /// Every family, sorted by name.
 pub const FAMILIES: &[Family] = &[
+    Family { name: "bitmap", commands: bitmap::COMMANDS },
     Family { name: "command", commands: command::COMMANDS },
     Family { name: "connection", commands: connection::COMMANDS },
     Family { name: "generic", commands: generic::COMMANDS },

@@ -175,6 +175,7 @@ fn flags_keys_and_handlers_agree() {
                 false
             }
             Handler::Shard(_) | Handler::Multi { .. } => true,
+            Handler::Placed { .. } => false,
             Handler::Local(_) | Handler::Global(..) => continue,
         };
         assert_eq!(entry.has_keys(), keys_wanted, "{entry:?}");

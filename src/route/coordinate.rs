@@ -98,13 +98,19 @@ impl Coordinations {
 }
 
 impl Core {
-    /// The keys of a command as locks, by the command's own key specifications.
+    /// What a command of this shard alone locks: its keys, by its own key specifications, or all of
+    /// the shard for reading.
     pub(super) fn scope_of(&self, entry: &'static Entry, args: Args<'_>, db: u32) -> Scope {
+        if let Handler::Placed { .. } = entry.command.handler {
+            return Scope::Everything(Mode::Read);
+        }
         let map = self.state.shared.map;
         let mut keys = Vec::new();
         let found = entry.keys(args, |index, flags| {
             let hash = map.key(args.at(index)).hash;
-            keys.push((map.fingerprint(db, hash), mode_of(flags)));
+            keys.extend(
+                dbs_of(entry, args, db).map(|db| (map.fingerprint(db, hash), mode_of(flags))),
+            );
         });
         // A request whose keys cannot be told is malformed: it touches none, and will say so.
         debug_assert!(found.is_ok() || keys.is_empty(), "an error comes before the first key");
@@ -132,11 +138,13 @@ impl Core {
         let mut scopes: Vec<(ShardId, Scope)> = Vec::new();
         entry.keys(args, |index, flags| {
             let bytes = args.at(index);
-            let lock = (map.fingerprint(db, map.key(bytes).hash), mode_of(flags));
+            let hash = map.key(bytes).hash;
+            let locks =
+                dbs_of(entry, args, db).map(|db| (map.fingerprint(db, hash), mode_of(flags)));
             let owner = map.owner(bytes);
             match scopes.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, Scope::Keys(keys))) => keys.push(lock),
-                _ => scopes.push((owner, Scope::Keys(vec![lock]))),
+                Some((_, Scope::Keys(keys))) => keys.extend(locks),
+                _ => scopes.push((owner, Scope::Keys(locks.collect()))),
             }
         })?;
         Ok(scopes)
@@ -373,6 +381,12 @@ impl Core {
             self.unblock(reply_to.connection);
         }
     }
+}
+
+/// The databases in which a command uses its keys: the client's, and perhaps another.
+fn dbs_of(entry: &'static Entry, args: Args<'_>, db: u32) -> impl Iterator<Item = u32> + use<> {
+    let other = entry.command.other_db.and_then(|other_db| other_db(args));
+    std::iter::once(db).chain(other.filter(|other| *other != db))
 }
 
 /// What a command with these key flags needs of the key.

@@ -36,6 +36,12 @@ const EXPIRE_BUDGET: usize = 64;
 /// Values freed in one piece of work.
 const GARBAGE_BUDGET: usize = 256;
 
+/// The access stamp of a moment: the low bits of its Unix second, so that times of up to 18 hours
+/// since an access can be told.
+pub fn access_stamp(unix_ms: u64) -> u16 {
+    (unix_ms / 1000) as u16
+}
+
 /// What commands may touch of a core: everything but the machinery that routes them.
 pub struct CoreState {
     /// This core's shard.
@@ -244,6 +250,7 @@ impl Engine for Core {
     fn tick(&mut self, now: Now) {
         self.state.now = now;
         self.state.shard.set_now(now.unix_us / 1000);
+        self.state.shard.set_access_stamp(access_stamp(now.unix_us / 1000));
         self.state.metrics.start_round();
         if self.state.metrics.sample_if_due(now) {
             self.state.measure();

@@ -205,6 +205,10 @@ impl Core {
             Handler::Container => unreachable!("a container resolves to a subcommand"),
             Handler::Local(handler) => self.run_local(key, entry, handler, args),
             Handler::Shard(_) => self.run_on(request.owner, key, entry, request.hash, args),
+            Handler::Placed { shard, .. } => {
+                let owner = shard(args, self.state.shared.map);
+                self.run_on(owner, key, entry, request.hash, args);
+            }
             Handler::Multi { spread, .. } => match self.common_owner(entry, args) {
                 Some(owner) => self.run_on(owner, key, entry, request.hash, args),
                 None => return self.coordinate(key, entry, spread, args),

@@ -97,8 +97,8 @@ impl Batch {
 /// A command of one connection, for a shard of another core.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteRequest {
-    /// The command, whose handler is [`Shard`](crate::commands::definition::Handler::Shard) or
-    /// `Multi` with all keys on the target.
+    /// The command, whose handler is [`Shard`](crate::commands::definition::Handler::Shard),
+    /// `Multi` with all keys on the target, or `Placed` there.
     pub entry: &'static Entry,
     /// Who waits for the reply.
     pub reply_to: ReplyTo,

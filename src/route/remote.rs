@@ -95,11 +95,13 @@ impl ParkedRequests {
     }
 }
 
-/// The handler that runs when one shard owns every key.
+/// The handler that runs on a single shard.
 pub(super) fn shard_handler(entry: &Entry) -> ShardHandler {
     match entry.command.handler {
-        Handler::Shard(handler) | Handler::Multi { whole: handler, .. } => handler,
-        _ => unreachable!("only commands with keys are sent to shards"),
+        Handler::Shard(handler)
+        | Handler::Multi { whole: handler, .. }
+        | Handler::Placed { run: handler, .. } => handler,
+        _ => unreachable!("only commands that run on a single shard are sent to one"),
     }
 }
 

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use kvasir_proto::{ArgRange, Args, Encoder};
 use super::engine::{ConnectionKey, ShardId};
 use super::message::{ClientView, Reply, Task};
 use super::shard_map::ShardMap;
+use super::shared::Shared;
 use crate::commands::context::ShardContext;
 use crate::commands::table::Entry;
 use crate::route::core::CoreState;
@@ -37,6 +39,8 @@ pub struct Request {
     pub now_ms: u64,
     /// Where keys live.
     pub map: ShardMap,
+    /// What all cores share.
+    pub shared: Arc<Shared>,
     data: Box<[u8]>,
     ranges: Box<[ArgRange]>,
 }
@@ -53,7 +57,8 @@ impl Request {
     ) -> Self {
         let (data, ranges) = (args.buffer().into(), args.ranges().into());
         let (home, map, now_ms) = (state.id, state.shared.map, state.unix_ms());
-        Self { entry, connection, home, client, view, now_ms, map, data, ranges }
+        let shared = Arc::clone(&state.shared);
+        Self { entry, connection, home, client, view, now_ms, map, shared, data, ranges }
     }
 
     /// The arguments, the command's name included.
@@ -143,7 +148,8 @@ impl Transaction {
         self.exchange_tasks(tasks, false).await
     }
 
-    /// As [`hop`](Self::hop), and the locks end with it: nothing may follow. It saves a message.
+    /// As [`hop`](Self::hop), and the locks end with it, which saves a message. What may follow is
+    /// only what needs no lock.
     pub async fn last_hop<R, F>(&self, tasks: impl IntoIterator<Item = (ShardId, F)>) -> Vec<R>
     where
         R: Send + 'static,
@@ -169,6 +175,12 @@ impl Transaction {
     {
         let shards = self.shards();
         self.hop(shards.map(|shard| (shard, task.clone()))).await
+    }
+
+    /// Lets the core do other work before the coordination goes on; the locks stay. For those with
+    /// many hops, which would hold up the core when the tasks are its own.
+    pub async fn rest(&self) {
+        self.sleep(Duration::from_micros(1)).await;
     }
 
     /// Lets time pass, holding whatever locks there are. Rounded up to the core's next round.

@@ -116,7 +116,7 @@ impl Shard {
     }
 
     /// The next of a sequence of numbers that looks random (splitmix64), set by the seed.
-    fn next_random(&mut self) -> u64 {
+    pub fn next_random(&mut self) -> u64 {
         self.rng_state = self.rng_state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.rng_state;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,4 +1,8 @@
-//! Going through the keys: KEYS.
+//! All keys at once: KEYS.
+
+use std::sync::Arc;
+
+use kvasir_proto::Encoder;
 
 use crate::commands::context::Coordination;
 use crate::commands::definition::{
@@ -6,10 +10,11 @@ use crate::commands::definition::{
 };
 use crate::glob;
 use crate::route::core::CoreState;
+use crate::route::message::ClientView;
 use crate::route::transaction::{Request, Transaction};
 
 /// Keys that a shard goes through before its core does something else.
-const KEYS_STEP: usize = 4096;
+const STEP: usize = 4096;
 
 pub(super) const KEYS: Command = Command {
     name: "keys",
@@ -32,39 +37,51 @@ pub(super) const KEYS: Command = Command {
 struct Found {
     /// Where the next step goes on; 0 at the end.
     cursor: u64,
-    keys: Vec<Box<[u8]>>,
+    count: usize,
+    /// The keys as they stand in the reply.
+    encoded: Vec<u8>,
 }
 
 fn keys(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
-        let db = request.view.db;
+        let view = request.view;
+        let pattern: Arc<[u8]> = request.args().at(1).into();
         let mut unfinished: Vec<_> = transaction.shards().map(|shard| (shard, 0)).collect();
-        let mut all: Vec<Box<[u8]>> = Vec::new();
-        while !unfinished.is_empty() {
+        let mut count = 0;
+        let mut encoded = Vec::new();
+        loop {
             let tasks = unfinished.iter().map(|&(shard, cursor)| {
-                let pattern: Box<[u8]> = request.args().at(1).into();
-                (shard, move |state: &mut CoreState| matching(state, db, cursor, &pattern))
+                let pattern = Arc::clone(&pattern);
+                (shard, move |state: &mut CoreState| matching(state, view, cursor, &pattern))
             });
-            let found = transaction.hop(tasks).await;
-            for (place, found) in unfinished.iter_mut().zip(found) {
-                place.1 = found.cursor;
-                all.extend(found.keys);
+            let steps = transaction.hop(tasks).await;
+            for ((_, cursor), found) in unfinished.iter_mut().zip(steps) {
+                *cursor = found.cursor;
+                count += found.count;
+                encoded.extend_from_slice(&found.encoded);
             }
             unfinished.retain(|(_, cursor)| *cursor != 0);
+            if unfinished.is_empty() {
+                break;
+            }
+            transaction.rest().await;
         }
         Ok(request.encode(|reply| {
-            reply.array(all.len());
-            all.iter().for_each(|key| reply.bulk(key));
+            reply.array(count);
+            reply.raw(&encoded);
         }))
     })
 }
 
-fn matching(state: &mut CoreState, db: u32, cursor: u64, pattern: &[u8]) -> Found {
-    let mut keys = Vec::new();
-    let cursor = state.shard.scan(db, cursor, KEYS_STEP, &mut |key, _| {
+fn matching(state: &mut CoreState, view: ClientView, cursor: u64, pattern: &[u8]) -> Found {
+    let mut encoded = Vec::new();
+    let mut reply = Encoder::new(&mut encoded, view.resp);
+    let mut count = 0;
+    let cursor = state.shard.scan(view.db, cursor, STEP, &mut |key, _| {
         if glob::matches(pattern, key) {
-            keys.push(key.into());
+            reply.bulk(key);
+            count += 1;
         }
     });
-    Found { cursor, keys }
+    Found { cursor, count, encoded }
 }

@@ -7,9 +7,14 @@ use crate::commands::context::Coordination;
 use crate::commands::definition::{
     Arg, Arity, Categories, Command, Flags, Group, Handler, LockScope,
 };
+use crate::config::value::Value;
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
+use crate::route::engine::ShardId;
 use crate::route::transaction::{Request, Transaction};
+
+/// Values freed by one step of a flush that waits for its memory.
+const FREE_STEP: usize = 4096;
 
 /// When the reply comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,9 +26,9 @@ enum Mode {
 }
 
 impl Mode {
-    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
+    fn parse(args: Args<'_>, default: Self) -> Result<Self, CommandError> {
         match (args.get(1), args.len()) {
-            (None, _) => Ok(Self::Async),
+            (None, _) => Ok(default),
             (Some(word), 2) if is_word(word, "ASYNC") => Ok(Self::Async),
             (Some(word), 2) if is_word(word, "SYNC") => Ok(Self::Sync),
             _ => Err(CommandError::Syntax),
@@ -55,9 +60,26 @@ pub(super) const FLUSHALL: Command = Command {
 };
 
 fn flushall(transaction: Transaction, request: Request) -> Coordination {
-    flush(transaction, request, |state, _| {
-        (0..state.shard.databases() as u32).map(|db| state.shard.flush_db(db)).sum()
-    })
+    let saves = match request.shared.config.load().value("save") {
+        Some(Value::Save(points)) => !points.is_empty(),
+        _ => false,
+    };
+    let empty = if saves { empty_all_and_forget } else { empty_all };
+    flush(transaction, request, empty)
+}
+
+/// Empties every database.
+fn empty_all(state: &mut CoreState, _: u32) {
+    for db in 0..state.shard.databases() as u32 {
+        empty_one(state, db);
+    }
+}
+
+/// Empties every database of a server that is to be saved: the peers save the empty dataset at
+/// once, and so count no changes afterwards.
+fn empty_all_and_forget(state: &mut CoreState, db: u32) {
+    empty_all(state, db);
+    state.keyspace_figures.changes = 0;
 }
 
 pub(super) const FLUSHDB: Command = Command {
@@ -84,26 +106,44 @@ pub(super) const FLUSHDB: Command = Command {
 };
 
 fn flushdb(transaction: Transaction, request: Request) -> Coordination {
-    flush(transaction, request, |state, db| state.shard.flush_db(db))
+    flush(transaction, request, empty_one)
 }
 
-/// Empties databases on all shards at one moment; `empty` does it on one and tells how many keys
-/// there were.
+/// Empties one database.
+fn empty_one(state: &mut CoreState, db: u32) {
+    state.keyspace_figures.changes += state.shard.flush_db(db) as u64;
+}
+
+/// Empties databases on all shards at one moment.
 fn flush(
     transaction: Transaction,
     request: Request,
-    empty: fn(&mut CoreState, u32) -> usize,
+    empty: fn(&mut CoreState, u32),
 ) -> Coordination {
     Box::pin(async move {
-        Mode::parse(request.args())?;
+        let lazy = request.shared.config.load().memory.lazy_user_flush;
+        let default = if lazy { Mode::Async } else { Mode::Sync };
+        let mode = Mode::parse(request.args(), default)?;
         let db = request.view.db;
-        let tasks = transaction.shards().map(|shard| {
-            (shard, move |state: &mut CoreState| {
-                let emptied = empty(state, db);
-                state.keyspace_figures.changes += emptied as u64;
-            })
-        });
-        transaction.last_hop(tasks).await;
+        let empty_db = |shard| (shard, move |state: &mut CoreState| empty(state, db));
+        transaction.last_hop(transaction.shards().map(empty_db)).await;
+        if mode == Mode::Sync {
+            free_all(&transaction).await;
+        }
         Ok(request.encode(|reply| reply.ok()))
     })
+}
+
+/// Frees what was thrown away on every shard, in steps between which other commands run.
+async fn free_all(transaction: &Transaction) {
+    let mut unfinished: Vec<_> = transaction.shards().collect();
+    while !unfinished.is_empty() {
+        transaction.rest().await;
+        let free = |shard: &ShardId| {
+            (*shard, |state: &mut CoreState| state.shard.collect_garbage(FREE_STEP))
+        };
+        let has_more = transaction.hop(unfinished.iter().map(free)).await;
+        let mut has_more = has_more.into_iter();
+        unfinished.retain(|_| has_more.next().expect("invariant: one result a shard"));
+    }
 }

@@ -2,8 +2,10 @@
 
 mod flush;
 mod size;
+mod swap;
 
 use super::definition::Command;
 
 /// The commands of the family, by name.
-pub(super) const COMMANDS: &[&Command] = &[&size::DBSIZE, &flush::FLUSHALL, &flush::FLUSHDB];
+pub(super) const COMMANDS: &[&Command] =
+    &[&size::DBSIZE, &flush::FLUSHALL, &flush::FLUSHDB, &swap::SWAPDB];
