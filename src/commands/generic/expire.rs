@@ -7,54 +7,71 @@ use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
 
-/// Which deadlines a key must have now for its deadline to be changed.
+/// Which deadline a key must have now for it to be changed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Conditions {
-    none: bool,
-    some: bool,
-    earlier: bool,
-    later: bool,
+    presence: Option<Presence>,
+    order: Option<Order>,
+}
+
+/// Whether the key must have a deadline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Presence {
+    /// `NX`.
+    Absent,
+    /// `XX`.
+    Present,
+}
+
+/// How the new deadline must compare with the old one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Order {
+    /// `GT`.
+    Later,
+    /// `LT`.
+    Earlier,
 }
 
 impl Conditions {
     /// Reads the words after the expiry.
     fn parse(words: Args<'_>) -> Result<Self, CommandError> {
-        let mut conditions = Self::default();
-        for word in words.iter() {
-            if is_word(word, "NX") {
-                conditions.none = true;
-            } else if is_word(word, "XX") {
-                conditions.some = true;
-            } else if is_word(word, "GT") {
-                conditions.earlier = true;
-            } else if is_word(word, "LT") {
-                conditions.later = true;
-            } else {
-                let word = String::from_utf8_lossy(word);
-                return Err(CommandError::Custom(format!("ERR Unsupported option {word}")));
-            }
+        let known = |word: &&[u8]| ["NX", "XX", "GT", "LT"].iter().any(|name| is_word(word, name));
+        if let Some(word) = words.iter().find(|word| !known(word)) {
+            let word = String::from_utf8_lossy(word);
+            return Err(CommandError::Custom(format!("ERR Unsupported option {word}")));
         }
-        if conditions.none && (conditions.some || conditions.earlier || conditions.later) {
+        let has = |name| words.iter().any(|word| is_word(word, name));
+        if has("NX") && (has("XX") || has("GT") || has("LT")) {
             return Err(CommandError::Other(
                 "ERR NX and XX, GT or LT options at the same time are not compatible",
             ));
         }
-        if conditions.earlier && conditions.later {
+        if has("GT") && has("LT") {
             return Err(CommandError::Other(
                 "ERR GT and LT options at the same time are not compatible",
             ));
         }
-        Ok(conditions)
+        let absent = has("NX").then_some(Presence::Absent);
+        let later = has("GT").then_some(Order::Later);
+        Ok(Self {
+            presence: absent.or(has("XX").then_some(Presence::Present)),
+            order: later.or(has("LT").then_some(Order::Earlier)),
+        })
     }
 
     /// Whether a key with the deadline `old` may get the deadline `new`. No deadline is later than
     /// any.
     fn hold(self, old: Option<u64>, new: i64) -> bool {
         let old = old.map(|old| i64::try_from(old).unwrap_or(i64::MAX));
-        !(self.none && old.is_some()
-            || self.some && old.is_none()
-            || self.earlier && old.is_none_or(|old| new <= old)
-            || self.later && old.is_some_and(|old| new >= old))
+        let presence = self.presence.is_none_or(|presence| match presence {
+            Presence::Absent => old.is_none(),
+            Presence::Present => old.is_some(),
+        });
+        let order = self.order.is_none_or(|order| match order {
+            Order::Later => old.is_some_and(|old| new > old),
+            Order::Earlier => old.is_none_or(|old| new < old),
+        });
+        presence && order
     }
 }
 
@@ -238,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_key_without_deadline_lasts_longer_than_any() {
-        let gt = Conditions { earlier: true, ..Conditions::default() };
-        let lt = Conditions { later: true, ..Conditions::default() };
+        let gt = Conditions { order: Some(Order::Later), ..Conditions::default() };
+        let lt = Conditions { order: Some(Order::Earlier), ..Conditions::default() };
         assert!(!gt.hold(None, i64::MAX));
         assert!(lt.hold(None, i64::MAX));
         assert!(gt.hold(Some(5), 6) && !gt.hold(Some(5), 5));
@@ -249,8 +266,8 @@ mod tests {
 
     #[test]
     fn presence_of_a_deadline_is_asked_with_the_rest() {
-        let nx = Conditions { none: true, ..Conditions::default() };
-        let xx_gt = Conditions { some: true, earlier: true, ..Conditions::default() };
+        let nx = Conditions { presence: Some(Presence::Absent), order: None };
+        let xx_gt = Conditions { presence: Some(Presence::Present), order: Some(Order::Later) };
         assert!(nx.hold(None, 1) && !nx.hold(Some(1), 2));
         assert!(xx_gt.hold(Some(1), 2) && !xx_gt.hold(None, 2) && !xx_gt.hold(Some(2), 1));
     }

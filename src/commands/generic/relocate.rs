@@ -53,7 +53,7 @@ fn rename(
 fn rename_spread(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         rename_between(&transaction, &request, Existing::Replace).await?;
-        Ok(request.encode(|reply| reply.ok()))
+        Ok(request.encode(|reply| reply.simple("OK")))
     })
 }
 

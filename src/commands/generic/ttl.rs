@@ -79,7 +79,7 @@ fn pttl(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    reply_time(context, args, reply, |deadline, now| deadline.saturating_sub(now));
+    reply_time(context, args, reply, u64::saturating_sub);
     Ok(())
 }
 

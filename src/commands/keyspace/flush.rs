@@ -130,7 +130,7 @@ fn flush(
         if mode == Mode::Sync {
             free_all(&transaction).await;
         }
-        Ok(request.encode(|reply| reply.ok()))
+        Ok(request.encode(|reply| reply.simple("OK")))
     })
 }
 

@@ -49,7 +49,7 @@ fn swapdb(transaction: Transaction, request: Request) -> Coordination {
             (shard, task)
         };
         transaction.last_hop(transaction.shards().map(swap)).await;
-        Ok(request.encode(|reply| reply.ok()))
+        Ok(request.encode(|reply| reply.simple("OK")))
     })
 }
 
