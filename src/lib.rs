@@ -11,4 +11,5 @@ pub mod logging;
 pub mod metrics;
 pub mod route;
 pub mod server;
+pub mod sha1;
 pub mod start;

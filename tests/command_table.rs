@@ -14,8 +14,11 @@ const INFO_FIELDS: [&str; 9] =
     ["name", "arity", "flags", "first key", "last key", "step", "categories", "tips", "key specs"];
 
 /// Command, field, and why it differs from Valkey 8.1's.
-const DEVIATIONS: &[(&str, &str, &str)] =
-    &[("set", "arguments", "IFNE, IFDEQ and IFDNE of Redis 8.4")];
+const DEVIATIONS: &[(&str, &str, &str)] = &[
+    ("client|kill", "arguments", "filters of Valkey 9"),
+    ("client|list", "arguments", "filters of Valkey 9"),
+    ("set", "arguments", "IFNE, IFDEQ and IFDNE of Redis 8.4"),
+];
 
 /// Both servers, each with a connection that speaks RESP3.
 struct Pair {

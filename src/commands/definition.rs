@@ -116,7 +116,7 @@ pub enum Handler {
 }
 
 /// What a keyless command that visits shards locks on all of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum LockScope {
     /// Nothing: it reads or sets server state, or needs no common moment.
     None,
@@ -124,6 +124,19 @@ pub enum LockScope {
     Shared,
     /// Every key, for writing.
     Exclusive,
+    /// One of the others, which the arguments decide.
+    Chosen(fn(Args<'_>) -> Self),
+}
+
+impl LockScope {
+    /// What it is for a request with these arguments.
+    #[must_use]
+    pub fn resolve(self, args: Args<'_>) -> Self {
+        match self {
+            Self::Chosen(choose) => choose(args),
+            _ => self,
+        }
+    }
 }
 
 /// The group of a command, as `COMMAND DOCS` names it.

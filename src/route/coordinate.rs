@@ -127,13 +127,13 @@ impl Core {
         let map = self.state.shared.map;
         let everywhere =
             |mode| (0..map.shards()).map(move |i| (ShardId(i), Scope::Everything(mode)));
-        match entry.command.handler {
-            Handler::Global(LockScope::None, _) => return Ok(Vec::new()),
-            Handler::Global(LockScope::Shared, _) => return Ok(everywhere(Mode::Read).collect()),
-            Handler::Global(LockScope::Exclusive, _) => {
-                return Ok(everywhere(Mode::Write).collect());
-            }
-            _ => {}
+        if let Handler::Global(scope, _) = entry.command.handler {
+            return Ok(match scope.resolve(args) {
+                LockScope::Shared => everywhere(Mode::Read).collect(),
+                LockScope::Exclusive => everywhere(Mode::Write).collect(),
+                LockScope::None => Vec::new(),
+                LockScope::Chosen(_) => unreachable!("a choice is one of the others"),
+            });
         }
         let mut scopes: Vec<(ShardId, Scope)> = Vec::new();
         entry.keys(args, |index, flags| {

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kvasir_proto::{ArgRanges, Limits};
-use kvasir_shard::Shard;
+use kvasir_shard::{Progress, Shard};
 use slab::Slab;
 
 use super::clients::OUTPUT_RESUME_BYTES;
@@ -60,6 +60,8 @@ pub struct CoreState {
     pub now: Now,
     /// `CLIENT PAUSE`.
     pub pause: Option<Pause>,
+    /// Whether keys go when they expire, or only when they are looked at (`DEBUG`).
+    pub active_expire: bool,
     /// Connections that receive `MONITOR`'s lines.
     pub monitors: Vec<ConnectionKey>,
     /// The parser's limits for an authenticated client.
@@ -153,6 +155,7 @@ impl Core {
             metrics,
             now: Now { unix_us: 0, monotonic_us: 0 },
             pause: None,
+            active_expire: true,
             monitors: Vec::new(),
             limits,
             query_buffer_max: 1 << 30,
@@ -338,7 +341,11 @@ impl Engine for Core {
                 self.take_turn(key);
             }
         }
-        let expiry = self.state.shard.expire_due(self.state.unix_ms(), EXPIRE_BUDGET);
+        let expiry = if self.state.active_expire {
+            self.state.shard.expire_due(self.state.unix_ms(), EXPIRE_BUDGET)
+        } else {
+            Progress { expired: 0, next_deadline_ms: None }
+        };
         let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
         if !self.ready.is_empty() || garbage || expiry.expired == EXPIRE_BUDGET {
             return Wake::Now;

@@ -1,6 +1,7 @@
 //! Commands about the server: its configuration, its process, its place among others.
 
 mod config;
+mod debug;
 mod lolwut;
 mod module;
 mod persistence;
@@ -14,6 +15,7 @@ pub(super) const COMMANDS: &[&Command] = &[
     &persistence::BGREWRITEAOF,
     &persistence::BGSAVE,
     &config::CONFIG,
+    &debug::DEBUG,
     &persistence::LASTSAVE,
     &lolwut::LOLWUT,
     &module::MODULE,

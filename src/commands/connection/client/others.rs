@@ -45,6 +45,37 @@ pub(super) const CLIENT_LIST: Command = Command {
             .optional()
             .since("8.1.0"),
         Arg::integer("maxage").after("MAXAGE").optional().since("8.1.0"),
+        Arg::string("name").after("NAME").optional().since("9.0.0"),
+        Arg::integer("idle").after("IDLE").optional().since("9.0.0"),
+        Arg::string("flags").after("FLAGS").optional().since("9.0.0"),
+        Arg::string("lib-name").after("LIB-NAME").optional().since("9.0.0"),
+        Arg::string("lib-ver").after("LIB-VER").optional().since("9.0.0"),
+        Arg::integer("db").after("DB").optional().since("9.0.0"),
+        Arg::string("capa").after("CAPA").optional().since("9.0.0"),
+        Arg::string("ip").after("IP").optional().since("9.0.0"),
+        Arg::one_of(
+            "not-client-type",
+            &[
+                Arg::token("normal", "NORMAL"),
+                Arg::token("master", "MASTER"),
+                Arg::token("replica", "REPLICA"),
+                Arg::token("pubsub", "PUBSUB"),
+            ],
+        )
+        .after("NOT-TYPE")
+        .optional()
+        .since("9.0.0"),
+        Arg::integer("not-client-id").after("NOT-ID").optional().multiple().since("9.0.0"),
+        Arg::string("not-username").after("NOT-USER").optional().since("9.0.0"),
+        Arg::string("not-addr").after("NOT-ADDR").optional().since("9.0.0").display("ip:port"),
+        Arg::string("not-laddr").after("NOT-LADDR").optional().since("9.0.0").display("ip:port"),
+        Arg::string("not-name").after("NOT-NAME").optional().since("9.0.0"),
+        Arg::string("not-flags").after("NOT-FLAGS").optional().since("9.0.0"),
+        Arg::string("not-lib-name").after("NOT-LIB-NAME").optional().since("9.0.0"),
+        Arg::string("not-lib-ver").after("NOT-LIB-VER").optional().since("9.0.0"),
+        Arg::integer("not-db").after("NOT-DB").optional().since("9.0.0"),
+        Arg::string("not-capa").after("NOT-CAPA").optional().since("9.0.0"),
+        Arg::string("not-ip").after("NOT-IP").optional().since("9.0.0"),
     ],
     history: &[
         ("2.8.12", "Added unique client `id` field."),
@@ -131,6 +162,49 @@ pub(super) const CLIENT_KILL: Command = Command {
                         .after("SKIPME")
                         .optional(),
                     Arg::integer("maxage").after("MAXAGE").optional().since("8.0.0"),
+                    Arg::string("name").after("NAME").optional().since("9.0.0"),
+                    Arg::integer("idle").after("IDLE").optional().since("9.0.0"),
+                    Arg::string("flags").after("FLAGS").optional().since("9.0.0"),
+                    Arg::string("lib-name").after("LIB-NAME").optional().since("9.0.0"),
+                    Arg::string("lib-ver").after("LIB-VER").optional().since("9.0.0"),
+                    Arg::integer("db").after("DB").optional().since("9.0.0"),
+                    Arg::string("capa").after("CAPA").optional().since("9.0.0"),
+                    Arg::string("ip").after("IP").optional().since("9.0.0"),
+                    Arg::one_of(
+                        "not-client-type",
+                        &[
+                            Arg::token("normal", "NORMAL"),
+                            Arg::token("master", "MASTER"),
+                            Arg::token("replica", "REPLICA"),
+                            Arg::token("pubsub", "PUBSUB"),
+                        ],
+                    )
+                    .after("NOT-TYPE")
+                    .optional()
+                    .since("9.0.0"),
+                    Arg::integer("not-client-id")
+                        .after("NOT-ID")
+                        .optional()
+                        .multiple()
+                        .since("9.0.0"),
+                    Arg::string("not-username").after("NOT-USER").optional().since("9.0.0"),
+                    Arg::string("not-addr")
+                        .after("NOT-ADDR")
+                        .optional()
+                        .since("9.0.0")
+                        .display("ip:port"),
+                    Arg::string("not-laddr")
+                        .after("NOT-LADDR")
+                        .optional()
+                        .since("9.0.0")
+                        .display("ip:port"),
+                    Arg::string("not-name").after("NOT-NAME").optional().since("9.0.0"),
+                    Arg::string("not-flags").after("NOT-FLAGS").optional().since("9.0.0"),
+                    Arg::string("not-lib-name").after("NOT-LIB-NAME").optional().since("9.0.0"),
+                    Arg::string("not-lib-ver").after("NOT-LIB-VER").optional().since("9.0.0"),
+                    Arg::integer("not-db").after("NOT-DB").optional().since("9.0.0"),
+                    Arg::string("not-capa").after("NOT-CAPA").optional().since("9.0.0"),
+                    Arg::string("not-ip").after("NOT-IP").optional().since("9.0.0"),
                 ],
             )
             .multiple(),
