@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::thread;
 
 use super::ring::Ring;
 use super::sys::{self, Limit, Resource};
@@ -112,14 +113,13 @@ pub fn check_system() -> Result<(), Problem> {
 
 fn gather() -> Facts {
     let read = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let ring = match Ring::new() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.raw_os_error().unwrap_or(0)),
-    };
+    // On a thread of its own, for the end of a ring interrupts the thread that has used it.
+    let ring = thread::scope(|scope| scope.spawn(|| Ring::new().map(drop)).join());
+    let ring = ring.expect("invariant: setting up a ring does not panic");
     Facts {
         release: read("/proc/sys/kernel/osrelease"),
         disabled: read("/proc/sys/kernel/io_uring_disabled").parse().ok(),
-        ring,
+        ring: ring.map_err(|error| error.raw_os_error().unwrap_or(0)),
         locked_memory: raise(Resource::LockedMemory, LOCKED_MEMORY_MIN),
     }
 }
