@@ -108,7 +108,9 @@ fn pipelines_are_answered_in_order_on_every_transport() {
         let lines = format!("ECHO {}\n", numbers.join("\nECHO "));
         let check = |client: &mut Client<TcpStream>| {
             client.send(&lines);
-            numbers.iter().for_each(|number| assert_eq!(client.line(), *number));
+            for number in &numbers {
+                assert_eq!(client.line(), *number);
+            }
         };
         check(&mut server.tcp("127.0.0.1"));
         if TcpListener::bind("[::1]:0").is_ok() {
@@ -116,7 +118,9 @@ fn pipelines_are_answered_in_order_on_every_transport() {
         }
         let mut unix = server.unix();
         unix.send(&lines);
-        numbers.iter().for_each(|number| assert_eq!(unix.line(), *number));
+        for number in &numbers {
+            assert_eq!(unix.line(), *number);
+        }
     }
 }
 
