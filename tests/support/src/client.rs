@@ -174,7 +174,8 @@ pub fn show(value: &Value) -> String {
     let list = |values: &[Value]| values.iter().map(show).collect::<Vec<_>>().join(" ");
     match value {
         Value::Simple(text) => text.escape_ascii().to_string(),
-        Value::Error(text) => format!("-{}", text.escape_ascii()),
+        // Errors quote with apostrophes, which tables of them shall show as they are.
+        Value::Error(text) => format!("-{}", text.escape_ascii()).replace("\\'", "'"),
         Value::Integer(number) => number.to_string(),
         Value::Bulk(bytes) => format!("\"{}\"", bytes.escape_ascii()),
         Value::Null => "nil".to_owned(),

@@ -1,0 +1,122 @@
+//! `DEBUG`, and the small commands about the server.
+
+use kvasir_testing::{Program, Server, check, show};
+
+use crate::at_one_and_two_shards;
+
+/// The digest does not depend on where keys lie: it is the real Valkey's.
+#[test]
+fn digests_are_those_of_valkey() {
+    let data = [
+        "SET k v",
+        "SET number 12345",
+        "SET expires soon EX 100000",
+        "DEBUG POPULATE 2500",
+        "DEBUG POPULATE 3 sized 100",
+        "SELECT 9",
+        "DEBUG POPULATE 10 other",
+        "SELECT 0",
+    ];
+    let digest = |server: &Server| {
+        let mut client = server.client();
+        for line in data {
+            assert_eq!(show(&client.run(line)), "OK", "{line}");
+        }
+        ["DEBUG DIGEST", "DEBUG DIGEST-VALUE k number expires key:7 none"]
+            .map(|line| show(&client.run(line)))
+    };
+    let theirs = Server::builder(Program::Valkey).args(&["--enable-debug-command", "yes"]).start();
+    let expected = digest(&theirs);
+    at_one_and_two_shards(|server| assert_eq!(digest(server), expected));
+}
+
+/// The sleeper would sleep for an hour.
+#[test]
+fn sleep_keeps_nobody_else_waiting() {
+    at_one_and_two_shards(|server| {
+        let mut sleepers: Vec<_> = (0..4).map(|_| server.client()).collect();
+        for sleeper in &mut sleepers {
+            sleeper.send(&["DEBUG", "SLEEP", "3600"]);
+        }
+        let mut others: Vec<_> = (0..8).map(|_| server.client()).collect();
+        for (number, client) in others.iter_mut().enumerate() {
+            assert_eq!(show(&client.run(&format!("SET key:{number} 1"))), "OK");
+        }
+        assert_eq!(show(&others[0].run("DEBUG SLEEP 0.01")), "OK");
+    });
+}
+
+#[test]
+fn samples_of_the_protocol() {
+    at_one_and_two_shards(|server| {
+        check(
+            server,
+            &[
+                ("DEBUG PROTOCOL map", "[0 0 1 1 2 0]"),
+                ("DEBUG PROTOCOL push", "-ERR RESP2 is not supported by this command"),
+                ("DEBUG ERROR 'MY own text'", "-MY own text"),
+                (
+                    "DEBUG NOSUCH",
+                    "-ERR unknown subcommand or wrong number of arguments for 'NOSUCH'. Try DEBUG \
+                     HELP.",
+                ),
+                ("DEBUG OBJECT none", "-ERR no such key"),
+                ("DEBUG HTSTATS 99", "-ERR Out of range database"),
+                ("DEBUG POPULATE -1", "-ERR value is out of range, must be positive"),
+            ],
+        );
+    });
+}
+
+#[test]
+fn keys_stay_until_they_are_looked_at_without_active_expiry() {
+    at_one_and_two_shards(|server| {
+        let mut client = server.client();
+        assert_eq!(show(&client.run("DEBUG SET-ACTIVE-EXPIRE 0")), "OK");
+        for key in 0..20 {
+            assert_eq!(show(&client.run(&format!("SET key:{key} 1 PX 1"))), "OK");
+        }
+        assert_eq!(show(&client.run("DEBUG SLEEP 0.02")), "OK");
+        assert_eq!(show(&client.run("DBSIZE")), "20");
+        assert_eq!(show(&client.run("EXISTS key:1 key:2")), "0");
+        assert_eq!(show(&client.run("DEBUG SET-ACTIVE-EXPIRE 1")), "OK");
+        kvasir_testing::wait_until("all keys are gone", || show(&client.run("DBSIZE")) == "0");
+    });
+}
+
+#[test]
+fn a_primary_without_replicas_or_files() {
+    at_one_and_two_shards(|server| {
+        check(
+            server,
+            &[
+                ("ROLE", r#"["master" 0 []]"#),
+                ("WAIT 0 0", "0"),
+                ("WAIT 1 10", "0"),
+                ("WAIT 1 -1", "-ERR timeout is negative"),
+                ("WAITAOF 0 0 0", "[0 0]"),
+                (
+                    "WAITAOF 1 0 0",
+                    "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+                ),
+                ("MODULE LIST", "[]"),
+                ("SHUTDOWN NOW LATER", "-ERR syntax error"),
+                ("SHUTDOWN SAVE NOSAVE", "-ERR syntax error"),
+                ("SHUTDOWN ABORT", "-ERR No shutdown in progress."),
+            ],
+        );
+        let drawing = show(&server.client().run("LOLWUT VERSION 5"));
+        assert!(drawing.contains("Kvasir ver. "), "{drawing}");
+    });
+}
+
+#[test]
+fn shutdown_ends_every_core() {
+    for shards in [1, 2] {
+        let mut server = Server::kvasir(shards);
+        let mut client = server.client();
+        client.send(&["SHUTDOWN", "NOSAVE"]);
+        assert!(client.is_closed());
+        assert!(server.wait_for_exit().success());
+    }
+}
