@@ -9,7 +9,7 @@
 //! `KVASIR_SEED=N` repeats a run's commands (not its timing).
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kvasir_proto::Value;
 use kvasir_testing::linear::keyspace::{Key, Keyspace, Op, Reply, State};
@@ -32,6 +32,9 @@ struct Shape {
     batches: usize,
     rounds: usize,
 }
+
+/// How long a reply may take before the server counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const MANY_CLIENTS: Shape = Shape { clients: 8, pipeline: 1, batches: 8, rounds: 250 };
 const PIPELINES: Shape = Shape { clients: 4, pipeline: 3, batches: 5, rounds: 250 };
@@ -136,7 +139,9 @@ struct Worker {
 
 impl Worker {
     fn new(server: &Server, clock: Instant, id: usize, rng: Rng) -> Self {
-        Self { client: server.client(), id, clock, rng, writes: 0 }
+        let mut client = server.client();
+        client.set_patience(PATIENCE);
+        Self { client, id, clock, rng, writes: 0 }
     }
 
     /// Sends operations in one write, reads their replies, and notes when.
@@ -146,7 +151,9 @@ impl Worker {
         let invoked = self.now();
         self.client.send_raw(&bytes);
         let seen = batch.iter().map(|op| {
-            let reply = reply(op, &self.client.read());
+            let answer = self.client.try_read();
+            let (value, _) = answer.unwrap_or_else(|why| panic!("{why:?}: no reply to {op:?}"));
+            let reply = reply(op, &value);
             let returned = Some((self.now(), reply));
             Event { client: self.id, op: op.clone(), invoked, returned }
         });
@@ -163,7 +170,7 @@ impl Worker {
             4..7 => Op::Set(self.key(), self.value()),
             7 => Op::SetNx(self.key(), self.value()),
             8 => Op::GetDel(self.key()),
-            9 => Op::Append(self.key(), b"7".to_vec()),
+            9 => Op::Append(self.key(), "7".to_owned()),
             10..12 => Op::Incr(self.key()),
             12 => Op::Del(self.keys()),
             13 => Op::Unlink(self.keys()),
@@ -191,7 +198,7 @@ impl Worker {
         (0..2 + self.rng.below(3)).map(|_| self.key()).collect()
     }
 
-    fn pairs(&mut self) -> Vec<(Key, Vec<u8>)> {
+    fn pairs(&mut self) -> Vec<(Key, String)> {
         let keys = self.keys();
         keys.into_iter().map(|key| (key, self.value())).collect()
     }
@@ -204,9 +211,9 @@ impl Worker {
     }
 
     /// A number that no other write uses and that INCR does not reach.
-    fn value(&mut self) -> Vec<u8> {
+    fn value(&mut self) -> String {
         self.writes += 1;
-        ((self.writes * 16 + self.id as u64) * 1_000).to_string().into_bytes()
+        ((self.writes * 16 + self.id as u64) * 1_000).to_string()
     }
 }
 
@@ -220,14 +227,14 @@ fn request(op: &Op) -> Vec<Vec<u8>> {
         args.extend(keys.iter().copied().map(name));
         args
     };
-    let with_value = |command: &str, key: Key, value: &[u8]| {
+    let with_value = |command: &str, key: Key, value: &str| {
         let mut args = named(command, &[key]);
-        args.push(value.to_vec());
+        args.push(value.as_bytes().to_vec());
         args
     };
-    let with_pairs = |command: &str, pairs: &[(Key, Vec<u8>)]| {
+    let with_pairs = |command: &str, pairs: &[(Key, String)]| {
         let mut args = named(command, &[]);
-        args.extend(pairs.iter().flat_map(|(key, value)| [name(*key), value.clone()]));
+        args.extend(pairs.iter().flat_map(|(key, value)| [name(*key), value.clone().into_bytes()]));
         args
     };
     match op {
@@ -253,18 +260,16 @@ fn request(op: &Op) -> Vec<Vec<u8>> {
 }
 
 fn reply(op: &Op, value: &Value) -> Reply {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let bulk = |value: &Value| match value {
-        Value::Bulk(bytes) => Some(Some(bytes.clone())),
+        Value::Bulk(bytes) => Some(Some(text(bytes))),
         Value::Null => Some(None),
         _ => None,
     };
     let understood = match (op, value) {
         (_, Value::Simple(text)) if text == b"OK" => Some(Reply::Ok),
         (_, Value::Integer(number)) => Some(Reply::Int(*number)),
-        (_, Value::Error(text)) => {
-            let word = String::from_utf8_lossy(text);
-            Some(Reply::Error(word.split(' ').next().unwrap_or_default().to_owned()))
-        }
+        (_, Value::Error(bytes)) => Some(Reply::Error(text(bytes))),
         (Op::Keys, Value::Array(names)) => sorted_keys(names).map(Reply::Names),
         (_, Value::Array(values)) => {
             values.iter().map(bulk).collect::<Option<_>>().map(Reply::Values)

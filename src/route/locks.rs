@@ -9,6 +9,8 @@
 //! compatible with every claim before it. A transaction that could not be granted a claim at once
 //! where a transaction with a higher identifier is queued is refused, and its coordinator tries
 //! again with a new identifier. So a transaction only ever waits for lower ones: no deadlock.
+//! A parked command counts as the highest transaction that it may itself be waiting for, on any of
+//! its keys, since who waits for it waits for that one too.
 //!
 //! A command of a single shard takes no lock. It runs at once unless it conflicts with a claim;
 //! then it is parked as a claim of its own, in arrival order, and handed back when its turn has
@@ -93,6 +95,9 @@ impl Intent {
 struct Claim {
     owner: Owner,
     intent: Intent,
+    /// The highest transaction that a claim behind this one would wait for: the owner itself, or
+    /// for a parked command the highest that it would wait for in any of its queues.
+    rank: TransactionId,
 }
 
 /// Claims on one key, or on the whole, in the order in which they came.
@@ -132,14 +137,18 @@ impl Locks {
         let mut waits = 0;
         for (key, intent) in queues_of(&scope) {
             if !self.free(key, intent, None) {
-                if self.overtaken(owner, key) {
+                if self.overtaken(owner, key, intent) {
                     return Outcome::Refused;
                 }
                 waits += 1;
             }
         }
+        let rank = match owner {
+            Owner::Transaction(id) => id,
+            Owner::Parked(_) => self.highest(&scope),
+        };
         for (key, intent) in queues_of(&scope) {
-            self.queue_mut(key).push_back(Claim { owner, intent });
+            self.queue_mut(key).push_back(Claim { owner, intent, rank });
         }
         self.owners.insert(owner, Holding { scope, waits });
         if waits == 0 { Outcome::Granted } else { Outcome::Queued }
@@ -199,13 +208,22 @@ impl Locks {
             .all(|claim| claim.intent.compatible(intent))
     }
 
-    /// Whether a transaction with a higher identifier is in the queue.
-    fn overtaken(&self, owner: Owner, key: Option<Fingerprint>) -> bool {
+    /// Whether waiting in the queue would be waiting for a transaction with a higher identifier.
+    fn overtaken(&self, owner: Owner, key: Option<Fingerprint>, intent: Intent) -> bool {
         let Owner::Transaction(id) = owner else { return false };
-        self.queue(key)
-            .into_iter()
-            .flatten()
-            .any(|claim| matches!(claim.owner, Owner::Transaction(other) if other > id))
+        self.obstacles(key, intent).any(|claim| claim.rank > id)
+    }
+
+    /// The highest transaction that a command with this scope would wait for.
+    fn highest(&self, scope: &Scope) -> TransactionId {
+        let obstacles = queues_of(scope).flat_map(|(key, intent)| self.obstacles(key, intent));
+        obstacles.map(|claim| claim.rank).max().unwrap_or(TransactionId(0))
+    }
+
+    /// The claims of a queue that one at its end would have to wait for.
+    fn obstacles(&self, key: Option<Fingerprint>, intent: Intent) -> impl Iterator<Item = &Claim> {
+        let queue = self.queue(key).into_iter().flatten();
+        queue.filter(move |claim| !claim.intent.compatible(intent))
     }
 
     fn leave(&mut self, owner: Owner, key: Option<Fingerprint>, granted: &mut Vec<Owner>) {
@@ -335,6 +353,27 @@ mod tests {
         assert_eq!(locks.request(parked, keys(&[(1, Mode::Write)])), Outcome::Queued);
         assert_eq!(locks.request(transaction(5), read), Outcome::Refused);
         assert_eq!(released(&mut locks, transaction(9)), [parked]);
+    }
+
+    /// Symptom: with MSET and GET from a few clients on two shards, all of them stopped for ever.
+    /// Cause: a command with two keys, parked behind a higher transaction on the first, stood in
+    /// the queue of the second, where a lower transaction came to wait for it; on another shard the
+    /// higher one waited for the lower.
+    #[test]
+    fn waiting_through_another_key_of_a_parked_command_counts_as_waiting() {
+        let mut locks = Locks::default();
+        let write =
+            |names: &[u64]| keys(&names.iter().map(|n| (*n, Mode::Write)).collect::<Vec<_>>());
+        assert_eq!(locks.request(transaction(9), write(&[1])), Outcome::Granted);
+        let (first, second) = (Owner::Parked(0), Owner::Parked(1));
+        assert_eq!(locks.request(first, write(&[1, 2])), Outcome::Queued);
+        assert_eq!(locks.request(second, write(&[2, 3])), Outcome::Queued);
+        assert_eq!(locks.request(transaction(5), write(&[2])), Outcome::Refused);
+        assert_eq!(locks.request(transaction(6), write(&[3])), Outcome::Refused);
+        assert_eq!(locks.request(transaction(10), write(&[3])), Outcome::Queued);
+        assert_eq!(released(&mut locks, transaction(9)), [first]);
+        assert_eq!(released(&mut locks, first), [second]);
+        assert_eq!(released(&mut locks, second), [transaction(10)]);
     }
 
     #[test]

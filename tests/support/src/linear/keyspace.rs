@@ -7,7 +7,7 @@ use super::Model;
 /// A key's name: a number, so that states are small; on the wire it is `k<number>`.
 pub type Key = u8;
 /// The keys that exist and their values.
-pub type State = BTreeMap<Key, Vec<u8>>;
+pub type State = BTreeMap<Key, String>;
 
 /// A keyspace of strings.
 #[derive(Debug)]
@@ -18,17 +18,17 @@ pub struct Keyspace;
 #[expect(missing_docs, reason = "each variant is the command that bears its name")]
 pub enum Op {
     Get(Key),
-    Set(Key, Vec<u8>),
-    SetNx(Key, Vec<u8>),
+    Set(Key, String),
+    SetNx(Key, String),
     GetDel(Key),
-    Append(Key, Vec<u8>),
+    Append(Key, String),
     Incr(Key),
     Del(Vec<Key>),
     Unlink(Vec<Key>),
     Exists(Vec<Key>),
     MGet(Vec<Key>),
-    MSet(Vec<(Key, Vec<u8>)>),
-    MSetNx(Vec<(Key, Vec<u8>)>),
+    MSet(Vec<(Key, String)>),
+    MSetNx(Vec<(Key, String)>),
     Rename(Key, Key),
     RenameNx(Key, Key),
     Copy(Key, Key),
@@ -45,12 +45,12 @@ pub enum Reply {
     /// An integer.
     Int(i64),
     /// A value or its absence.
-    Bulk(Option<Vec<u8>>),
+    Bulk(Option<String>),
     /// One value for each key asked for.
-    Values(Vec<Option<Vec<u8>>>),
+    Values(Vec<Option<String>>),
     /// The names of keys, sorted: their order on the wire means nothing.
     Names(Vec<Key>),
-    /// An error by its first word.
+    /// An error with its text.
     Error(String),
 }
 
@@ -77,7 +77,7 @@ fn execute(state: &mut State, op: &Op) -> Reply {
         Op::GetDel(key) => Reply::Bulk(state.remove(key)),
         Op::Append(key, tail) => {
             let value = state.entry(*key).or_default();
-            value.extend_from_slice(tail);
+            value.push_str(tail);
             Reply::Int(value.len() as i64)
         }
         Op::Incr(key) => increment(state, *key),
@@ -108,7 +108,8 @@ fn transfer(state: &mut State, op: &Op) -> Reply {
     };
     let is_copy = matches!(op, Op::Copy(..));
     let Some(value) = state.get(from).cloned() else {
-        return if is_copy { Reply::Int(0) } else { Reply::Error("ERR".to_owned()) };
+        let missing = Reply::Error("ERR no such key".to_owned());
+        return if is_copy { Reply::Int(0) } else { missing };
     };
     let is_rename = matches!(op, Op::Rename(..));
     if !is_rename && state.contains_key(to) {
@@ -122,16 +123,16 @@ fn transfer(state: &mut State, op: &Op) -> Reply {
 }
 
 fn increment(state: &mut State, key: Key) -> Reply {
-    let text = state.get(&key).map_or(&b"0"[..], Vec::as_slice);
-    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok());
+    let text = state.get(&key).map_or("0", String::as_str);
+    let number = text.parse::<i64>().ok();
     let Some(next) = number.and_then(|number| number.checked_add(1)) else {
-        return Reply::Error("ERR".to_owned());
+        return Reply::Error("ERR value is not an integer or out of range".to_owned());
     };
-    state.insert(key, next.to_string().into_bytes());
+    state.insert(key, next.to_string());
     Reply::Int(next)
 }
 
-fn set_all_if_none_exists(state: &mut State, pairs: &[(Key, Vec<u8>)]) -> Reply {
+fn set_all_if_none_exists(state: &mut State, pairs: &[(Key, String)]) -> Reply {
     if pairs.iter().any(|(key, _)| state.contains_key(key)) {
         return Reply::Int(0);
     }
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_read_that_overlaps_a_write_may_see_either_value() {
-        let write = seen(0, (0, 10), Op::Set(1, b"a".to_vec()), Reply::Ok);
+        let write = seen(0, (0, 10), Op::Set(1, "a".to_owned()), Reply::Ok);
         let before = seen(1, (5, 6), Op::Get(1), Reply::Bulk(None));
         let after = seen(1, (5, 6), Op::Get(1), value("a"));
         assert_eq!(verdict(&[write.clone(), before.clone()]), Verdict::Linearizable);
@@ -195,8 +196,8 @@ mod tests {
     #[test]
     fn a_stale_read_is_found() {
         let history = [
-            seen(0, (0, 1), Op::Set(1, b"old".to_vec()), Reply::Ok),
-            seen(0, (2, 3), Op::Set(1, b"new".to_vec()), Reply::Ok),
+            seen(0, (0, 1), Op::Set(1, "old".to_owned()), Reply::Ok),
+            seen(0, (2, 3), Op::Set(1, "new".to_owned()), Reply::Ok),
             seen(1, (4, 5), Op::Get(1), value("old")),
         ];
         assert!(is_violation(&history));
@@ -204,8 +205,8 @@ mod tests {
 
     #[test]
     fn a_torn_mget_is_found() {
-        let pairs = vec![(1, b"x".to_vec()), (2, b"x".to_vec())];
-        let torn = Reply::Values(vec![Some(b"x".to_vec()), None]);
+        let pairs = vec![(1, "x".to_owned()), (2, "x".to_owned())];
+        let torn = Reply::Values(vec![Some("x".to_owned()), None]);
         let whole = Reply::Values(vec![None, None]);
         let history = |reply| {
             [
@@ -220,7 +221,7 @@ mod tests {
     #[test]
     fn a_lost_msetnx_is_found() {
         // Two that share a key cannot both succeed, nor can one that succeeded leave no trace.
-        let pairs = |a: Key, b: Key| vec![(a, b"v".to_vec()), (b, b"v".to_vec())];
+        let pairs = |a: Key, b: Key| vec![(a, "v".to_owned()), (b, "v".to_owned())];
         let both = [
             seen(0, (0, 10), Op::MSetNx(pairs(1, 2)), Reply::Int(1)),
             seen(1, (0, 10), Op::MSetNx(pairs(2, 3)), Reply::Int(1)),
@@ -237,7 +238,7 @@ mod tests {
     fn a_rename_is_never_seen_half_done() {
         let history = |names: &[Key]| {
             [
-                seen(0, (0, 1), Op::Set(1, b"v".to_vec()), Reply::Ok),
+                seen(0, (0, 1), Op::Set(1, "v".to_owned()), Reply::Ok),
                 seen(0, (2, 9), Op::Rename(1, 2), Reply::Ok),
                 seen(1, (3, 8), Op::Keys, Reply::Names(names.to_vec())),
             ]
@@ -261,7 +262,7 @@ mod tests {
     #[test]
     fn a_violation_names_the_longest_explained_beginning() {
         let history = [
-            seen(0, (0, 1), Op::Set(1, b"a".to_vec()), Reply::Ok),
+            seen(0, (0, 1), Op::Set(1, "a".to_owned()), Reply::Ok),
             seen(0, (2, 3), Op::Get(1), value("b")),
         ];
         assert_eq!(verdict(&history), Verdict::Violation { explained: vec![0] });
@@ -301,7 +302,7 @@ mod tests {
 
     fn random_op(rng: &mut Rng) -> Op {
         let (a, b) = (rng.below(4) as Key, rng.below(4) as Key);
-        let text = rng.below(3).to_string().into_bytes();
+        let text = rng.below(3).to_string();
         match rng.below(12) {
             0 => Op::Get(a),
             1 => Op::Set(a, text),
