@@ -23,15 +23,18 @@ enum Flow {
 }
 
 /// A request that has been parsed but not executed.
+#[derive(Clone, Copy)]
 pub(super) struct Ahead {
-    /// Where it begins in the input, and where the next one does.
-    start: usize,
-    end: usize,
-    entry: Result<&'static Entry, CommandError>,
+    /// Where it begins in the input.
+    pub(super) start: usize,
+    /// Where the next one begins.
+    pub(super) end: usize,
+    /// The command, if there is one of that name and it takes so many arguments.
+    pub(super) entry: Option<&'static Entry>,
     /// The table hash of its first key, if its definition tells where that is.
-    hash: u64,
+    pub(super) hash: u64,
     /// The owner of that key; this core if there is none.
-    owner: ShardId,
+    pub(super) owner: ShardId,
 }
 
 /// Why parsing ahead ended.
@@ -61,7 +64,7 @@ impl Core {
             ahead.clear();
             let (end, parsed) = self.parse_ahead(key, input, consumed, &mut space, &mut ahead);
             self.prefetch_ahead(key, &ahead);
-            if !self.execute_ahead(key, input, &space, &mut ahead, &mut consumed) {
+            if !self.execute_ahead(key, input, &space, &ahead, &mut consumed) {
                 self.state.connections[key.0 as usize].parser = RequestParser::new();
                 break;
             }
@@ -102,9 +105,9 @@ impl Core {
             match connection.parser.parse(&input[at..], &limits, ranges) {
                 Ok(Parsed::Complete { consumed }) => {
                     let args = ranges.view(&input[at..at + consumed]);
-                    let entry = resolve(args);
+                    let entry = resolve(args).ok();
                     let (mut hash, mut owner) = (0, me);
-                    if let Ok(entry) = entry
+                    if let Some(entry) = entry
                         && let Some(first) = entry.first_key
                         && let Some(bytes) = args.get(first)
                     {
@@ -146,14 +149,23 @@ impl Core {
         key: ConnectionKey,
         input: &[u8],
         space: &[ArgRanges],
-        ahead: &mut Vec<Ahead>,
+        ahead: &[Ahead],
         consumed: &mut usize,
     ) -> bool {
-        for (index, request) in ahead.drain(..).enumerate() {
-            let (start, end) = (request.start, request.end);
-            let args = space[index].view(&input[start..end]);
-            let flow = self.dispatch(key, request, args);
-            *consumed = if flow == Flow::Postpone { start } else { end };
+        let mut done = 0;
+        while done < ahead.len() {
+            let stretch = self.run_stretch(key, input, &space[done..], &ahead[done..]);
+            let flow = if stretch > 0 {
+                done += stretch;
+                self.state.connections[key.0 as usize].flow()
+            } else {
+                let Ahead { start, end, .. } = ahead[done];
+                let args = space[done].view(&input[start..end]);
+                done += 1;
+                self.dispatch(key, ahead[done - 1], args)
+            };
+            let last = ahead[done - 1];
+            *consumed = if flow == Flow::Postpone { last.start } else { last.end };
             if flow != Flow::Continue {
                 return false;
             }
@@ -162,7 +174,7 @@ impl Core {
     }
 
     fn dispatch(&mut self, key: ConnectionKey, request: Ahead, args: Args<'_>) -> Flow {
-        if let (Some(pause), Ok(entry)) = (self.state.pause, &request.entry)
+        if let (Some(pause), Some(entry)) = (self.state.pause, request.entry)
             && pause.postpones(entry)
         {
             self.state.connections[key.0 as usize].blocked = Blocked::Paused;
@@ -192,7 +204,9 @@ impl Core {
         request: Ahead,
         args: Args<'_>,
     ) -> Result<(), CommandError> {
-        let entry = request.entry?;
+        let Some(entry) = request.entry else {
+            return Err(resolve(args).expect_err("invariant: it did not resolve before either"));
+        };
         let client = &mut self.state.connections[key.0 as usize].client;
         client.last_command = Some(entry);
         if !client.authenticated && !entry.command.flags.has(Flags::NO_AUTH) {

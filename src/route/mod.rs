@@ -14,3 +14,4 @@ mod clients;
 mod coordinate;
 mod dispatch;
 mod remote;
+mod stretch;
