@@ -73,12 +73,16 @@ fn serve(source: &Source) -> ExitCode {
         Err(error) => return complain(format_args!("Can't open the log file: {error}")),
     };
     announce(&config);
+    let port = config.network.port;
     let result = run_shards(config, &log);
     log.flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
+            if matches!(error, runtime::StartError::Listen(_)) {
+                tracing::error!("Failed listening on port {port} (tcp), aborting.");
+            }
             log.flush();
             complain(error)
         }

@@ -186,7 +186,7 @@ impl Core {
         if connection.client.reply_mode == ReplyMode::SkipNext {
             connection.client.reply_mode = ReplyMode::SkipThis;
         }
-        let entry = request.entry.as_ref().ok().copied();
+        let entry = request.entry;
         if let Err(error) = self.route(key, request, args) {
             self.reject(key, entry, &error);
         }

@@ -43,12 +43,12 @@ impl Core {
             let failed = result.is_err();
             if let Err(error) = result {
                 output.truncate(start);
-                Encoder::new(&mut output, view.resp).error(&error.to_string());
+                Encoder::new(&mut output, view.resp).error_bytes(&error.to_wire());
             }
             let nanoseconds = self.state.metrics.lap();
             let done = Done { reply_end: output.len(), nanoseconds, failed, parked: false };
             let reply_to = ReplyTo { connection: key, client, sequence: 0 };
-            self.record(entry, done, args, output.len() - start, reply_to);
+            self.record(entry, done, args, &output[start..], reply_to);
             last = Some(entry);
             count += 1;
             if output.len() > OUTPUT_PAUSE_BYTES {

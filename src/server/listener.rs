@@ -49,6 +49,15 @@ impl Default for ListenOptions {
     }
 }
 
+impl ListenOptions {
+    /// The kinds of sockets there will be, as the log names them.
+    pub(super) fn kinds(&self) -> Vec<&'static str> {
+        let tcp = (self.port != 0 && !self.bind.is_empty()).then_some("tcp");
+        let unix = self.unix_socket.is_some().then_some("unix");
+        tcp.into_iter().chain(unix).collect()
+    }
+}
+
 /// Why the server cannot listen. Displayed as one line, worded as the peers do.
 #[derive(Debug)]
 pub enum ListenError {

@@ -97,7 +97,12 @@ pub fn run<E: Engine + 'static>(
 ) -> Result<(), StartError> {
     std::panic::set_hook(Box::new(report_panic));
     let signals = SignalFd::new().map_err(StartError::resources("signal handling"))?;
+    let sockets = options.listen.kinds();
     let running = start(options, make)?;
+    tracing::info!("Server initialized");
+    for kind in sockets {
+        tracing::info!("Ready to accept connections {kind}");
+    }
     let mut interrupted = false;
     loop {
         let readable = sys::wait_readable([signals.as_raw_fd(), running.ended.as_raw_fd()])
