@@ -20,7 +20,7 @@ use crate::route::shared::{Process, Shared};
 use crate::server::clock::{Clock, Stopwatch};
 use crate::server::listener::ListenOptions;
 use crate::server::probe;
-use crate::server::runtime::{self, RunOptions};
+use crate::server::runtime::{self, RunOptions, Signals};
 
 /// Runs the program with these arguments, its own name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -61,6 +61,11 @@ fn check_system() -> ExitCode {
 }
 
 fn serve(source: &Source) -> ExitCode {
+    // Before the log starts its thread.
+    let signals = match Signals::take_over() {
+        Ok(signals) => signals,
+        Err(error) => return complain(error),
+    };
     let config = match Config::load(source) {
         Ok(config) => config,
         Err(error) => return complain(error),
@@ -74,7 +79,7 @@ fn serve(source: &Source) -> ExitCode {
     };
     announce(&config);
     let port = config.network.port;
-    let result = run_shards(config, &log);
+    let result = run_shards(config, &log, &signals);
     log.flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,7 +133,11 @@ fn announce(config: &Config) {
     }
 }
 
-fn run_shards(config: Config, log: &Arc<Logging>) -> Result<(), runtime::StartError> {
+fn run_shards(
+    config: Config,
+    log: &Arc<Logging>,
+    signals: &Signals,
+) -> Result<(), runtime::StartError> {
     let shards = config.process.shard_count(runtime::default_shards());
     let count = u16::try_from(shards).map_err(|_| runtime::StartError::TooManyShards(shards))?;
     let options = RunOptions { shards, listen: listen_options(&config) };
@@ -139,7 +148,7 @@ fn run_shards(config: Config, log: &Arc<Logging>) -> Result<(), runtime::StartEr
     let mut shared = Shared::new(map, config, process, Stopwatch::hardware());
     shared.log = Some(Arc::clone(log));
     let shared = Arc::new(shared);
-    runtime::run(options, move |id| {
+    runtime::run(options, signals, move |id| {
         let config = ShardConfig {
             databases: databases as usize,
             hash_seeds: seeds,

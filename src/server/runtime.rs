@@ -86,17 +86,28 @@ pub fn default_shards() -> usize {
     sys::allowed_cpus().map_or(1, |cpus| cpus.len().clamp(1, SHARDS_MAX))
 }
 
-/// Runs the server until it has stopped. `make` builds a shard's engine, on the thread of that
-/// shard.
+/// SIGTERM and SIGINT, which come to [`run`] instead of ending the process.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Takes the signals over. Must be called on the main thread before any other is started: a
+    /// thread that is there already would go on to receive them, and die of them with the process.
+    pub fn take_over() -> Result<Self, StartError> {
+        SignalFd::new().map(Self).map_err(StartError::resources("signal handling"))
+    }
+}
+
+/// Runs the server until it has stopped. `make` builds a shard's engine, on the thread of that shard.
 ///
-/// To be called once, on the main thread, before any other thread is started: it takes over SIGTERM
-/// and SIGINT, and from now on a panic anywhere ends the process with a report.
+/// To be called once: from now on a panic on any thread ends the process with a report.
 pub fn run<E: Engine + 'static>(
     options: RunOptions,
+    signals: &Signals,
     make: impl Fn(ShardId) -> E + Send + Clone + 'static,
 ) -> Result<(), StartError> {
     std::panic::set_hook(Box::new(report_panic));
-    let signals = SignalFd::new().map_err(StartError::resources("signal handling"))?;
+    let Signals(signals) = signals;
     let sockets = options.listen.kinds();
     let running = start(options, make)?;
     tracing::info!("Server initialized");
