@@ -48,7 +48,7 @@ pub(crate) fn skew(even: u64) -> u64 {
 
 #[inline]
 fn high_product(a: u64, b: u64) -> u64 {
-    (u128::from(a) * u128::from(b) >> 64) as u64
+    ((u128::from(a) * u128::from(b)) >> 64) as u64
 }
 
 /// A key as the operations of a shard take it.

@@ -295,7 +295,8 @@ proptest! {
 
     #[test]
     fn behaves_like_a_map_with_deadlines(
-        steps in proptest::collection::vec((0..1200u64, any::<bool>(), proptest::option::of(0..300u64)), 1..1500),
+        steps in proptest::collection::vec(
+            (0..1200u64, any::<bool>(), proptest::option::of(0..300u64)), 1..1500),
         far in any::<bool>(),
     ) {
         let unit = if far { 400_000 } else { 1 };
