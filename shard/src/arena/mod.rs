@@ -36,8 +36,6 @@ pub(crate) const BLOCK_BYTES_MAX: usize = (CLASSES - 1) * UNIT_BYTES;
 /// 34-bit handles of 4-byte units.
 const RESERVE_BYTES: usize = 64 << 30;
 const RESERVE_BYTES_LEAST: usize = 2 << 20;
-/// Memory is made accessible in steps of this size.
-const COMMIT_BYTES: usize = 1 << 20;
 /// Empty pages kept for reuse before `trim` gives any back.
 const POOL_PAGES: usize = 64;
 const PAGES_PER_CHUNK: usize = 4096;
@@ -304,11 +302,8 @@ impl Arena {
         if end > self.limit_bytes {
             return None;
         }
-        if end > self.memory.committed() {
-            let target = end.next_multiple_of(COMMIT_BYTES).min(self.memory.reserved());
-            if !self.memory.commit(target) {
-                return None;
-            }
+        if !self.memory.commit(end) {
+            return None;
         }
         if page / PAGES_PER_CHUNK == self.chunks.len() {
             self.chunks.push(Chunk::new());

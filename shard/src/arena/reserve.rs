@@ -11,6 +11,13 @@
 
 use std::ptr::NonNull;
 
+/// Memory is made accessible in steps of this size, which take no memory before they are touched.
+const COMMIT_BYTES: usize = 1 << 20;
+/// The step beyond `HUGE_PAGES_FROM`, so large that few huge pages would lie across two steps.
+const COMMIT_BYTES_LARGE: usize = 32 << 20;
+/// What is made accessible beyond this size prefers huge pages.
+const HUGE_PAGES_FROM: usize = 32 << 20;
+
 /// A contiguous range of bytes: `0..committed` can be read and written, the rest is only reserved.
 ///
 /// Invariant "committed": `committed <= reserved`, and `base..base + committed` is initialised
@@ -43,21 +50,26 @@ impl Reservation {
         self.reserved
     }
 
-    /// The bytes that may be accessed.
-    pub(super) fn committed(&self) -> usize {
-        self.committed
-    }
-
-    /// Makes `0..bytes` accessible. False when it lies beyond the reservation or the kernel
+    /// Makes at least `0..bytes` accessible. False when it lies beyond the reservation or the kernel
     /// refuses.
+    ///
+    /// A large reservation asks for huge pages: with keys all over it, a good part of a lookup's
+    /// time is spent on address translation otherwise. A small one does not, because an idle shard
+    /// should not hold 2 MiB for a few keys.
     pub(super) fn commit(&mut self, bytes: usize) -> bool {
         if bytes <= self.committed {
             return true;
         }
-        if bytes > self.reserved || !sys::commit(self.base, self.committed, bytes) {
+        let is_large = self.committed >= HUGE_PAGES_FROM;
+        let step = if is_large { COMMIT_BYTES_LARGE } else { COMMIT_BYTES };
+        let target = bytes.next_multiple_of(step).min(self.reserved);
+        if bytes > target || !sys::commit(self.base, self.committed, target) {
             return false;
         }
-        self.committed = bytes;
+        if is_large {
+            sys::prefer_huge_pages(self.base, self.committed, target);
+        }
+        self.committed = target;
         true
     }
 
@@ -130,6 +142,13 @@ mod sys {
         result == 0
     }
 
+    pub(super) fn prefer_huge_pages(base: NonNull<u8>, from: usize, to: usize) {
+        let start = base.as_ptr().wrapping_add(from).cast();
+        // SAFETY: the range is the caller's own, and this advice changes no content. Where the kernel
+        // has no huge pages, nothing happens.
+        unsafe { libc::madvise(start, to - from, libc::MADV_HUGEPAGE) };
+    }
+
     pub(super) fn discard(base: NonNull<u8>, offset: usize, len: usize) {
         let start = base.as_ptr().wrapping_add(offset).cast();
         // SAFETY: the range is committed memory of the caller's reservation and `&mut` there
@@ -168,6 +187,8 @@ mod sys {
     pub(super) fn commit(_base: NonNull<u8>, _from: usize, _to: usize) -> bool {
         true
     }
+
+    pub(super) fn prefer_huge_pages(_base: NonNull<u8>, _from: usize, _to: usize) {}
 
     pub(super) fn discard(_base: NonNull<u8>, _offset: usize, _len: usize) {}
 
