@@ -180,5 +180,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = arguments.next().ok_or("usage: bare_loop PORT [SHARDS]")?.parse()?;
     let shards = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let listen = ListenOptions { bind: vec!["127.0.0.1".into()], port, ..ListenOptions::default() };
-    Ok(run(RunOptions { shards, listen }, &Signals::take_over()?, |_| BareEngine::default())?)
+    Ok(run(RunOptions { shards, listen, ..RunOptions::default() }, &Signals::take_over()?, |_| {
+        BareEngine::default()
+    })?)
 }

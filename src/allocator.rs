@@ -1,10 +1,10 @@
 //! The allocator of the process: jemalloc with size classes 8 bytes apart.
 //!
-//! Classes such as 24 and 40 are what saves memory, and they are only aligned to 8. The binding takes
-//! malloc's word that everything of 16 bytes and more is aligned to 16, which with these classes
-//! it is not: a hash table, whose groups are read 16 bytes at a time, would fault. So what wants 16
-//! is rounded up to a multiple of it: every class that is such a multiple is aligned to it, since
-//! its slabs begin at a page. For larger alignments the binding asks explicitly.
+//! Classes such as 24 and 40 are what saves memory, and they are only aligned to 8. The binding
+//! takes malloc's word that everything of 16 bytes and more is aligned to 16, which with these
+//! classes it is not: a hash table, whose groups are read 16 bytes at a time, would fault. So what
+//! wants 16 is rounded up to a multiple of it: every class that is such a multiple is aligned to
+//! it, since its slabs begin at a page. For larger alignments the binding asks explicitly.
 
 #![expect(
     unsafe_code,
@@ -71,8 +71,8 @@ unsafe impl GlobalAlloc for Allocator {
 mod tests {
     use super::*;
 
-    /// Hash tables faulted at some sizes: jemalloc's classes of 24, 40 and 56 bytes are aligned to 8
-    /// only, and the binding did not ask for more.
+    /// Hash tables faulted at some sizes: jemalloc's classes of 24, 40 and 56 bytes are aligned to
+    /// 8 only, and the binding did not ask for more.
     #[test]
     fn blocks_are_aligned_as_asked() {
         for align in [1, 2, 4, 8, 16, 32, 64, 4096] {
@@ -88,7 +88,7 @@ mod tests {
                 for block in blocks {
                     assert!(!block.is_null());
                     assert_eq!(block.addr() % align, 0, "{size} bytes aligned to {align}");
-                    // SAFETY: the block was allocated with this layout; 24 bytes more do not overflow.
+                    // SAFETY: the block has this layout, and 24 bytes more do not overflow.
                     let block = unsafe { Allocator.realloc(block, layout, size + 24) };
                     assert!(!block.is_null());
                     assert_eq!(block.addr() % align, 0, "{size} bytes aligned to {align}, resized");

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod errors;
 pub mod glob;
+pub mod host;
 pub mod identity;
 pub mod logging;
 pub mod metrics;

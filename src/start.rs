@@ -13,12 +13,13 @@ use crate::cli::{self, Command};
 use crate::commands::table;
 use crate::config::Config;
 use crate::config::load::{DirectiveKind, Source};
+use crate::host::{self, ProcessHost};
 use crate::logging::{self, Logging};
 use crate::route::core::Core;
 use crate::route::shard_map::ShardMap;
 use crate::route::shared::{Process, Shared};
 use crate::server::clock::{Clock, Stopwatch};
-use crate::server::listener::ListenOptions;
+use crate::server::listener::Listening;
 use crate::server::probe;
 use crate::server::runtime::{self, RunOptions, Signals};
 
@@ -72,6 +73,10 @@ fn serve(source: &Source) -> ExitCode {
     };
     if let Err(error) = rename_commands(&config) {
         return complain(error);
+    }
+    if let Err(error) = host::enter_directory(&config) {
+        let directory = config.process.directory.display();
+        return complain(format_args!("Can't chdir to '{directory}': {error}"));
     }
     let log = match logging::start(&config.log) {
         Ok(log) => Arc::new(log),
@@ -140,13 +145,20 @@ fn run_shards(
 ) -> Result<(), runtime::StartError> {
     let shards = config.process.shard_count(runtime::default_shards());
     let count = u16::try_from(shards).map_err(|_| runtime::StartError::TooManyShards(shards))?;
-    let options = RunOptions { shards, listen: listen_options(&config) };
+    let listening = Listening::default();
+    let listen = host::listen_options(&config.network);
+    let options = RunOptions { shards, listen, listening: listening.clone() };
+    let host = ProcessHost::new(&config, shards, Arc::clone(log), listening);
+    host.prepare(&config).map_err(|reason| runtime::StartError::Resources {
+        what: "the limit of clients".to_owned(),
+        source: std::io::Error::other(reason),
+    })?;
     let seeds = random_seeds();
     let databases = config.process.databases;
     let map = ShardMap::new(count.max(1), KeyHasher::new(seeds));
     let process = process(&config);
-    let mut shared = Shared::new(map, config, process, Stopwatch::hardware());
-    shared.log = Some(Arc::clone(log));
+    let shared = Shared::new(map, config, process, Stopwatch::hardware());
+    assert!(shared.host.set(Box::new(host)).is_ok(), "the host is set once");
     let shared = Arc::new(shared);
     runtime::run(options, signals, move |id| {
         let config = ShardConfig {
@@ -157,18 +169,6 @@ fn run_shards(
         };
         Core::new(id, Arc::clone(&shared), Shard::new(config))
     })
-}
-
-fn listen_options(config: &Config) -> ListenOptions {
-    let network = &config.network;
-    ListenOptions {
-        bind: network.bind.clone(),
-        port: network.port,
-        tcp_backlog: u32::try_from(network.backlog).unwrap_or(0),
-        tcp_keepalive_s: network.tcp_keepalive_s,
-        unix_socket: network.unix_socket.clone(),
-        unix_socket_perm: (network.unix_socket_mode != 0).then_some(network.unix_socket_mode),
-    }
 }
 
 /// What the standard library seeds its own hash tables with: random from the kernel.

@@ -1,14 +1,13 @@
 //! What all cores share: written rarely, read without locks.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
 use super::settings::Host;
 use super::shard_map::ShardMap;
 use crate::config::Config;
-use crate::logging::Logging;
 use crate::metrics::memory::ProcessMemory;
 use crate::server::clock::Stopwatch;
 
@@ -32,8 +31,6 @@ pub struct Shared {
     pub memory: ProcessMemory,
     /// Measures commands.
     pub stopwatch: Stopwatch,
-    /// The log, for changes of its level.
-    pub log: Option<Arc<Logging>>,
     /// What carries out changes of the configuration that concern the process, once it is there.
     pub host: OnceLock<Box<dyn Host>>,
     stopping: AtomicBool,
@@ -67,7 +64,6 @@ impl Shared {
             process,
             memory: ProcessMemory::new(map.shards()),
             stopwatch,
-            log: None,
             host: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }

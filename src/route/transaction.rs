@@ -3,7 +3,8 @@
 //! A coordinator runs on the connection's core. By the time it starts, every lock that it needs has
 //! been granted on every shard, so what it does in one hop and what it does in the next are one
 //! moment for everybody else. It awaits nothing but [`Transaction::hop`], its variants, and
-//! [`Transaction::sleep`]; the core polls it when the results of a hop have come. There is no runtime behind it and no waker.
+//! [`Transaction::sleep`]; the core polls it when the results of a hop have come. There is no
+//! runtime behind it and no waker.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

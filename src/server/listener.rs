@@ -11,11 +11,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::route::engine::SocketInfo;
+use super::mailbox::Cores;
+use crate::route::engine::{ShardId, SocketInfo};
 
 /// Where and how to listen. The names are those of the peers' parameters.
 #[derive(Clone, Debug)]
@@ -118,6 +121,64 @@ fn reason(error: &io::Error) -> String {
     text.split_once(" (os error").map_or(text.clone(), |(reason, _)| reason.to_owned())
 }
 
+/// The listeners of a server that runs, to be replaced. Cheap to clone.
+#[derive(Clone, Default, Debug)]
+pub struct Listening(Arc<Replacement>);
+
+/// Listeners on their way to their cores.
+#[derive(Default, Debug)]
+struct Replacement {
+    /// Counts replacements, so that a core sees by one load whether there is a new one.
+    version: AtomicU64,
+    /// By core: what it has not fetched yet. Never locked for longer than it takes to move a list.
+    lists: Mutex<Vec<Vec<Listener>>>,
+    cores: OnceLock<Cores>,
+}
+
+impl Listening {
+    /// Replaces the TCP listeners of every core; the unix socket stays. When this returns the new
+    /// ones listen already, and the cores are about to accept on them and to close the old ones. On
+    /// an error nothing has changed.
+    ///
+    /// `port_is_ours` says that the port is the present one, which the old listeners still hold.
+    pub fn replace_tcp(
+        &self,
+        options: &ListenOptions,
+        port_is_ours: bool,
+    ) -> Result<(), ListenError> {
+        let cores = self.0.cores.get().expect("invariant: only a server that runs is told");
+        let mut listeners: Vec<Vec<Listener>> = (0..cores.len()).map(|_| Vec::new()).collect();
+        if options.port != 0 {
+            for bind in &options.bind {
+                open_tcp(options, bind, port_is_ours, &mut listeners)?;
+            }
+        }
+        *self.lists() = listeners;
+        self.0.version.fetch_add(1, Ordering::Release);
+        cores.wake_all();
+        Ok(())
+    }
+
+    /// Lets the cores be found. To be called once.
+    pub(super) fn attach(&self, cores: Cores) {
+        assert!(self.0.cores.set(cores).is_ok(), "a server is started once");
+    }
+
+    /// How often the listeners have been replaced.
+    pub(super) fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Acquire)
+    }
+
+    /// The new listeners of a core, once.
+    pub(super) fn take(&self, core: ShardId) -> Vec<Listener> {
+        std::mem::take(&mut self.lists()[core.index()])
+    }
+
+    fn lists(&self) -> MutexGuard<'_, Vec<Vec<Listener>>> {
+        self.0.lists.lock().expect("invariant: a panic ends the process")
+    }
+}
+
 /// One listening socket of one core.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -141,7 +202,7 @@ pub(super) fn open(
     let mut listeners: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     if options.port != 0 {
         for bind in &options.bind {
-            open_tcp(options, bind, &mut listeners)?;
+            open_tcp(options, bind, false, &mut listeners)?;
         }
     }
     if let Some(path) = &options.unix_socket {
@@ -152,10 +213,11 @@ pub(super) fn open(
     if listeners.iter().all(Vec::is_empty) { Err(ListenError::Nowhere) } else { Ok(listeners) }
 }
 
-/// Opens one address on every core.
+/// Opens one address on every core. The first socket takes the port for itself, unless it is ours.
 fn open_tcp(
     options: &ListenOptions,
     bind: &str,
+    port_is_ours: bool,
     listeners: &mut [Vec<Listener>],
 ) -> Result<(), ListenError> {
     let (name, optional) = match bind.strip_prefix('-') {
@@ -168,7 +230,7 @@ fn open_tcp(
         call,
         source,
     };
-    let mut first = true;
+    let mut first = !port_is_ours;
     for listeners in listeners {
         let opened = resolve(name, options.port)
             .and_then(|address| open_tcp_socket(options, address, first));

@@ -82,6 +82,11 @@ struct Shared {
 pub(super) struct Cores(Arc<[Shared]>);
 
 impl Cores {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Wakes every core, whether it sleeps or not.
     pub(super) fn wake_all(&self) {
         for core in self.0.iter() {

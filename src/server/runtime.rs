@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
 use super::driver::{Control, Driver, Parts};
-use super::listener::{self, ListenError, ListenOptions, Listener};
+use super::listener::{self, ListenError, ListenOptions, Listener, Listening};
 use super::mailbox::{Cores, Mailbox, mailboxes};
 use super::probe::{self, Problem};
 use super::sys::{self, EventFd, SignalFd};
@@ -31,6 +31,8 @@ pub struct RunOptions {
     pub shards: usize,
     /// Where to listen.
     pub listen: ListenOptions,
+    /// What replaces the listeners later.
+    pub listening: Listening,
 }
 
 /// Why the server did not start. Displayed as one line.
@@ -183,6 +185,7 @@ pub fn start<E: Engine + 'static>(
     }
     let listeners = listener::open(&options.listen, shards).map_err(StartError::Listen)?;
     let (boxes, cores) = mailboxes(shards).map_err(StartError::resources("mailboxes"))?;
+    options.listening.attach(cores.clone());
     let ended = EventFd::new().map_err(StartError::resources("an eventfd"))?;
     let (control, ended) = (Arc::new(Control::default()), Arc::new(ended));
     let unix_path = options.listen.unix_socket.unwrap_or_default().display().to_string();
@@ -195,6 +198,7 @@ pub fn start<E: Engine + 'static>(
             may_spin: shards <= cpus.len(),
             mailbox,
             listeners,
+            listening: options.listening.clone(),
             unix_path: unix_path.clone(),
             control: Arc::clone(&control),
             ended: Arc::clone(&ended),
@@ -222,6 +226,7 @@ struct ShardStart {
     may_spin: bool,
     mailbox: Mailbox,
     listeners: Vec<Listener>,
+    listening: Listening,
     unix_path: String,
     control: Arc<Control>,
     ended: Arc<EventFd>,
@@ -246,6 +251,7 @@ impl ShardStart {
                 engine,
                 mailbox: self.mailbox,
                 listeners: self.listeners,
+                listening: self.listening,
                 unix_path: self.unix_path,
                 control: self.control,
                 may_spin: self.may_spin,

@@ -1,6 +1,8 @@
 //! `CONFIG` while the server runs.
 
-use kvasir_testing::{Program, Server, check, show};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use kvasir_testing::{Client, Program, ReservedPort, Server, check, show, wait_until};
 
 use crate::at_one_and_two_shards;
 
@@ -79,4 +81,71 @@ fn rewrite_keeps_comments() {
     assert_eq!(show(&client.run("DEBUG CONFIG-REWRITE-FORCE-ALL")), "OK");
     let rewritten = std::fs::read_to_string(server.dir().join("server.conf")).expect("it is there");
     assert!(rewritten.contains("\nlfu-log-factor 10\n"), "{rewritten}");
+}
+
+#[test]
+fn the_port_can_be_changed_and_stays_when_the_new_one_is_busy() {
+    at_one_and_two_shards(|server| {
+        let mut client = server.client();
+        let old = server.addr();
+        let reserved = ReservedPort::reserve();
+        let new = SocketAddr::new(old.ip(), reserved.number());
+        assert_eq!(show(&client.run(&format!("CONFIG SET port {}", new.port()))), "OK");
+        for _ in 0..8 {
+            assert_eq!(show(&Client::connect(new).run("PING")), "PONG");
+        }
+        wait_until("the old port is closed", || TcpStream::connect(old).is_err());
+        assert_eq!(show(&client.run("PING")), "PONG");
+
+        let busy = TcpListener::bind("127.0.0.1:0").expect("bind a port");
+        let busy = busy.local_addr().expect("a listener has an address").port();
+        assert_eq!(
+            show(&client.run(&format!("CONFIG SET maxmemory-samples 9 port {busy}"))),
+            "-ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on \
+             this port. Check server logs."
+        );
+        assert_eq!(
+            show(&client.run("CONFIG GET maxmemory-samples")),
+            r#"["maxmemory-samples" "5"]"#
+        );
+        assert_eq!(show(&Client::connect(new).run("PING")), "PONG");
+        assert_eq!(show(&client.run(&format!("CONFIG SET port {}", old.port()))), "OK");
+        assert_eq!(show(&Client::connect(old).run("PING")), "PONG");
+    });
+}
+
+#[test]
+fn addresses_can_be_changed_while_the_port_stays() {
+    at_one_and_two_shards(|server| {
+        let mut client = server.client();
+        let second = SocketAddr::from(([127, 0, 0, 2], server.port()));
+        assert!(TcpStream::connect(second).is_err());
+        assert_eq!(show(&client.run("CONFIG SET bind '127.0.0.1 127.0.0.2'")), "OK");
+        assert_eq!(show(&Client::connect(second).run("PING")), "PONG");
+        assert_eq!(show(&server.client().run("PING")), "PONG");
+        assert_eq!(
+            show(&client.run("CONFIG SET bind 999.999.999.999")),
+            "-ERR CONFIG SET failed (possibly related to argument 'bind') - Failed to bind to \
+             specified addresses."
+        );
+        assert_eq!(show(&Client::connect(second).run("PING")), "PONG");
+        assert_eq!(show(&client.run("CONFIG SET bind ''")), "OK");
+        wait_until("nobody listens", || TcpStream::connect(second).is_err());
+        assert_eq!(show(&client.run("CONFIG SET bind 127.0.0.1")), "OK");
+        assert_eq!(show(&server.client().run("PING")), "PONG");
+    });
+}
+
+#[test]
+fn the_score_for_the_kernel_is_written_and_taken_back() {
+    let server = Server::kvasir(1);
+    let file = format!("/proc/{}/oom_score_adj", server.pid());
+    let score = || std::fs::read_to_string(&file).expect("read the score");
+    let before = score();
+    let mut client = server.client();
+    let set = "CONFIG SET oom-score-adj absolute oom-score-adj-values '500 600 700'";
+    assert_eq!(show(&client.run(set)), "OK");
+    assert_eq!(score().trim(), "500");
+    assert_eq!(show(&client.run("CONFIG SET oom-score-adj no")), "OK");
+    assert_eq!(score(), before);
 }

@@ -1,7 +1,7 @@
 //! `CONFIG`: reading and changing the configuration while the server runs.
 //!
-//! A change is made on the first core, so that changes are made one after the other; then every core
-//! follows it, and only then the client is answered.
+//! A change is made on the first core, so that changes are made one after the other; then every
+//! core follows it, and only then the client is answered.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::route::settings::Host;
 use crate::route::transaction::{Request, Transaction};
 
 /// The core on which the configuration is changed.
-const CONFIG_CORE: ShardId = ShardId(0);
+pub(super) const CONFIG_CORE: ShardId = ShardId(0);
 /// How often a rewrite of the file is looked after.
 const REWRITE_POLL: Duration = Duration::from_millis(1);
 

@@ -24,7 +24,7 @@ use glommio::io::BufferedFile;
 use self::idle::{Idle, Round, Step};
 use self::sockets::Sockets;
 use super::clock::Clock;
-use super::listener::{self, Listener};
+use super::listener::{self, Listener, Listening};
 use super::mailbox::{Mail, Mailbox, Sleep};
 use super::ring::{Completion, Kind, Ring, Token, Wait};
 use crate::route::engine::{Engine, ShutdownSignal, Wake};
@@ -65,6 +65,8 @@ impl Control {
 #[derive(Debug)]
 struct Accepting {
     listener: Listener,
+    /// It has been replaced, and goes when its accept has ended.
+    retired: bool,
     /// When to try again, after an error that only time mends.
     paused_until_us: Option<u64>,
 }
@@ -75,7 +77,11 @@ pub(super) struct Driver<E> {
     ring: Ring,
     engine: E,
     mailbox: Mailbox,
-    listeners: Vec<Accepting>,
+    /// By the index of their accepts; empty places are reused.
+    listeners: Vec<Option<Accepting>>,
+    listening: Listening,
+    /// Which replacement of the listeners this core has seen.
+    listening_version: u64,
     unix_path: String,
     sockets: Sockets,
     connection: connection::Scratch,
@@ -104,6 +110,7 @@ pub(super) struct Parts<E> {
     pub(super) engine: E,
     pub(super) mailbox: Mailbox,
     pub(super) listeners: Vec<Listener>,
+    pub(super) listening: Listening,
     pub(super) unix_path: String,
     pub(super) control: Arc<Control>,
     pub(super) may_spin: bool,
@@ -115,12 +122,13 @@ impl<E: Engine> Driver<E> {
         let mut ring = Ring::new()?;
         ring.register_event(parts.mailbox.event(Sleep::Parked).as_raw_fd())?;
         let clock = Clock::new();
-        let accepting = |listener| Accepting { listener, paused_until_us: None };
         let mut driver = Self {
             ring,
             engine: parts.engine,
             mailbox: parts.mailbox,
-            listeners: parts.listeners.into_iter().map(accepting).collect(),
+            listeners: Vec::new(),
+            listening_version: parts.listening.version(),
+            listening: parts.listening,
             unix_path: parts.unix_path,
             sockets: Sockets::default(),
             connection: connection::Scratch::default(),
@@ -134,8 +142,8 @@ impl<E: Engine> Driver<E> {
             stopping_since_us: None,
         };
         driver.poll_event()?;
-        for index in 0..driver.listeners.len() {
-            driver.accept(index)?;
+        for listener in parts.listeners {
+            driver.listen(listener)?;
         }
         Ok(driver)
     }
@@ -174,6 +182,7 @@ impl<E: Engine> Driver<E> {
         self.now_us = now.monotonic_us;
         self.engine.tick(now);
         self.take_signal();
+        self.take_listeners()?;
         let busy = self.complete()?;
         let mut mail = self.take_mail()? > 0;
         let mut wake = self.engine.work();
@@ -220,7 +229,7 @@ impl<E: Engine> Driver<E> {
         let (index, more) = (completion.token.index() as usize, completion.more());
         match completion.into_socket() {
             Ok(descriptor) => {
-                let unix = self.listeners[index].listener.unix;
+                let unix = self.accepting(index).listener.unix;
                 let own = self.mailbox.own();
                 let chosen = self.mailbox.cores().place_connection(own);
                 if chosen == own {
@@ -233,20 +242,73 @@ impl<E: Engine> Driver<E> {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!("Accepting client connection: {error}");
-                self.listeners[index].paused_until_us = Some(self.now_us + ACCEPT_PAUSE_US);
-                return Ok(());
+                if !self.accepting(index).retired {
+                    let until_us = self.now_us + ACCEPT_PAUSE_US;
+                    self.accepting(index).paused_until_us = Some(until_us);
+                    return Ok(());
+                }
             }
         }
-        if more { Ok(()) } else { self.accept(index) }
+        if more {
+            return Ok(());
+        }
+        if self.accepting(index).retired {
+            self.listeners[index] = None;
+            return Ok(());
+        }
+        self.accept(index)
+    }
+
+    /// The listener of an accept that is under way or has just ended.
+    fn accepting(&mut self, index: usize) -> &mut Accepting {
+        self.listeners[index].as_mut().expect("invariant: a listener outlives its accept")
+    }
+
+    /// Begins to accept on a listener.
+    fn listen(&mut self, listener: Listener) -> io::Result<()> {
+        let free = self.listeners.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.listeners.len());
+        if index == self.listeners.len() {
+            self.listeners.push(None);
+        }
+        self.listeners[index] = Some(Accepting { listener, retired: false, paused_until_us: None });
+        self.accept(index)
+    }
+
+    /// Takes new listeners in place of the old ones, if there are any: of TCP only.
+    fn take_listeners(&mut self) -> io::Result<()> {
+        let version = self.listening.version();
+        if version == self.listening_version {
+            return Ok(());
+        }
+        self.listening_version = version;
+        for index in 0..self.listeners.len() {
+            let Some(old) = self.listeners[index].as_mut() else { continue };
+            if old.listener.unix || old.retired {
+                continue;
+            }
+            if old.paused_until_us.is_some() {
+                self.listeners[index] = None;
+                continue;
+            }
+            old.retired = true;
+            let accept = Token::new(Kind::Accept, index as u32, 0);
+            self.ring.cancel(accept, Token::new(Kind::Ignored, 0, 0))?;
+        }
+        for listener in self.listening.take(self.mailbox.own()) {
+            self.listen(listener)?;
+        }
+        Ok(())
     }
 
     /// Accepts again where the pause is over; returns the end of the next pause.
     fn resume_listeners(&mut self) -> io::Result<Option<u64>> {
         let mut next_us = None;
         for index in 0..self.listeners.len() {
-            match self.listeners[index].paused_until_us {
+            let Some(accepting) = self.listeners[index].as_mut() else { continue };
+            match accepting.paused_until_us {
                 Some(until_us) if until_us <= self.now_us => {
-                    self.listeners[index].paused_until_us = None;
+                    accepting.paused_until_us = None;
                     self.accept(index)?;
                 }
                 Some(until_us) => next_us = Some(next_us.map_or(until_us, |us| until_us.min(us))),
@@ -257,7 +319,7 @@ impl<E: Engine> Driver<E> {
     }
 
     fn accept(&mut self, index: usize) -> io::Result<()> {
-        let listener = self.listeners[index].listener.as_raw_fd();
+        let listener = self.accepting(index).listener.as_raw_fd();
         self.ring.accept(listener, Token::new(Kind::Accept, index as u32, 0))
     }
 

@@ -37,7 +37,8 @@ impl Server {
         let seen = Arc::new(Seen::default());
         let engines = Arc::clone(&seen);
         let make = move |shard| LineEngine::new(shard, shards, Arc::clone(&engines));
-        let running = Some(start(RunOptions { shards, listen }, make).unwrap());
+        let running =
+            Some(start(RunOptions { shards, listen, ..RunOptions::default() }, make).unwrap());
         Self { running, directory, port, seen }
     }
 
@@ -329,7 +330,7 @@ fn a_busy_port_is_refused_with_the_peers_words() {
         ..ListenOptions::default()
     };
     let make = |shard| LineEngine::new(shard, 2, Arc::default());
-    let error = start(RunOptions { shards: 2, listen }, make).unwrap_err();
+    let error = start(RunOptions { shards: 2, listen, ..RunOptions::default() }, make).unwrap_err();
     assert!(matches!(error, StartError::Listen(ListenError::Tcp { .. })));
     let port = server.port;
     let expected = format!(

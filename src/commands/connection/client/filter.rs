@@ -251,7 +251,7 @@ mod tests {
     fn parse(line: &str) -> Result<Filter, String> {
         let words: Vec<_> = line.split(' ').map(str::as_bytes).collect();
         let mut request = Vec::new();
-        append_request(&mut request, words.into_iter());
+        append_request(&mut request, words);
         let mut ranges = ArgRanges::default();
         RequestParser::new().parse(&request, &Limits::default(), &mut ranges).unwrap();
         Filter::parse(ranges.view(&request), false).map_err(|error| error.to_string())

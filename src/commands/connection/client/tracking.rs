@@ -177,7 +177,7 @@ mod tests {
         let check = |line: &str, expected: &str| {
             let words: Vec<_> = line.split(' ').map(str::as_bytes).collect();
             let mut request = Vec::new();
-            append_request(&mut request, words.into_iter());
+            append_request(&mut request, words);
             let mut ranges = ArgRanges::default();
             RequestParser::new().parse(&request, &Limits::default(), &mut ranges).unwrap();
             let result =

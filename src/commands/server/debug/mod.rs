@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use kvasir_proto::{Args, number};
 
-use super::config::rewrite_file;
+use super::config::{CONFIG_CORE, rewrite_file};
 use crate::commands::arguments::{integer, is_word};
 use crate::commands::context::{Coordination, Coordinator};
 use crate::commands::definition::{Arity, Command, Flags, Group, Handler, LockScope};
@@ -295,11 +295,10 @@ fn config_rewrite_force_all(transaction: Transaction, request: Request) -> Coord
     })
 }
 
-fn client_eviction(transaction: Transaction, request: Request) -> Coordination {
+fn client_eviction(transaction: Transaction, _: Request) -> Coordination {
     Box::pin(async move {
-        let Request { home, .. } = request;
         let limit = |state: &mut CoreState| state.shared.config.load().clients.memory_limit;
-        let limit = transaction.on(home, limit).await;
+        let limit = transaction.on(CONFIG_CORE, limit).await;
         if limit == MemoryLimit::default() {
             return Err(CommandError::Other("ERR maxmemory-clients is disabled."));
         }
