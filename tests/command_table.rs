@@ -15,6 +15,7 @@ const INFO_FIELDS: [&str; 9] =
 
 /// Command, field, and why it differs from Valkey 8.1's.
 const DEVIATIONS: &[(&str, &str, &str)] = &[
+    ("bitop", "arguments", "DIFF, DIFF1, ANDOR and ONE of Redis 8.2"),
     ("client|kill", "arguments", "filters of Valkey 9"),
     ("client|list", "arguments", "filters of Valkey 9"),
     ("set", "arguments", "IFNE, IFDEQ and IFDNE of Redis 8.4"),

@@ -53,6 +53,12 @@ impl<'a> Options<'a> {
         self.next().ok_or(CommandError::Syntax)
     }
 
+    /// Passes over arguments, of which as many must be left.
+    pub fn skip(&mut self, count: usize) {
+        assert!(count <= self.left(), "only arguments that are left can be passed over");
+        self.at += count;
+    }
+
     /// How many arguments are left.
     pub fn left(&self) -> usize {
         self.args.len() - self.at

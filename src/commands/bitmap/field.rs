@@ -106,6 +106,7 @@ pub(super) const BITFIELD: Command = Command {
     keys: &[KeySpec::at(1)
         .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE).or(KeyFlags::VARIABLE_FLAGS))
         .notes(BITFIELD_NOTE)],
+    find_keys: Some(find_bitfield_key),
     args: &[
         Arg::key("key", 0),
         Arg::one_of(
@@ -159,6 +160,27 @@ pub(super) const BITFIELD: Command = Command {
     handler: Handler::Shard(bitfield),
     ..Command::BASE
 };
+
+/// The key is only read when every operation is a GET; a request that cannot be understood may
+/// write.
+fn find_bitfield_key(args: Args<'_>, found: &mut dyn FnMut(usize, KeyFlags)) {
+    let mut words = Options::new(args, 2);
+    let mut only_reads = true;
+    while let Some(word) = words.next() {
+        let operands = match word {
+            _ if is_word(word, "GET") => 2,
+            _ if is_word(word, "OVERFLOW") => 1,
+            _ => usize::MAX,
+        };
+        if words.left() < operands {
+            only_reads = false;
+            break;
+        }
+        words.skip(operands);
+    }
+    let flags = if only_reads { KeyFlags::RO } else { KeyFlags::RW.or(KeyFlags::UPDATE) };
+    found(1, flags.or(KeyFlags::ACCESS));
+}
 
 fn bitfield(
     context: &mut ShardContext<'_>,
