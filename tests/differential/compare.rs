@@ -102,15 +102,20 @@ fn agree(rule: Rule, ours: &Answer, peer: &Answer) -> bool {
 
 fn agree_by_rule(rule: Rule, ours: &Value, peer: &Value) -> bool {
     match (rule, ours, peer) {
-        (Rule::Close(slack), Value::Integer(a), Value::Integer(b)) => {
-            // -1 and -2 say that there is no time: they are not close to one.
-            a.abs_diff(*b) <= slack.unsigned_abs() && (*a < 0) == (*b < 0)
+        (Rule::Close(slack), Value::Integer(a), Value::Integer(b)) => close(*a, *b, slack),
+        (Rule::Moment { slack, far }, Value::Integer(a), Value::Integer(b)) => {
+            close(*a, *b, slack) || *a > far && *b > far
         }
         (Rule::Unordered, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
         (Rule::Types, Value::Error(_), Value::Error(_)) => false,
         (Rule::Types, a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
         _ => false,
     }
+}
+
+fn close(a: i64, b: i64, slack: i64) -> bool {
+    // -1 and -2 say that there is no time: they are not close to one.
+    a.abs_diff(b) <= slack.unsigned_abs() && (a < 0) == (b < 0)
 }
 
 fn sorted(values: &[Value]) -> Vec<String> {

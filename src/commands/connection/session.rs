@@ -2,7 +2,7 @@
 
 use kvasir_proto::{Args, Encoder, Resp};
 
-use crate::commands::arguments::integer;
+use crate::commands::arguments::database;
 use crate::commands::context::LocalContext;
 use crate::commands::definition::{Arg, Arity, Command, Deprecation, Flags, Group, Handler};
 use crate::errors::CommandError;
@@ -28,11 +28,7 @@ fn select(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let databases = context.state.shared.config.load().process.databases;
-    let db = u32::try_from(integer(args.at(1))?)
-        .ok()
-        .filter(|db| *db < databases)
-        .ok_or(CommandError::DatabaseOutOfRange)?;
-    context.client().view.db = db;
+    context.client().view.db = database(args.at(1), databases)?;
     reply.ok();
     Ok(())
 }

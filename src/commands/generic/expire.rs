@@ -2,7 +2,7 @@
 
 use kvasir_proto::{Args, Encoder};
 
-use crate::commands::arguments::{ExpiryUnit, integer, is_word};
+use crate::commands::arguments::{ExpiryUnit, integer, is_word, text_argument};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
@@ -37,7 +37,7 @@ impl Conditions {
     fn parse(words: Args<'_>) -> Result<Self, CommandError> {
         let known = |word: &&[u8]| ["NX", "XX", "GT", "LT"].iter().any(|name| is_word(word, name));
         if let Some(word) = words.iter().find(|word| !known(word)) {
-            let word = String::from_utf8_lossy(word);
+            let word = text_argument(word);
             return Err(CommandError::Custom(format!("ERR Unsupported option {word}")));
         }
         let has = |name| words.iter().any(|word| is_word(word, name));

@@ -8,7 +8,7 @@
 use kvasir_proto::{Args, Encoder, number};
 use kvasir_shard::ValueType;
 
-use crate::commands::arguments::{Options, integer, is_word};
+use crate::commands::arguments::{Options, integer, is_word, text_argument};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler};
 use crate::errors::CommandError;
@@ -86,7 +86,7 @@ impl<'a> Selection<'a> {
 
 fn type_name(word: &[u8]) -> Result<&'static str, CommandError> {
     TYPE_NAMES.into_iter().find(|name| is_word(word, name)).ok_or_else(|| {
-        let word = String::from_utf8_lossy(word);
+        let word = text_argument(word);
         CommandError::Custom(format!("ERR unknown type name '{word}'"))
     })
 }
