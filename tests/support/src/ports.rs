@@ -71,7 +71,10 @@ impl ReservedRange {
     fn hold(index: u16) -> Option<Self> {
         let first = FIRST_RANGE + index * RANGE_WIDTH;
         let holder = UdpSocket::bind(("127.0.0.1", first)).ok()?;
-        Some(Self { first, _holder: holder })
+        // A run that was killed may have left servers behind.
+        let mut ports = first..first + RANGE_WIDTH;
+        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        ports.all(is_free).then_some(Self { first, _holder: holder })
     }
 
     /// The lowest port of the range.
