@@ -64,6 +64,12 @@ pub struct CoreState {
     pub active_expire: bool,
     /// Connections that receive `MONITOR`'s lines.
     pub monitors: Vec<ConnectionKey>,
+    /// `client-output-buffer-limit normal`: the hard limit in bytes, if there is one.
+    pub output_max: Option<usize>,
+    /// `maxmemory`, bytes; 0 for none.
+    pub memory_max: u64,
+    /// Whether commands that may need memory are refused.
+    pub out_of_memory: bool,
     /// The parser's limits for an authenticated client.
     pub limits: Limits,
     /// `client-query-buffer-limit`, bytes.
@@ -118,6 +124,7 @@ impl CoreState {
         if self.id == ShardId(0) {
             self.shared.memory.measure();
         }
+        self.compare_memory();
         self.metrics.end_periodic();
     }
 
@@ -157,6 +164,9 @@ impl Core {
             pause: None,
             active_expire: true,
             monitors: Vec::new(),
+            output_max: None,
+            memory_max: 0,
+            out_of_memory: false,
             limits,
             query_buffer_max: 1 << 30,
             dirty: VecDeque::new(),
@@ -341,7 +351,8 @@ impl Engine for Core {
                 self.take_turn(key);
             }
         }
-        let expiry = if self.state.active_expire {
+        // A pause leaves the keyspace as it is.
+        let expiry = if self.state.active_expire && self.state.pause.is_none() {
             self.state.shard.expire_due(self.state.unix_ms(), EXPIRE_BUDGET)
         } else {
             Progress { expired: 0, next_deadline_ms: None }
@@ -358,6 +369,7 @@ impl Engine for Core {
             let key = self.state.dirty.pop_front()?;
             if let Some(connection) = self.state.connections.get_mut(key.0 as usize) {
                 connection.dirty = false;
+                self.state.enforce_output_limit(key);
                 return Some(key);
             }
         }

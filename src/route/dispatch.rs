@@ -212,6 +212,9 @@ impl Core {
         if !client.authenticated && !entry.command.flags.has(Flags::NO_AUTH) {
             return Err(CommandError::NoAuth);
         }
+        if self.state.out_of_memory && entry.command.flags.has(Flags::DENYOOM) {
+            return Err(CommandError::OutOfMemory);
+        }
         if self.state.shared.monitored() {
             self.feed_all_monitors(key, entry, args);
         }

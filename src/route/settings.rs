@@ -1,8 +1,10 @@
 //! The configuration as a core reads it: for each request a field, not a parameter.
 
 use super::core::CoreState;
+use super::engine::{Close, ConnectionKey};
 use crate::config::Config;
 use crate::config::parameter::Effect;
+use crate::config::value::ClientClass;
 
 /// What carries out changes of the configuration that concern the process as a whole: its sockets,
 /// its log, its working directory. The driver's side implements it; without one nothing happens.
@@ -19,12 +21,38 @@ impl CoreState {
         self.limits.max_bulk_len = config.clients.bulk_bytes_max;
         self.query_buffer_max =
             usize::try_from(config.clients.query_buffer_bytes_max).unwrap_or(usize::MAX);
+        let output_limit = config.clients.output_limit(ClientClass::Normal);
+        self.output_max = usize::try_from(output_limit.hard_bytes).ok().filter(|bytes| *bytes > 0);
+        self.memory_max = config.memory.bytes_max;
+        self.compare_memory();
         if config.security.password.is_empty() {
             // Nobody needs a password any more, not even those who connected when there was one.
             for (_, connection) in &mut self.connections {
                 connection.client.authenticated = true;
             }
         }
+    }
+
+    /// Notes whether the process holds more than `maxmemory`. Nothing is evicted yet, whatever the
+    /// policy: writes are refused, as under `noeviction`.
+    pub(super) fn compare_memory(&mut self) {
+        self.out_of_memory = self.memory_max > 0 && self.shared.memory.used() > self.memory_max;
+    }
+
+    /// Closes a connection whose output has outgrown `client-output-buffer-limit`.
+    pub(super) fn enforce_output_limit(&mut self, key: ConnectionKey) {
+        let connection = &mut self.connections[key.0 as usize];
+        let bytes = connection.output_bytes();
+        if self.output_max.is_none_or(|most| bytes <= most) || connection.close == Close::Now {
+            return;
+        }
+        connection.close = Close::Now;
+        self.metrics.counters.output_buffer_limit_disconnections += 1;
+        tracing::warn!(
+            "Client id={} addr={} closed for overcoming of output buffer limits: {bytes} bytes",
+            connection.client.id,
+            connection.client.socket.peer
+        );
     }
 
     /// Forgets what `CONFIG RESETSTAT` forgets.

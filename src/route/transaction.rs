@@ -242,7 +242,8 @@ pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_
     ShardContext {
         shard: &mut state.shard,
         db: view.db,
-        no_touch: view.no_touch,
+        // Under a pause, reading does not even remove what is due.
+        no_touch: view.no_touch || state.pause.is_some(),
         resp: view.resp,
         map: state.shared.map,
         figures: &mut state.keyspace_figures,
