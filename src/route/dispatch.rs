@@ -398,7 +398,7 @@ impl Pause {
     /// Whether the pause holds this command back.
     fn postpones(self, entry: &Entry) -> bool {
         let flags = entry.command.flags;
-        let exempt = matches!(entry.command.name, "pause" | "unpause" | "quit" | "reset");
+        let exempt = matches!(entry.command.name, "unpause" | "quit" | "reset");
         !exempt && (self.all || flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE))
     }
 }

@@ -164,6 +164,24 @@ fn a_pause_holds_writes_back_until_it_ends() {
 }
 
 #[test]
+fn nothing_expires_during_a_pause() {
+    at_one_and_two_shards(|server| {
+        let mut client = server.client();
+        assert_eq!(show(&client.run("DEBUG SET-ACTIVE-EXPIRE 0")), "OK");
+        for key in 0..20 {
+            assert_eq!(show(&client.run(&format!("SET key:{key} 1 PX 1"))), "OK");
+        }
+        for line in ["CLIENT PAUSE 1000000 WRITE", "DEBUG SET-ACTIVE-EXPIRE 1", "DEBUG SLEEP 0.02"]
+        {
+            assert_eq!(show(&client.run(line)), "OK");
+        }
+        assert_eq!(show(&client.run("DBSIZE")), "20");
+        assert_eq!(show(&client.run("CLIENT UNPAUSE")), "OK");
+        wait_until("all keys are gone", || show(&client.run("DBSIZE")) == "0");
+    });
+}
+
+#[test]
 fn a_pause_ends_by_itself() {
     at_one_and_two_shards(|server| {
         let mut client = server.client();

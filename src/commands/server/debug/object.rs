@@ -4,7 +4,7 @@ use kvasir_shard::ValueRef;
 
 use crate::commands::context::Coordination;
 use crate::errors::CommandError;
-use crate::route::core::CoreState;
+use crate::route::core::{CoreState, access_stamp};
 use crate::route::transaction::{Request, Transaction};
 
 /// Runs on the shard of the key that the second argument names, if it exists.
@@ -33,10 +33,11 @@ pub(super) fn describe(transaction: Transaction, request: Request) -> Coordinati
             let encoding = state.shard.encoding_name(db, key).unwrap_or_default();
             let length = state.shard.peek(db, key).map_or(0, |value| serialized_length(&value));
             let stamp = state.shard.access_stamp(db, key).unwrap_or_default();
+            let idle = access_stamp(state.unix_ms()).wrapping_sub(stamp);
             let length = if fast { String::new() } else { format!("serializedlength:{length} ") };
             format!(
                 "Value at:0x{:x} refcount:1 encoding:{encoding} {length}lru:{stamp} \
-                 lru_seconds_idle:0",
+                 lru_seconds_idle:{idle}",
                 key.hash
             )
         };
