@@ -1,10 +1,10 @@
 //! Finding a command by its name, in any case, in a few nanoseconds.
 //!
-//! A name becomes a [`Packed`]: one word with all of it if it is shorter than eight bytes, or else two
-//! with its first and last eight, in lower case, and its length. That identifies any name of up to
-//! sixteen bytes; the few longer ones are compared as a whole. A table with open addressing, at most half full, holds
-//! packed names with the ids they stand for, 32 bytes each: a hit mostly costs one hash and one
-//! comparison.
+//! A name becomes a [`Packed`]: one word with all of it if it is shorter than eight bytes, or else
+//! two with its first and last eight, in lower case, and its length. That identifies any name of up
+//! to sixteen bytes; the few longer ones are compared as a whole. A table with open addressing, at
+//! most half full, holds packed names with the ids they stand for, 32 bytes each: a hit mostly
+//! costs one hash and one comparison.
 
 use super::table::CommandId;
 

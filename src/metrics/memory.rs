@@ -1,7 +1,7 @@
 //! How much memory the process uses, and the most that it has.
 //!
-//! The keys' blocks lie in the shards' arenas, which are mapped outside of the allocator; everything
-//! else is the allocator's. Each core tells the size of its arena every 100 ms.
+//! The keys' blocks lie in the shards' arenas, which are mapped outside of the allocator;
+//! everything else is the allocator's. Each core tells the size of its arena every 100 ms.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -100,7 +100,8 @@ impl Signals {
     }
 }
 
-/// Runs the server until it has stopped. `make` builds a shard's engine, on the thread of that shard.
+/// Runs the server until it has stopped. `make` builds a shard's engine, on the thread of that
+/// shard.
 ///
 /// To be called once: from now on a panic on any thread ends the process with a report.
 pub fn run<E: Engine + 'static>(

@@ -35,7 +35,8 @@ pub fn cpu_times(whose: Whose) -> CpuTimes {
     // SAFETY: `usage` is valid for writes of a rusage for the whole call.
     let result = unsafe { libc::getrusage(who, usage.as_mut_ptr()) };
     assert_eq!(result, 0, "invariant: getrusage fails only for an unknown `who`");
-    // SAFETY: the call succeeded, so it is initialised; and a rusage is integers, which were zeroed.
+    // SAFETY: the call succeeded, so it is initialised; and a rusage is integers, which were
+    // zeroed.
     let usage = unsafe { usage.assume_init() };
     let us = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
     CpuTimes { system_us: us(usage.ru_stime), user_us: us(usage.ru_utime) }

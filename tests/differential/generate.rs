@@ -35,7 +35,7 @@ const STRINGS: &[&[u8]] = &[
     b"9223372036854775807",
     b"-9223372036854775808",
     b"9223372036854775808",
-    b"\x00\xff\r\n",
+    b"\xfe\xff\r\n",
     b"foo bar",
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQR",
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRS",
@@ -212,6 +212,8 @@ impl<'a> Generator<'a> {
             (_, "offset") => OFFSETS,
             (_, "index" | "index1" | "index2" | "db" | "destination-db") => DATABASES,
             (Kind::Integer, _) => INTEGERS,
+            // Only where bytes are data: the peer cuts what it treats as text at the first zero.
+            (_, "value" | "message" | "element") if self.rng.one_in(8) => &[b"\x00\xff\r\n"],
             // Half of the strings are numbers, which many commands want.
             _ if self.rng.one_in(4) => INTEGERS,
             _ => STRINGS,

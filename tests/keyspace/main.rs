@@ -1,4 +1,5 @@
-//! Commands about keys and databases, and those that treat strings as bits, at one shard and at two.
+//! Commands about keys and databases, and those that treat strings as bits, at one shard and at
+//! two.
 
 mod bitmap;
 mod databases;

@@ -50,8 +50,8 @@ impl Reservation {
         self.reserved
     }
 
-    /// Makes at least `0..bytes` accessible. False when it lies beyond the reservation or the kernel
-    /// refuses.
+    /// Makes at least `0..bytes` accessible. False when it lies beyond the reservation or the
+    /// kernel refuses.
     ///
     /// A large reservation asks for huge pages: with keys all over it, a good part of a lookup's
     /// time is spent on address translation otherwise. A small one does not, because an idle shard
@@ -144,8 +144,8 @@ mod sys {
 
     pub(super) fn prefer_huge_pages(base: NonNull<u8>, from: usize, to: usize) {
         let start = base.as_ptr().wrapping_add(from).cast();
-        // SAFETY: the range is the caller's own, and this advice changes no content. Where the kernel
-        // has no huge pages, nothing happens.
+        // SAFETY: the range is the caller's own, and this advice changes no content. Where the
+        // kernel has no huge pages, nothing happens.
         unsafe { libc::madvise(start, to - from, libc::MADV_HUGEPAGE) };
     }
 

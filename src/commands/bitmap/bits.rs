@@ -1,7 +1,7 @@
 //! Bits of a byte string: the first is the highest of the first byte.
 //!
-//! Whole words are counted and searched eight bytes at a time; only the bytes at the ends of a range
-//! are masked.
+//! Whole words are counted and searched eight bytes at a time; only the bytes at the ends of a
+//! range are masked.
 
 use std::ops::Range;
 
