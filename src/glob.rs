@@ -4,6 +4,10 @@
 //! covered by the later one. So a match takes O(pattern x text) at worst, and no pattern, however
 //! hostile, takes exponential time.
 
+/// Patterns with more stars than this match nothing that needs them all, as with the peers, which
+/// go no deeper.
+const STARS_MAX: usize = 1000;
+
 /// Whether the whole of `text` matches `pattern`.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     matches_by(pattern, text, |byte| byte)
@@ -16,12 +20,18 @@ pub fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
 
 fn matches_by(pattern: &[u8], text: &[u8], fold: impl Fn(u8) -> u8) -> bool {
     let (mut rest, mut at) = (pattern, 0);
+    let mut stars = 0;
     // What follows the last `*`, and where in the text it is to be tried next.
     let mut retry: Option<(&[u8], usize)> = None;
     while let Some(&byte) = text.get(at) {
         if let [b'*', after @ ..] = rest {
             rest = after;
             retry = Some((after, at + 1));
+            // Stars in a row are one; the last may be anything.
+            stars += usize::from(!matches!(after, [] | [b'*', ..]));
+            if stars > STARS_MAX {
+                return false;
+            }
         } else if let Some(after) = match_byte(rest, byte, &fold) {
             rest = after;
             at += 1;
@@ -124,6 +134,15 @@ mod tests {
         assert!(matches_any_case(b"MAX[A-N]*", b"maxmemory"));
         assert!(matches_any_case(b"client|*", b"CLIENT|LIST"));
         assert!(!matches_any_case(b"[^M]ax", b"max"));
+    }
+
+    #[test]
+    fn too_many_stars_match_nothing() {
+        let text = [b'a'; 1002];
+        assert!(matches(&b"*?".repeat(1000), &text));
+        assert!(matches(&[b"*?".repeat(1000), b"**".to_vec()].concat(), &text));
+        assert!(matches(&b"**?".repeat(1000), &text));
+        assert!(!matches(&b"*?".repeat(1001), &text));
     }
 
     #[test]

@@ -14,9 +14,3 @@ pub mod route;
 pub mod server;
 pub mod sha1;
 pub mod start;
-
-/// The tests' process has jemalloc's `malloc` as well, which must not be called without what
-/// [`allocator`] adds.
-#[cfg(test)]
-#[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;

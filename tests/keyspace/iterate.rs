@@ -18,8 +18,11 @@ fn fill(client: &mut Client, count: usize) {
 
 fn texts(value: &Value) -> Vec<String> {
     let Value::Array(values) = value else { panic!("no array: {value:?}") };
-    let text = |value: &Value| String::from_utf8_lossy(value.as_bytes().unwrap()).into_owned();
     values.iter().map(text).collect()
+}
+
+fn text(value: &Value) -> String {
+    String::from_utf8_lossy(value.as_bytes().expect("a string")).into_owned()
 }
 
 /// Every key that a whole scan with these options returns; `between` runs after each call.
@@ -31,7 +34,7 @@ fn scan(client: &mut Client, options: &str, mut between: impl FnMut(&mut Client)
             panic!("no array")
         };
         keys.extend(texts(&reply[1]));
-        cursor = String::from_utf8_lossy(reply[0].as_bytes().unwrap()).into_owned();
+        cursor = text(&reply[0]);
         assert!(cursor.parse::<i64>().is_ok(), "a signed integer holds {cursor}");
         if cursor == "0" {
             return keys;
@@ -105,8 +108,7 @@ fn random_keys_come_from_every_shard() {
         let mut seen = BTreeSet::new();
         // Were one of four missed for so long, it would not be random.
         for _ in 0..500 {
-            let key = client.run("RANDOMKEY");
-            seen.insert(String::from_utf8_lossy(key.as_bytes().unwrap()).into_owned());
+            seen.insert(text(&client.run("RANDOMKEY")));
         }
         assert_eq!(Vec::from_iter(seen), ["a", "b", "c", "d"]);
     });
