@@ -118,8 +118,10 @@ fn reset_forgets_the_session_but_not_the_library() {
 fn quit_answers_what_came_before_it_and_nothing_after() {
     at_one_and_two_shards(|server| {
         let mut client = server.client();
-        let keys: String = (0..100).map(|key| format!("SET key:{key} 1\r\n")).collect();
-        client.send_raw(format!("{keys}QUIT\r\nSET after 1\r\n").as_bytes());
+        for key in 0..100 {
+            client.send(&["SET", &format!("key:{key}"), "1"]);
+        }
+        client.send_raw(b"QUIT\r\nSET after 1\r\n");
         for _ in 0..101 {
             assert_eq!(show(&client.read()), "OK");
         }
