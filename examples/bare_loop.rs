@@ -12,7 +12,7 @@ use kvasir_server::route::engine::{
 };
 use kvasir_server::route::message::Batch;
 use kvasir_server::server::listener::ListenOptions;
-use kvasir_server::server::runtime::{RunOptions, Signals, run};
+use kvasir_server::server::runtime::{RunOptions, Signals, prepare, run};
 
 #[derive(Default)]
 struct Connection {
@@ -180,7 +180,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = arguments.next().ok_or("usage: bare_loop PORT [SHARDS]")?.parse()?;
     let shards = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let listen = ListenOptions { bind: vec!["127.0.0.1".into()], port, ..ListenOptions::default() };
-    Ok(run(RunOptions { shards, listen, ..RunOptions::default() }, &Signals::take_over()?, |_| {
-        BareEngine::default()
-    })?)
+    let prepared = prepare(RunOptions { shards, listen, ..RunOptions::default() })?;
+    Ok(run(prepared, &Signals::take_over()?, |_| BareEngine::default())?)
 }

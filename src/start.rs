@@ -1,6 +1,7 @@
 //! From the command line to a running server.
 
 use std::collections::hash_map::RandomState;
+use std::error::Error;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
@@ -13,18 +14,22 @@ use crate::cli::{self, Command};
 use crate::commands::table;
 use crate::config::Config;
 use crate::config::load::{DirectiveKind, Source};
-use crate::host::{self, ProcessHost};
+use crate::config::set::SetContext;
+use crate::host::{self, PidFile, ProcessHost, Title};
 use crate::logging::{self, Logging};
 use crate::route::core::Core;
 use crate::route::shard_map::ShardMap;
 use crate::route::shared::{Process, Shared};
 use crate::server::clock::{Clock, Stopwatch};
-use crate::server::listener::Listening;
+use crate::server::listener::{ListenError, Listening};
 use crate::server::probe;
-use crate::server::runtime::{self, RunOptions, Signals};
+use crate::server::process;
+use crate::server::runtime::{self, RunOptions, Signals, StartError};
 
 /// Runs the program with these arguments, its own name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter().peekable();
+    let program = arguments.peek().map(|name| name.to_string_lossy().into_owned());
     let command = match cli::parse(arguments) {
         Ok(command) => command,
         Err(answer) => {
@@ -36,7 +41,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command {
         Command::Parameters => print(&cli::parameters_text()),
         Command::CheckSystem => check_system(),
-        Command::Serve(source) => serve(&source),
+        Command::Serve(source) => serve(&source, program.unwrap_or_default()),
     }
 }
 
@@ -61,42 +66,56 @@ fn check_system() -> ExitCode {
     }
 }
 
-fn serve(source: &Source) -> ExitCode {
+fn serve(source: &Source, program: String) -> ExitCode {
     // Before the log starts its thread.
     let signals = match Signals::take_over() {
         Ok(signals) => signals,
         Err(error) => return complain(error),
     };
-    let config = match Config::load(source) {
+    let config = match configure(source) {
         Ok(config) => config,
-        Err(error) => return complain(error),
+        Err(problem) => return complain(problem),
     };
-    if let Err(error) = rename_commands(&config) {
-        return complain(error);
+    // What is to be done before there is a second thread.
+    if config.process.daemonize {
+        if let Err(error) = process::daemonize() {
+            return complain(format_args!("Can't run in the background: {error}"));
+        }
     }
-    if let Err(error) = host::enter_directory(&config) {
-        let directory = config.process.directory.display();
-        return complain(format_args!("Can't chdir to '{directory}': {error}"));
-    }
+    let title = if config.process.set_title { Title::take_over(program) } else { None };
     let log = match logging::start(&config.log) {
         Ok(log) => Arc::new(log),
         Err(error) => return complain(format_args!("Can't open the log file: {error}")),
     };
     announce(&config);
-    let port = config.network.port;
-    let result = run_shards(config, &log, &signals);
+    let result = serve_shards(config, &log, &signals, title);
     log.flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            if matches!(error, runtime::StartError::Listen(_)) {
+            if let Some(StartError::Listen(ListenError::Tcp { port, .. })) = error.downcast_ref() {
                 tracing::error!("Failed listening on port {port} (tcp), aborting.");
             }
             log.flush();
             complain(error)
         }
     }
+}
+
+/// Reads the configuration, and follows it in what has to be done first. The error is what to print.
+fn configure(source: &Source) -> Result<Config, String> {
+    let config = Config::load(source).map_err(|error| error.to_string())?;
+    let module = config.directives().iter().find(|line| line.kind == DirectiveKind::LoadModule);
+    if let Some(line) = module {
+        let reason = "This server loads no modules: what modules bring to others is built in";
+        return Err(line.error(reason).to_string());
+    }
+    rename_commands(&config)?;
+    host::enter_directory(&config).map_err(|reason| {
+        format!("Can't chdir to '{}': {reason}", config.process.directory.display())
+    })?;
+    Ok(config)
 }
 
 /// Takes `rename-command` lines into the table of commands.
@@ -138,29 +157,30 @@ fn announce(config: &Config) {
     }
 }
 
-fn run_shards(
+/// Serves until the process is told to end.
+fn serve_shards(
     config: Config,
     log: &Arc<Logging>,
     signals: &Signals,
-) -> Result<(), runtime::StartError> {
+    title: Option<Title>,
+) -> Result<(), Box<dyn Error>> {
     let shards = config.process.shard_count(runtime::default_shards());
-    let count = u16::try_from(shards).map_err(|_| runtime::StartError::TooManyShards(shards))?;
+    let count = u16::try_from(shards).map_err(|_| StartError::TooManyShards(shards))?;
+    let config = fit_clients(config, shards)?;
     let listening = Listening::default();
     let listen = host::listen_options(&config.network);
-    let options = RunOptions { shards, listen, listening: listening.clone() };
+    let prepared = runtime::prepare(RunOptions { shards, listen, listening: listening.clone() })?;
+    let _pid_file = PidFile::write(&config.process);
     let host = ProcessHost::new(&config, shards, Arc::clone(log), listening);
-    host.prepare(&config).map_err(|reason| runtime::StartError::Resources {
-        what: "the limit of clients".to_owned(),
-        source: std::io::Error::other(reason),
-    })?;
-    let seeds = random_seeds();
+    host.prepare(&config, title);
     let databases = config.process.databases;
+    let seeds = random_seeds();
     let map = ShardMap::new(count.max(1), KeyHasher::new(seeds));
-    let process = process(&config);
+    let process = process_facts(&config);
     let shared = Shared::new(map, config, process, Stopwatch::hardware());
     assert!(shared.host.set(Box::new(host)).is_ok(), "the host is set once");
     let shared = Arc::new(shared);
-    runtime::run(options, signals, move |id| {
+    runtime::run(prepared, signals, move |id| {
         let config = ShardConfig {
             databases: databases as usize,
             hash_seeds: seeds,
@@ -168,7 +188,23 @@ fn run_shards(
             rng_seed: seeds[0] ^ u64::from(id.0),
         };
         Core::new(id, Arc::clone(&shared), Shard::new(config))
-    })
+    })?;
+    Ok(())
+}
+
+/// Lowers `maxclients` to what the limit of open files leaves room for, and says so.
+fn fit_clients(config: Config, shards: usize) -> Result<Config, String> {
+    let limit = probe::reserve_descriptors(config.network.clients_max as usize, shards)?;
+    for warning in &limit.warnings {
+        tracing::warn!("{warning}");
+    }
+    if limit.warnings.is_empty() {
+        return Ok(config);
+    }
+    let lowered = limit.max_clients.to_string();
+    let pair: (&[u8], &[u8]) = (b"maxclients", lowered.as_bytes());
+    let change = config.set(&[pair], SetContext::default()).map_err(|error| error.to_string())?;
+    Ok(change.config)
 }
 
 /// What the standard library seeds its own hash tables with: random from the kernel.
@@ -176,7 +212,7 @@ fn random_seeds() -> [u64; 4] {
     std::array::from_fn(|_| RandomState::new().build_hasher().finish())
 }
 
-fn process(config: &Config) -> Process {
+fn process_facts(config: &Config) -> Process {
     let run_id: String = random_seeds().iter().map(|seed| format!("{seed:016x}")).collect();
     let path = |path: Option<std::path::PathBuf>| {
         path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()

@@ -286,7 +286,7 @@ fn checked_directory(path: &Path) -> std::io::Result<PathBuf> {
 }
 
 /// The C library's text for an I/O error, which the peers show, without Rust's number behind it.
-pub(super) fn io_reason(error: &std::io::Error) -> String {
+pub fn io_reason(error: &std::io::Error) -> String {
     if error.kind() == std::io::ErrorKind::NotADirectory {
         return "Not a directory".into();
     }

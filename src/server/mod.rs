@@ -7,7 +7,7 @@
 //! - `runtime`: starting and ending the process; `probe`: what it needs of the machine.
 //! - `driver`: a core's loop; `ring` and `buffers`: its `io_uring`; `mailbox`: the other cores.
 //! - `listener`: where clients connect. `clock`: the time. `usage`: what the process uses of the
-//!   machine. `sys`: system calls.
+//!   machine. `process`: what the process is to the system. `sys`: system calls.
 
 mod buffers;
 pub mod clock;
@@ -15,6 +15,7 @@ mod driver;
 pub mod listener;
 mod mailbox;
 pub mod probe;
+pub mod process;
 mod ring;
 pub mod runtime;
 mod sys;

@@ -105,14 +105,14 @@ impl Signals {
 ///
 /// To be called once: from now on a panic on any thread ends the process with a report.
 pub fn run<E: Engine + 'static>(
-    options: RunOptions,
+    prepared: Prepared,
     signals: &Signals,
     make: impl Fn(ShardId) -> E + Send + Clone + 'static,
 ) -> Result<(), StartError> {
     std::panic::set_hook(Box::new(report_panic));
     let Signals(signals) = signals;
-    let sockets = options.listen.kinds();
-    let running = start(options, make)?;
+    let sockets = prepared.listen.kinds();
+    let running = prepared.start(make)?;
     tracing::info!("Server initialized");
     for kind in sockets {
         tracing::info!("Ready to accept connections {kind}");
@@ -173,11 +173,21 @@ impl Running {
     }
 }
 
-/// Starts the shards, and returns when all of them serve. [`run`] is this with signals and reports.
-pub fn start<E: Engine + 'static>(
-    options: RunOptions,
-    make: impl Fn(ShardId) -> E + Send + Clone + 'static,
-) -> Result<Running, StartError> {
+/// A server that has what it needs of the machine, its sockets above all, but serves nobody yet.
+pub struct Prepared {
+    listen: ListenOptions,
+    cpus: Vec<usize>,
+    boxes: Vec<Mailbox>,
+    cores: Cores,
+    listeners: Vec<Vec<Listener>>,
+    listening: Listening,
+    control: Arc<Control>,
+    ended: Arc<EventFd>,
+}
+
+/// Checks the machine and opens the sockets. What is wrong with either shows here, before there is
+/// any thread.
+pub fn prepare(options: RunOptions) -> Result<Prepared, StartError> {
     probe::check_system().map_err(StartError::System)?;
     let cpus = sys::allowed_cpus().map_err(StartError::resources("processor affinity"))?;
     let shards = if options.shards == 0 { cpus.len() } else { options.shards };
@@ -189,36 +199,57 @@ pub fn start<E: Engine + 'static>(
     options.listening.attach(cores.clone());
     let ended = EventFd::new().map_err(StartError::resources("an eventfd"))?;
     let (control, ended) = (Arc::new(Control::default()), Arc::new(ended));
-    let unix_path = options.listen.unix_socket.unwrap_or_default().display().to_string();
-    let mut threads = Vec::with_capacity(shards);
-    let (report, reports) = mpsc::channel();
-    for (mailbox, listeners) in boxes.into_iter().zip(listeners) {
-        let index = mailbox.own().index();
-        let start = ShardStart {
-            cpu: cpus[index % cpus.len()],
-            may_spin: shards <= cpus.len(),
-            mailbox,
-            listeners,
-            listening: options.listening.clone(),
-            unix_path: unix_path.clone(),
-            control: Arc::clone(&control),
-            ended: Arc::clone(&ended),
-            report: report.clone(),
-        };
-        let make = make.clone();
-        let thread = thread::Builder::new()
-            .name(format!("shard-{index}"))
-            .spawn(move || start.run(make))
-            .map_err(StartError::resources(format!("the thread of shard {index}")))?;
-        threads.push(thread);
+    let RunOptions { listen, listening, .. } = options;
+    Ok(Prepared { listen, listening, cpus, boxes, cores, listeners, control, ended })
+}
+
+/// Starts the shards, and returns when all of them serve. [`run`] is this with signals and reports.
+pub fn start<E: Engine + 'static>(
+    options: RunOptions,
+    make: impl Fn(ShardId) -> E + Send + Clone + 'static,
+) -> Result<Running, StartError> {
+    prepare(options)?.start(make)
+}
+
+impl Prepared {
+    /// Starts the shards, and returns when all of them serve.
+    fn start<E: Engine + 'static>(
+        self,
+        make: impl Fn(ShardId) -> E + Send + Clone + 'static,
+    ) -> Result<Running, StartError> {
+        let Self { listen, listening, cpus, boxes, cores, listeners, control, ended } = self;
+        let unix_path = listen.unix_socket.unwrap_or_default().display().to_string();
+        let shards = boxes.len();
+        let mut threads = Vec::with_capacity(shards);
+        let (report, reports) = mpsc::channel();
+        for (mailbox, listeners) in boxes.into_iter().zip(listeners) {
+            let index = mailbox.own().index();
+            let start = ShardStart {
+                cpu: cpus[index % cpus.len()],
+                may_spin: shards <= cpus.len(),
+                mailbox,
+                listeners,
+                listening: listening.clone(),
+                unix_path: unix_path.clone(),
+                control: Arc::clone(&control),
+                ended: Arc::clone(&ended),
+                report: report.clone(),
+            };
+            let make = make.clone();
+            let thread = thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || start.run(make))
+                .map_err(StartError::resources(format!("the thread of shard {index}")))?;
+            threads.push(thread);
+        }
+        drop(report);
+        let running = Running { threads, cores, control, ended };
+        for _ in 0..shards {
+            let outcome = reports.recv().expect("invariant: a shard reports before it ends");
+            outcome.map_err(StartError::resources("a shard's executor and ring"))?;
+        }
+        Ok(running)
     }
-    drop(report);
-    let running = Running { threads, cores, control, ended };
-    for _ in 0..shards {
-        let outcome = reports.recv().expect("invariant: a shard reports before it ends");
-        outcome.map_err(StartError::resources("a shard's executor and ring"))?;
-    }
-    Ok(running)
 }
 
 /// What a shard's thread begins with.

@@ -1,23 +1,24 @@
-//! What changes of the configuration ask of the process: its sockets, log, directory, limits.
+//! What the configuration asks of the process, at the start and when it changes: sockets, log,
+//! directory, limits, title.
 
-use std::fs;
-use std::io;
+mod oom;
+mod pidfile;
+mod title;
+
 use std::sync::{Arc, Mutex};
 
+use self::oom::OomScore;
+pub use self::pidfile::PidFile;
+pub use self::title::Title;
 use crate::config::Config;
-use crate::config::choice::OomScoreAdj;
 use crate::config::groups::Network;
+use crate::config::kind::io_reason;
 use crate::config::parameter::Effect;
 use crate::config::value::Value;
 use crate::logging::Logging;
 use crate::route::settings::Host;
 use crate::server::listener::{ListenOptions, Listening};
 use crate::server::probe;
-
-/// Where the kernel reads how willingly it ends this process when memory runs out.
-const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
-/// The bounds of that score.
-const OOM_SCORES: std::ops::RangeInclusive<i32> = -1000..=1000;
 
 /// The process that serves.
 #[derive(Debug)]
@@ -33,30 +34,33 @@ pub struct ProcessHost {
 struct Applied {
     port: u16,
     bind: Vec<String>,
-    /// The score at the start, once it has been changed.
-    oom_score: Option<i32>,
+    oom_score: OomScore,
+    /// Nothing where there is none to write.
+    title: Option<Title>,
 }
 
 impl ProcessHost {
     /// The host of a process that has started with this configuration.
     pub fn new(config: &Config, shards: usize, log: Arc<Logging>, listening: Listening) -> Self {
         let network = &config.network;
-        let applied = Applied { port: network.port, bind: network.bind.clone(), oom_score: None };
+        let applied = Applied {
+            port: network.port,
+            bind: network.bind.clone(),
+            oom_score: OomScore::new(),
+            title: None,
+        };
         Self { shards, log, listening, applied: Mutex::new(applied) }
     }
 
-    /// Follows the configuration at the start. An error is a reason not to start.
-    pub fn prepare(&self, config: &Config) -> Result<(), String> {
-        let wanted = config.network.clients_max as usize;
-        for warning in probe::reserve_descriptors(wanted, self.shards)?.warnings {
-            tracing::warn!("{warning}");
-        }
-        for effect in [Effect::OomScore, Effect::AllocatorThreads] {
+    /// Follows the configuration at the start. What cannot be had is no reason not to start, but
+    /// the log says so.
+    pub fn prepare(&self, config: &Config, title: Option<Title>) {
+        self.applied.lock().expect("invariant: a panic ends the process").title = title;
+        for effect in [Effect::ProcessTitle, Effect::OomScore, Effect::AllocatorThreads] {
             if let Err(reason) = self.apply(effect, config) {
                 tracing::warn!("{reason}");
             }
         }
-        Ok(())
     }
 
     /// Listens where the configuration says. The old listeners go when the new ones are there.
@@ -76,6 +80,9 @@ impl ProcessHost {
         })?;
         applied.port = network.port;
         applied.bind.clone_from(&network.bind);
+        if let Some(title) = &mut applied.title {
+            title.show(config);
+        }
         Ok(())
     }
 
@@ -102,15 +109,17 @@ impl Host for ProcessHost {
                 self.log.reconfigure(&config.log);
                 Ok(())
             }
-            Effect::Directory => enter_directory(config).map_err(|error| error.to_string()),
-            Effect::OomScore => set_oom_score(config, &mut applied.oom_score).map_err(|error| {
-                tracing::warn!("Unable to write {OOM_SCORE_FILE}: {error}");
-                "Failed to apply new oom_score_adj configuration, check server logs.".to_owned()
-            }),
+            Effect::Directory => enter_directory(config),
+            Effect::ProcessTitle => {
+                if let Some(title) = &mut applied.title {
+                    title.show(config);
+                }
+                Ok(())
+            }
+            Effect::OomScore => applied.oom_score.apply(&config.process),
             Effect::AllocatorThreads => set_allocator_threads(config),
             // These are read from the configuration where they matter.
-            Effect::ProcessTitle
-            | Effect::DefaultPassword
+            Effect::DefaultPassword
             | Effect::ClientMemory
             | Effect::Compatibility
             | Effect::CrashReport
@@ -131,30 +140,9 @@ pub fn listen_options(network: &Network) -> ListenOptions {
     }
 }
 
-/// Makes the configured directory the working directory.
-pub fn enter_directory(config: &Config) -> io::Result<()> {
-    std::env::set_current_dir(&config.process.directory)
-}
-
-/// Writes the score of a primary. `original` is the score before the first change.
-fn set_oom_score(config: &Config, original: &mut Option<i32>) -> io::Result<()> {
-    let process = &config.process;
-    if process.oom_score_adj == OomScoreAdj::Untouched && original.is_none() {
-        return Ok(());
-    }
-    let base = match *original {
-        Some(base) => base,
-        None => fs::read_to_string(OOM_SCORE_FILE)?.trim().parse().map_err(io::Error::other)?,
-    };
-    let score = match process.oom_score_adj {
-        OomScoreAdj::Untouched => base,
-        OomScoreAdj::Relative => base + i32::from(process.oom_scores[0]),
-        OomScoreAdj::Absolute => i32::from(process.oom_scores[0]),
-    };
-    let score = score.clamp(*OOM_SCORES.start(), *OOM_SCORES.end());
-    fs::write(OOM_SCORE_FILE, score.to_string())?;
-    *original = Some(base);
-    Ok(())
+/// Makes the configured directory the working directory. The error is the system's text.
+pub fn enter_directory(config: &Config) -> Result<(), String> {
+    std::env::set_current_dir(&config.process.directory).map_err(|error| io_reason(&error))
 }
 
 /// Starts or stops the threads that give memory back to the system.
