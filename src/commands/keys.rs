@@ -177,7 +177,8 @@ fn run(spec: &KeySpec, first: i64, args: Args<'_>) -> Result<Run, Unfit> {
             let text = args.get((first + i64::from(key_num)) as usize).ok_or(Unfit)?;
             let keys = number::parse_i64(text).filter(|keys| *keys >= 0).ok_or(Unfit)?;
             let first = first + i64::from(offset);
-            (first, first.saturating_add(keys) - 1, step)
+            let distance = (keys - 1).saturating_mul(i64::from(step));
+            (first, first.saturating_add(distance), step)
         }
         FindKeys::Unknown => return Err(Unfit),
     };
@@ -237,6 +238,8 @@ mod tests {
         assert_eq!(places(&counted, &["eval", "s", "2", "a", "b", "c"]), Some(vec![3, 4]));
         let pairs = [KeySpec::at(1).key_num(0, 1, 2)];
         assert_eq!(places(&pairs, &["msetex", "1", "a", "x"]), Some(vec![2]));
+        let words = ["msetex", "2", "a", "x", "b", "y", "nx"];
+        assert_eq!(places(&pairs, &words), Some(vec![2, 4]), "every key, not every argument");
         for count in ["0", "-1", "4", "x", "", "01", "9223372036854775807"] {
             assert_eq!(places(&counted, &["eval", "s", count, "a", "b", "c"]), None, "{count}");
         }
