@@ -99,7 +99,8 @@ impl Coordinations {
 
 impl Core {
     /// What a command of this shard alone locks: its keys, by its own key specifications, or all of
-    /// the shard for reading.
+    /// the shard for reading. A malformed command whose keys cannot be told touches none: it will
+    /// answer with an error.
     pub(super) fn scope_of(&self, entry: &'static Entry, args: Args<'_>, db: u32) -> Scope {
         if let Handler::Placed { .. } = entry.command.handler {
             return Scope::Everything(Mode::Read);
