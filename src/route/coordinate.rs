@@ -91,6 +91,23 @@ impl Coordinations {
         self.sleeping.peek().map(|Reverse((wake_us, _))| *wake_us)
     }
 
+    /// How many are under way, and connections that wait for the end of a pause.
+    pub(super) fn len(&self) -> usize {
+        self.running.len() + self.paused.len()
+    }
+
+    /// Every identifier belongs to the coordination that has it, and every sleeper runs.
+    pub(super) fn verify(&self) {
+        for (id, number) in &self.by_id {
+            assert_eq!(self.running[number].id, Some(*id), "an identifier's coordination");
+        }
+        let identified = self.running.values().filter(|running| running.id.is_some()).count();
+        assert_eq!(identified, self.by_id.len(), "an identifier each");
+        for Reverse((_, number)) in &self.sleeping {
+            assert!(self.running.contains_key(number), "one that sleeps runs");
+        }
+    }
+
     /// Makes a connection wait for the end of a pause.
     pub(super) fn pause(&mut self, key: ConnectionKey) {
         self.paused.push(key);
@@ -99,8 +116,7 @@ impl Coordinations {
 
 impl Core {
     /// What a command of this shard alone locks: its keys, by its own key specifications, or all of
-    /// the shard for reading. A malformed command whose keys cannot be told touches none: it will
-    /// answer with an error.
+    /// the shard for reading.
     pub(super) fn scope_of(&self, entry: &'static Entry, args: Args<'_>, db: u32) -> Scope {
         if let Handler::Placed { .. } = entry.command.handler {
             return Scope::Everything(Mode::Read);

@@ -134,6 +134,23 @@ impl CoreState {
     }
 }
 
+/// What a core has under way: see [`Core::residue`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Residue {
+    /// Whether some lock is held or wanted.
+    pub locked: bool,
+    /// Requests that wait for a lock.
+    pub parked: usize,
+    /// Commands of several shards that this core coordinates.
+    pub coordinations: usize,
+    /// Messages that have not been handed to the driver.
+    pub batches: usize,
+    /// Connections whose requests are to go on in the next piece of work.
+    pub ready: usize,
+    /// Connections that the driver has to look at.
+    pub dirty: usize,
+}
+
 /// One core. See the module's head, and [`Engine`] for how it is driven.
 pub struct Core {
     /// What commands may touch.
@@ -182,6 +199,27 @@ impl Core {
             ready: VecDeque::new(),
             lookahead: (0..LOOKAHEAD).map(|_| ArgRanges::default()).collect(),
             ahead: Vec::with_capacity(LOOKAHEAD),
+        }
+    }
+
+    /// Checks the invariants of everything that this core holds; O(all of it). For tests and the
+    /// simulation.
+    pub fn verify(&self) {
+        self.locks.verify();
+        self.state.shard.verify();
+        self.coordinations.verify();
+    }
+
+    /// What is under way on this core, or has been left behind. For tests and the simulation: with
+    /// no request under way on any core, nothing must be.
+    pub fn residue(&self) -> Residue {
+        Residue {
+            locked: !self.locks.is_idle(),
+            parked: self.parked.len(),
+            coordinations: self.coordinations.len(),
+            batches: self.outboxes.len(),
+            ready: self.ready.len(),
+            dirty: self.state.dirty.len(),
         }
     }
 

@@ -63,6 +63,11 @@ impl Outboxes {
         Some((ShardId(index as u16), batch))
     }
 
+    /// Messages that wait for the end of the round.
+    pub(super) fn len(&self) -> usize {
+        self.answers.len() + self.requests.iter().flatten().count()
+    }
+
     /// Keeps an executed batch for reuse.
     fn recycle(&mut self, mut batch: Box<Batch>) {
         if self.spare.len() < SPARE_MAX && batch.recycle() {
@@ -90,6 +95,11 @@ pub(super) struct ParkedRequests {
 }
 
 impl ParkedRequests {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
     fn take(&mut self, number: u64) -> Parked {
         self.requests.remove(&number).expect("invariant: a parked request is granted once")
     }
