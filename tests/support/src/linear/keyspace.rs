@@ -64,6 +64,14 @@ impl Model for Keyspace {
         let reply = execute(&mut state, op);
         (state, reply)
     }
+
+    fn only_looks(op: &Op, reply: &Reply) -> bool {
+        match op {
+            Op::Get(_) | Op::Exists(_) | Op::MGet(_) | Op::DbSize | Op::Keys => true,
+            Op::Set(..) | Op::Append(..) | Op::MSet(_) | Op::FlushAll => false,
+            _ => matches!(reply, Reply::Int(0) | Reply::Bulk(None) | Reply::Error(_)),
+        }
+    }
 }
 
 fn execute(state: &mut State, op: &Op) -> Reply {

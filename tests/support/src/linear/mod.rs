@@ -9,7 +9,9 @@
 //!
 //! Deviations: one configuration is a set of operations already placed and the state they lead to;
 //! the search is over time-ordered invocations and replies in a linked list, from which a placed
-//! operation is lifted and to which it is put back on the way back. The work is bounded by
+//! operation is lifted and to which it is put back on the way back. An operation that changes nothing
+//! is placed as soon as its reply fits, without alternatives: any order in which it comes later
+//! stays one when it is moved forward to there. The work is bounded by
 //! [`MOST_CONFIGURATIONS`]; a caller keeps histories short (see [`check`]) so that the bound is
 //! never met.
 
@@ -33,6 +35,12 @@ pub trait Model {
 
     /// Executes one operation: the state after it and its reply.
     fn apply(state: &Self::State, op: &Self::Op) -> (Self::State, Self::Reply);
+
+    /// Whether an operation with this reply leaves every state as it is. The search may place it
+    /// as soon as its reply fits, and need not try to place it later: that shortens it most.
+    fn only_looks(_op: &Self::Op, _reply: &Self::Reply) -> bool {
+        false
+    }
 }
 
 /// One operation as a client saw it. Times are in any unit, on one clock for all clients.
@@ -88,6 +96,26 @@ struct Entry {
     after: usize,
 }
 
+/// An operation that has been placed.
+struct Placing<State> {
+    /// Its invocation's entry.
+    at: usize,
+    /// The state before it.
+    state: State,
+    /// Whether no other operation needs to be tried in its place.
+    forced: bool,
+}
+
+/// What became of an attempt to place an operation.
+#[derive(PartialEq, Eq)]
+enum Attempt {
+    Placed,
+    /// Its reply does not fit.
+    Unfit,
+    /// It leads to a configuration that has been visited, from which there is no way on.
+    Visited,
+}
+
 struct Search<'a, M: Model> {
     history: &'a [Event<M::Op, M::Reply>],
     entries: Vec<Entry>,
@@ -95,7 +123,7 @@ struct Search<'a, M: Model> {
     placed: Placed,
     visited: HashSet<(Placed, M::State)>,
     /// Placed invocations with the state before each.
-    trail: Vec<(usize, M::State)>,
+    trail: Vec<Placing<M::State>>,
     longest: Vec<usize>,
 }
 
@@ -114,57 +142,82 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     fn run(mut self) -> Verdict {
-        let mut at = self.entries[ANCHOR].after;
+        let mut next = self.place_lookers();
         while self.entries[ANCHOR].after != ANCHOR {
             if self.visited.len() > MOST_CONFIGURATIONS {
                 return Verdict::Undecided;
             }
-            let entry = self.entries[at];
-            if at != ANCHOR && entry.reply_at.is_some() {
-                at = if self.place(at) { self.entries[ANCHOR].after } else { entry.after };
-                continue;
-            }
-            // A reply whose operation is not placed yet: no other operation may come before it.
-            match self.take_back() {
-                Some(next) => at = next,
-                None => {
-                    return Verdict::Violation { explained: self.longest };
+            let found = next.filter(|&at| at != ANCHOR && self.entries[at].reply_at.is_some());
+            next = if let Some(at) = found {
+                match self.place(at, false) {
+                    Attempt::Placed => self.place_lookers(),
+                    Attempt::Unfit | Attempt::Visited => Some(self.entries[at].after),
                 }
-            }
+            } else {
+                // A dead end, or a reply whose operation is not placed yet: no other operation may
+                // come before it.
+                match self.take_back() {
+                    None => return Verdict::Violation { explained: self.longest },
+                    next => next,
+                }
+            };
         }
         Verdict::Linearizable
     }
 
+    /// Places the operations that change nothing and whose replies fit. Yields the first entry
+    /// afterwards; nothing when that leads to where the search has been.
+    fn place_lookers(&mut self) -> Option<usize> {
+        let mut at = self.entries[ANCHOR].after;
+        while at != ANCHOR && self.entries[at].reply_at.is_some() {
+            let Event { op, returned, .. } = &self.history[self.entries[at].op];
+            let looks = returned.as_ref().is_some_and(|(_, reply)| M::only_looks(op, reply));
+            let attempt = if looks { self.place(at, true) } else { Attempt::Unfit };
+            at = match attempt {
+                Attempt::Placed => self.entries[ANCHOR].after,
+                Attempt::Unfit => self.entries[at].after,
+                Attempt::Visited => return None,
+            };
+        }
+        Some(self.entries[ANCHOR].after)
+    }
+
     /// Tries to let the operation of the invocation at `at` take effect next.
-    fn place(&mut self, at: usize) -> bool {
+    fn place(&mut self, at: usize, forced: bool) -> Attempt {
         let op = self.entries[at].op;
         let event = &self.history[op];
         let (state, reply) = M::apply(&self.state, &event.op);
         if event.returned.as_ref().is_some_and(|(_, seen)| *seen != reply) {
-            return false;
+            return Attempt::Unfit;
         }
         let mut placed = self.placed.clone();
         placed[op / 64] |= 1 << (op % 64);
         if !self.visited.insert((placed.clone(), state.clone())) {
-            return false;
+            return Attempt::Visited;
         }
         self.placed = placed;
-        self.trail.push((at, std::mem::replace(&mut self.state, state)));
+        let state = std::mem::replace(&mut self.state, state);
+        self.trail.push(Placing { at, state, forced });
         self.lift(at);
         if self.trail.len() > self.longest.len() {
-            self.longest = self.trail.iter().map(|&(at, _)| self.entries[at].op).collect();
+            self.longest = self.trail.iter().map(|placing| self.entries[placing.at].op).collect();
         }
-        true
+        Attempt::Placed
     }
 
-    /// Undoes the last placing; yields the entry after it, where the search goes on.
+    /// Undoes the last placing that has alternatives; yields the entry after it, where the search
+    /// goes on.
     fn take_back(&mut self) -> Option<usize> {
-        let (at, state) = self.trail.pop()?;
-        let op = self.entries[at].op;
-        self.placed[op / 64] &= !(1 << (op % 64));
-        self.state = state;
-        self.put_back(at);
-        Some(self.entries[at].after)
+        loop {
+            let Placing { at, state, forced } = self.trail.pop()?;
+            let op = self.entries[at].op;
+            self.placed[op / 64] &= !(1 << (op % 64));
+            self.state = state;
+            self.put_back(at);
+            if !forced {
+                return Some(self.entries[at].after);
+            }
+        }
     }
 
     fn lift(&mut self, at: usize) {

@@ -1,0 +1,310 @@
+//! The requests that simulated clients send, and what they make of the replies.
+
+use kvasir_proto::Value;
+use kvasir_testing::linear::keyspace::{Key, Op, Reply};
+use kvasir_testing::{Client, Rng};
+
+use crate::model::{Action, Condition, Tag};
+
+/// Few enough keys that commands meet, enough that each of five shards owns some.
+pub(crate) const KEYS: u8 = 10;
+
+/// What a run's clients do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flavour {
+    pub(crate) shards: u16,
+    pub(crate) clients: usize,
+    /// Requests that a client has under way at most.
+    pub(crate) pipeline: usize,
+    /// Requests between two moments of rest.
+    pub(crate) requests: usize,
+    pub(crate) segments: usize,
+    /// Keys with short times to live; then nothing counts keys, because a key that is due is
+    /// counted until it is removed, as the peers do it.
+    pub(crate) expiry: bool,
+    /// Connections that break may do so with requests under way, this many in a segment.
+    pub(crate) drops: usize,
+    /// `CLIENT PAUSE`.
+    pub(crate) pauses: bool,
+}
+
+impl Flavour {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let clients = 2 + rng.below(5);
+        Self {
+            shards: 1 + rng.below(5) as u16,
+            clients,
+            pipeline: 1 + rng.below(12 / clients),
+            requests: 30 + rng.below(50),
+            segments: 1 + rng.below(3),
+            expiry: rng.one_in(2),
+            drops: rng.below(4),
+            pauses: rng.one_in(3),
+        }
+    }
+}
+
+/// A request and what is known of its reply.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    /// Its reply is for the history.
+    Keyspace(Action),
+    /// Its reply is known; the arguments and the reply.
+    Exact(Vec<String>, Value),
+    /// It fails, and changes nothing.
+    Malformed(Vec<String>),
+    /// `HELLO 3`: a map.
+    Hello,
+    /// `QUIT`: the last of its connection.
+    Quit,
+}
+
+/// Draws requests; every written value is a new one, so that a read tells which write it saw.
+pub(crate) struct Generator {
+    pub(crate) rng: Rng,
+    flavour: Flavour,
+    writes: u64,
+    tags: Tag,
+}
+
+impl Generator {
+    pub(crate) fn new(rng: Rng, flavour: Flavour) -> Self {
+        Self { rng, flavour, writes: 0, tags: 0 }
+    }
+
+    pub(crate) fn request(&mut self) -> Request {
+        match self.rng.below(24) {
+            0 => {
+                let token = self.value();
+                Request::Exact(words(&["ECHO", &token]), Value::Bulk(token.into_bytes()))
+            }
+            1 => self.malformed(),
+            2 if self.flavour.pauses && self.rng.one_in(3) => self.pause(),
+            _ => Request::Keyspace(self.action()),
+        }
+    }
+
+    /// The time to live of one of the short-lived keys, in milliseconds.
+    pub(crate) fn ttl_ms(tag: Tag) -> u64 {
+        1 + u64::from(tag % 4)
+    }
+
+    fn malformed(&mut self) -> Request {
+        let key = name(self.key());
+        Request::Malformed(match self.rng.below(5) {
+            0 => words(&["MSETEX", "many", &key, "v"]),
+            1 => words(&["MSET", &key, "v", &key]),
+            2 => words(&["LCS", &key, &key, "NONSENSE"]),
+            3 => words(&["GET"]),
+            _ => words(&["NOSUCHCOMMAND", &key]),
+        })
+    }
+
+    fn pause(&mut self) -> Request {
+        let ms = (1 + self.rng.below(3)).to_string();
+        let mode = if self.rng.one_in(2) { "WRITE" } else { "ALL" };
+        let words = words(&["CLIENT", "PAUSE", &ms, mode]);
+        Request::Exact(words, Value::Simple(b"OK".to_vec()))
+    }
+
+    fn action(&mut self) -> Action {
+        let expiry = self.flavour.expiry;
+        Action::Plain(match self.rng.below(36) {
+            0..4 => Op::Get(self.key()),
+            4..7 => Op::Set(self.key(), self.value()),
+            7 => Op::SetNx(self.key(), self.value()),
+            8 => Op::GetDel(self.key()),
+            9 => Op::Append(self.key(), "7".to_owned()),
+            10..12 => Op::Incr(self.key()),
+            12 => Op::Del(self.keys()),
+            13 => Op::Unlink(self.keys()),
+            14 => Op::Exists(self.keys()),
+            15..19 => Op::MGet(self.keys()),
+            19..22 => Op::MSet(self.pairs()),
+            22..24 => Op::MSetNx(self.pairs()),
+            24..26 => self.transfer(Op::Rename),
+            26 => self.transfer(Op::RenameNx),
+            27 if !expiry => self.transfer(Op::Copy),
+            28 if !expiry => Op::DbSize,
+            29 if !expiry => Op::Keys,
+            30 if self.rng.one_in(3) => Op::FlushAll,
+            31 => return Action::LcsLen(self.key(), self.key()),
+            32..34 if expiry => {
+                let tag = self.tag();
+                return Action::SetPx(self.key(), self.value(), tag);
+            }
+            34..36 if expiry => return self.msetex(),
+            _ => Op::MGet((0..KEYS).collect()),
+        })
+    }
+
+    fn msetex(&mut self) -> Action {
+        let mut pairs: Vec<(Key, String, Tag)> = Vec::new();
+        for key in self.keys() {
+            // All have one time to live, and a tag each.
+            if pairs.iter().all(|(other, ..)| *other != key) {
+                let tag = pairs.last().map_or_else(|| self.tag(), |(.., tag)| tag + 4);
+                self.tags = tag;
+                pairs.push((key, self.value(), tag));
+            }
+        }
+        let conditions = [Condition::Always, Condition::NoneExists, Condition::AllExist];
+        Action::MSetEx(pairs, *self.rng.pick(&conditions))
+    }
+
+    fn tag(&mut self) -> Tag {
+        self.tags += 1;
+        self.tags
+    }
+
+    fn key(&mut self) -> Key {
+        self.rng.below(KEYS.into()) as Key
+    }
+
+    /// Two to four keys; the same one may come twice.
+    fn keys(&mut self) -> Vec<Key> {
+        (0..2 + self.rng.below(3)).map(|_| self.key()).collect()
+    }
+
+    fn pairs(&mut self) -> Vec<(Key, String)> {
+        let keys = self.keys();
+        keys.into_iter().map(|key| (key, self.value())).collect()
+    }
+
+    fn transfer(&mut self, op: impl Fn(Key, Key) -> Op) -> Op {
+        let from = self.key();
+        let to = (from + 1 + self.rng.below(usize::from(KEYS) - 1) as Key) % KEYS;
+        op(from, to)
+    }
+
+    /// A number that no other write uses and that INCR does not reach.
+    fn value(&mut self) -> String {
+        self.writes += 1;
+        (self.writes * 1_000).to_string()
+    }
+}
+
+fn name(key: Key) -> String {
+    format!("key:{key}")
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+impl Request {
+    /// The arguments.
+    pub(crate) fn args(&self) -> Vec<String> {
+        match self {
+            Self::Keyspace(action) => action_args(action),
+            Self::Exact(args, _) | Self::Malformed(args) => args.clone(),
+            Self::Hello => words(&["HELLO", "3"]),
+            Self::Quit => words(&["QUIT"]),
+        }
+    }
+}
+
+/// The request on the wire, as an array or, where the arguments allow it, in one line.
+pub(crate) fn encode(args: &[String], inline: bool) -> Vec<u8> {
+    if inline {
+        return format!("{}\r\n", args.join(" ")).into_bytes();
+    }
+    Client::encode(args)
+}
+
+fn action_args(action: &Action) -> Vec<String> {
+    match action {
+        Action::Plain(op) => op_args(op),
+        Action::SetPx(key, value, tag) => {
+            words(&["SET", &name(*key), value, "PX", &Generator::ttl_ms(*tag).to_string()])
+        }
+        Action::MSetEx(pairs, condition) => {
+            let mut args = words(&["MSETEX", &pairs.len().to_string()]);
+            args.extend(pairs.iter().flat_map(|(key, value, _)| [name(*key), value.clone()]));
+            match condition {
+                Condition::Always => {}
+                Condition::NoneExists => args.push("NX".to_owned()),
+                Condition::AllExist => args.push("XX".to_owned()),
+            }
+            args.extend(words(&["PX", &Generator::ttl_ms(pairs[0].2).to_string()]));
+            args
+        }
+        Action::LcsLen(one, other) => words(&["LCS", &name(*one), &name(*other), "LEN"]),
+        Action::Expire(_) => unreachable!("no client asks for it"),
+    }
+}
+
+fn op_args(op: &Op) -> Vec<String> {
+    let named = |command: &str, keys: &[Key]| {
+        let mut args = words(&[command]);
+        args.extend(keys.iter().copied().map(name));
+        args
+    };
+    let with_pairs = |command: &str, pairs: &[(Key, String)]| {
+        let mut args = words(&[command]);
+        args.extend(pairs.iter().flat_map(|(key, value)| [name(*key), value.clone()]));
+        args
+    };
+    match op {
+        Op::Get(key) => named("GET", &[*key]),
+        Op::Set(key, value) => words(&["SET", &name(*key), value]),
+        Op::SetNx(key, value) => words(&["SETNX", &name(*key), value]),
+        Op::GetDel(key) => named("GETDEL", &[*key]),
+        Op::Append(key, tail) => words(&["APPEND", &name(*key), tail]),
+        Op::Incr(key) => named("INCR", &[*key]),
+        Op::Del(keys) => named("DEL", keys),
+        Op::Unlink(keys) => named("UNLINK", keys),
+        Op::Exists(keys) => named("EXISTS", keys),
+        Op::MGet(keys) => named("MGET", keys),
+        Op::MSet(pairs) => with_pairs("MSET", pairs),
+        Op::MSetNx(pairs) => with_pairs("MSETNX", pairs),
+        Op::Rename(from, to) => named("RENAME", &[*from, *to]),
+        Op::RenameNx(from, to) => named("RENAMENX", &[*from, *to]),
+        Op::Copy(from, to) => named("COPY", &[*from, *to]),
+        Op::FlushAll => words(&["FLUSHALL"]),
+        Op::DbSize => words(&["DBSIZE"]),
+        Op::Keys => words(&["KEYS", "*"]),
+    }
+}
+
+/// What the reply to an action says; nothing when no such reply is known.
+pub(crate) fn understand(action: &Action, value: &Value) -> Option<Reply> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let bulk = |value: &Value| match value {
+        Value::Bulk(bytes) => Some(Some(text(bytes))),
+        Value::Null => Some(None),
+        _ => None,
+    };
+    match (action, value) {
+        (_, Value::Simple(text)) if text == b"OK" => Some(Reply::Ok),
+        (_, Value::Integer(number)) => Some(Reply::Int(*number)),
+        (_, Value::Error(bytes)) => Some(Reply::Error(text(bytes))),
+        (Action::Plain(Op::Keys), Value::Array(names)) => {
+            let key = |value: &Value| {
+                let digits = value.as_bytes()?.strip_prefix(b"key:")?;
+                std::str::from_utf8(digits).ok()?.parse().ok()
+            };
+            let mut keys: Vec<Key> = names.iter().map(key).collect::<Option<_>>()?;
+            keys.sort_unstable();
+            Some(Reply::Names(keys))
+        }
+        (_, Value::Array(values)) => {
+            values.iter().map(bulk).collect::<Option<_>>().map(Reply::Values)
+        }
+        (_, value) => bulk(value).map(Reply::Bulk),
+    }
+}
+
+/// An action as text, for reports.
+pub(crate) fn show_action(action: &Action) -> String {
+    if let Action::Expire(tag) = action {
+        return format!("(time to live {tag} ends)");
+    }
+    let tags: Vec<Tag> = match action {
+        Action::SetPx(.., tag) => vec![*tag],
+        Action::MSetEx(pairs, _) => pairs.iter().map(|(.., tag)| *tag).collect(),
+        _ => vec![],
+    };
+    let text = action_args(action).join(" ");
+    if tags.is_empty() { text } else { format!("{text} {tags:?}") }
+}

@@ -1,0 +1,242 @@
+//! A core and a stand-in for its driver: rounds as `server::driver` goes them, without a kernel.
+//!
+//! After every round the driver's view must be the engine's: no output is left lying, and no
+//! change of a disposition has gone unreported. Such a change would be noticed at the next event
+//! of that connection only, which may never come.
+
+use std::collections::BTreeMap;
+
+use kvasir_server::route::core::{Core, Residue};
+use kvasir_server::route::engine::{
+    Close, ConnectionKey, Disposition, Engine, Now, ShardId, SocketInfo, Wake,
+};
+use kvasir_server::route::message::Batch;
+use kvasir_testing::Rng;
+
+use crate::socket::Socket;
+
+/// The wall clock at the beginning of every run, microseconds: a whole number of milliseconds.
+pub(crate) const EPOCH_US: u64 = 1_700_000_000_000_000;
+
+/// Output that reached a client.
+pub(crate) struct Received {
+    pub(crate) client: usize,
+    pub(crate) incarnation: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A connection that is no more.
+pub(crate) struct Closed {
+    pub(crate) client: usize,
+    pub(crate) incarnation: u64,
+}
+
+/// A core, its sockets, and when it wants to run again.
+pub(crate) struct Node {
+    core: Core,
+    sockets: BTreeMap<u32, Socket>,
+    unsettled: Vec<u32>,
+    wake: Wake,
+}
+
+impl Node {
+    pub(crate) fn new(core: Core) -> Self {
+        Self { core, sockets: BTreeMap::new(), unsettled: Vec::new(), wake: Wake::Now }
+    }
+
+    /// The socket of one of a client's connections, while it lives.
+    pub(crate) fn socket(&mut self, client: usize, incarnation: u64) -> Option<&mut Socket> {
+        let mut sockets = self.sockets.values_mut();
+        sockets.find(|socket| socket.client == client && socket.incarnation == incarnation)
+    }
+
+    /// Every socket.
+    pub(crate) fn sockets(&mut self) -> impl Iterator<Item = &mut Socket> {
+        self.sockets.values_mut()
+    }
+
+    /// Whether it has a reason to run, mail apart.
+    pub(crate) fn is_due(&self, now_us: u64) -> bool {
+        let wakes = match self.wake {
+            Wake::Now => true,
+            Wake::At(at_us) => at_us <= now_us,
+            Wake::Never => false,
+        };
+        wakes || self.sockets.values().any(Socket::has_event)
+    }
+
+    /// When it wants to run although nothing arrives.
+    pub(crate) fn next_wake_us(&self) -> Option<u64> {
+        match self.wake {
+            Wake::At(at_us) => Some(at_us),
+            Wake::Now | Wake::Never => None,
+        }
+    }
+
+    /// Starts a round.
+    pub(crate) fn tick(&mut self, now_us: u64) {
+        self.core.tick(Now { unix_us: EPOCH_US + now_us, monotonic_us: now_us });
+    }
+
+    /// A client connects. Within a round.
+    pub(crate) fn open(&mut self, client: usize, incarnation: u64) {
+        let info = SocketInfo {
+            peer: format!("127.0.0.1:{}", 10_000 + client),
+            local: "127.0.0.1:6379".to_owned(),
+            descriptor: 8,
+            unix: false,
+            loopback: true,
+        };
+        let key = self.core.opened(info);
+        let former = self.sockets.insert(key.0, Socket::new(client, incarnation));
+        assert!(former.is_none(), "a key is reused only after its connection was closed");
+    }
+
+    /// Lets a random part of what the sockets have to report happen.
+    pub(crate) fn sockets_report(
+        &mut self,
+        rng: &mut Rng,
+        received: &mut Vec<Received>,
+        closed: &mut Vec<Closed>,
+    ) {
+        let keys: Vec<u32> = self.sockets.keys().copied().collect();
+        for key in keys {
+            if self.sockets[&key].has_event() && !rng.one_in(4) {
+                self.report(key, rng, received, closed);
+            }
+        }
+    }
+
+    fn report(
+        &mut self,
+        number: u32,
+        rng: &mut Rng,
+        received: &mut Vec<Received>,
+        closed: &mut Vec<Closed>,
+    ) {
+        let key = ConnectionKey(number);
+        let socket = self.sockets.get_mut(&number).expect("an existing socket reports");
+        if socket.closing {
+            let Socket { client, incarnation, .. } = *socket;
+            self.sockets.remove(&number);
+            self.core.closed(key);
+            closed.push(Closed { client, incarnation });
+            return;
+        }
+        if socket.can_fail() {
+            socket.ended = true;
+            socket.sending = None;
+            socket.closing = true;
+            self.core.hangup(key, true);
+            return;
+        }
+        if socket.can_send() && rng.one_in(2) {
+            let (output, through) = socket.sending.as_mut().expect("it can send");
+            let count = part(rng, output.len() - *through);
+            let bytes = output[*through..*through + count].to_vec();
+            *through += count;
+            let left = output.len() - *through;
+            let Socket { client, incarnation, .. } = *socket;
+            received.push(Received { client, incarnation, bytes });
+            if left == 0 {
+                socket.sending = None;
+                if std::mem::take(&mut socket.unsettled) {
+                    self.unsettled.push(number);
+                }
+            }
+            self.core.sent(key, count, left);
+        }
+        let socket = self.sockets.get_mut(&number).expect("an existing socket reports");
+        if socket.can_receive() {
+            let count = part(rng, socket.inbound.len());
+            let bytes: Vec<u8> = socket.inbound.drain(..count).collect();
+            self.core.received(key, &bytes);
+        } else if socket.can_end() {
+            socket.ended = true;
+            self.core.hangup(key, false);
+        }
+    }
+
+    /// A message of another core has come.
+    pub(crate) fn deliver(&mut self, batch: Box<Batch>) {
+        self.core.deliver(batch);
+    }
+
+    /// Ends a round; yields the messages for other cores.
+    pub(crate) fn finish_round(&mut self) -> Vec<(ShardId, Box<Batch>)> {
+        self.wake = self.core.work();
+        while let Some(key) = self.unsettled.pop() {
+            self.settle(ConnectionKey(key));
+        }
+        while let Some(key) = self.core.next_dirty() {
+            self.settle(key);
+        }
+        self.check_views();
+        let mut mail = Vec::new();
+        while let Some(message) = self.core.next_outgoing() {
+            mail.push(message);
+        }
+        mail
+    }
+
+    fn settle(&mut self, key: ConnectionKey) {
+        let Some(socket) = self.sockets.get_mut(&key.0) else { return };
+        if socket.closing {
+            return;
+        }
+        let Disposition { read, close } = self.core.disposition(key);
+        if close == Close::Now {
+            socket.closing = true;
+            return;
+        }
+        socket.reading = read;
+        if socket.sending.is_some() {
+            socket.unsettled = true;
+            return;
+        }
+        let output = self.core.take_output(key, Vec::new());
+        if !output.is_empty() {
+            socket.sending = Some((output, 0));
+            socket.unsettled = close == Close::AfterOutput;
+        } else if close == Close::AfterOutput {
+            socket.closing = true;
+        }
+    }
+
+    /// The driver knows all that the engine wants of it.
+    fn check_views(&mut self) {
+        for (&number, socket) in &self.sockets {
+            if socket.closing {
+                continue;
+            }
+            let key = ConnectionKey(number);
+            let Disposition { read, close } = self.core.disposition(key);
+            assert_eq!(read, socket.reading, "whether to read connection {number} is known");
+            assert_ne!(close, Close::Now, "an end of connection {number} is known");
+            if socket.sending.is_none() {
+                assert_eq!(close, Close::No, "an end of connection {number} is known");
+                let left = self.core.take_output(key, Vec::new());
+                assert!(left.is_empty(), "output of connection {number} was left lying");
+            }
+        }
+    }
+
+    /// Checks the core's structures.
+    pub(crate) fn verify(&self) {
+        self.core.verify();
+    }
+
+    /// What is still under way in the core.
+    pub(crate) fn residue(&self) -> Residue {
+        self.core.residue()
+    }
+}
+
+/// A random part of something: often all of it, often a little.
+fn part(rng: &mut Rng, whole: usize) -> usize {
+    match rng.below(3) {
+        0 => whole,
+        1 => 1 + rng.below(whole),
+        _ => 1 + rng.below(whole.min(12)),
+    }
+}
