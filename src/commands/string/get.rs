@@ -20,7 +20,7 @@ pub(super) fn encode_string(
         Some(ValueRef::Int(value)) => reply.bulk_integer(value),
         Some(ValueRef::Bytes(bytes)) => reply.bulk(bytes),
         Some(value) => {
-            value.with_bytes(|bytes| reply.bulk(bytes)).ok_or(CommandError::WrongType)?
+            value.with_bytes(|bytes| reply.bulk(bytes)).ok_or(CommandError::WrongType)?;
         }
     }
     Ok(())

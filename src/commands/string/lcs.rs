@@ -119,7 +119,7 @@ fn answer(a: &[u8], b: &[u8], form: Form, reply: &mut Encoder<'_>) -> Result<(),
     let table = LengthTable::new(a, b);
     let Form::Indexes { min_len, with_len } = form else {
         if form == Form::Length {
-            reply.integer(table.longest() as i64);
+            reply.integer(i64::from(table.longest()));
         } else {
             reply.bulk(&table.trace(a, b).0);
         }
@@ -142,7 +142,7 @@ fn answer(a: &[u8], b: &[u8], form: Form, reply: &mut Encoder<'_>) -> Result<(),
         }
     }
     reply.bulk(b"len");
-    reply.integer(table.longest() as i64);
+    reply.integer(i64::from(table.longest()));
     Ok(())
 }
 
