@@ -87,10 +87,12 @@ pub(super) const LASTSAVE: Command = Command {
     ..Command::BASE
 };
 
+/// Before the first save the peers tell when they started.
 fn last_save(
-    _: &mut LocalContext<'_>,
+    context: &mut LocalContext<'_>,
     _: Args<'_>,
-    _: &mut Encoder<'_>,
+    reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    Err(NO_SNAPSHOTS)
+    reply.integer((context.state.shared.process.started_unix_us / 1_000_000) as i64);
+    Ok(())
 }

@@ -152,11 +152,8 @@ pub(super) const INCRBYFLOAT: Command = Command {
 const NO_NUMBER: CommandError = CommandError::Other("ERR increment would produce NaN or Infinity");
 
 /// Reads a number with the precision of the peers' `long double`.
-fn float(text: &[u8]) -> Result<LongDouble, CommandError> {
-    match LongDouble::parse(text).ok_or(CommandError::NotAFloat)? {
-        LongDoubleText::Finite(number) => Ok(number),
-        LongDoubleText::Infinite => Err(NO_NUMBER),
-    }
+fn float(text: &[u8]) -> Result<LongDoubleText, CommandError> {
+    LongDouble::parse(text).ok_or(CommandError::NotAFloat)
 }
 
 fn incrbyfloat(
@@ -166,10 +163,14 @@ fn incrbyfloat(
 ) -> Result<(), CommandError> {
     let key = context.key(args.at(1));
     let old = match context.read(&key) {
-        None => LongDouble::ZERO,
+        None => LongDoubleText::Finite(LongDouble::ZERO),
         Some(value) => value.with_bytes(float).ok_or(CommandError::WrongType)??,
     };
-    let sum = old.checked_add(float(args.at(2))?).ok_or(NO_NUMBER)?;
+    let sum = match (old, float(args.at(2))?) {
+        (LongDoubleText::Finite(old), LongDoubleText::Finite(amount)) => old.checked_add(amount),
+        _ => None,
+    };
+    let sum = sum.ok_or(NO_NUMBER)?;
     let mut text = Vec::new();
     sum.append_to(&mut text);
     context.shard.set(context.db, &key, NewValue::Bytes(&text), Ttl::Keep)?;

@@ -163,22 +163,18 @@ pub(super) const GETEX: Command = Command {
     ..Command::BASE
 };
 
-/// What GETEX does to the deadline.
-enum GetexOption {
+/// What GETEX does to the deadline. The amount is looked at only when there is a key.
+enum GetexOption<'a> {
     Leave,
     Persist,
-    ExpireAt(u64),
+    Expire(ExpiryUnit, &'a [u8]),
 }
 
-fn getex_option(args: Args<'_>, now_ms: u64) -> Result<GetexOption, CommandError> {
+fn getex_option(args: Args<'_>) -> Result<GetexOption<'_>, CommandError> {
     let mut options = Options::new(args, 2);
     let Some(word) = options.next() else { return Ok(GetexOption::Leave) };
     let option = if let Some(unit) = ExpiryUnit::of_word(word) {
-        let amount = options.value()?;
-        if options.left() > 0 {
-            return Err(CommandError::Syntax);
-        }
-        GetexOption::ExpireAt(unit.positive_deadline(amount, now_ms, "getex")?)
+        GetexOption::Expire(unit, options.value()?)
     } else if is_word(word, "PERSIST") {
         GetexOption::Persist
     } else {
@@ -192,7 +188,7 @@ fn getex(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let option = getex_option(args, context.shard.now_ms())?;
+    let option = getex_option(args)?;
     let key = context.key(args.at(1));
     let value = context.read(&key);
     let found = value.is_some();
@@ -207,7 +203,9 @@ fn getex(
                 context.changed(1);
             }
         }
-        GetexOption::ExpireAt(deadline) => {
+        GetexOption::Expire(unit, amount) => {
+            let now_ms = context.shard.now_ms();
+            let deadline = unit.positive_deadline(amount, now_ms, "getex")?;
             // A moment that has passed deletes the key at once, as an explicit deletion.
             if deadline <= context.shard.now_ms() {
                 context.shard.take(context.db, &key, ChangeKind::Deleted);
