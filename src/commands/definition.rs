@@ -54,6 +54,8 @@ pub struct Command {
     pub deprecated: Option<Deprecation>,
     /// Its subcommands, sorted by name; empty for ordinary commands.
     pub subcommands: &'static [&'static Command],
+    /// Which of its arguments are secrets that no log and no monitor may show, by their index.
+    pub secrets: Option<fn(Args<'_>) -> Vec<usize>>,
     /// What runs it.
     pub handler: Handler,
 }
@@ -77,8 +79,14 @@ impl Command {
         history: &[],
         deprecated: None,
         subcommands: &[],
+        secrets: None,
         handler: Handler::Container,
     };
+
+    /// The arguments of a request that are secrets, by their index.
+    pub fn secrets(&self, args: Args<'_>) -> Vec<usize> {
+        self.secrets.map_or_else(Vec::new, |secrets| secrets(args))
+    }
 }
 
 /// Finds the other database of a command's keys among well-formed arguments.

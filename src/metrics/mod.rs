@@ -8,10 +8,14 @@ pub mod command_log;
 pub mod counters;
 pub mod errors;
 pub mod figures;
+pub mod histogram;
+pub mod latency;
 pub mod memory;
 pub mod rates;
 
-use crate::commands::table::{Entry, table};
+use crate::commands::definition::Flags;
+use crate::commands::table::{CommandId, Entry, table};
+use crate::config::groups::Monitoring;
 use crate::errors::CommandError;
 use crate::route::engine::Now;
 use crate::route::message::Done;
@@ -19,6 +23,8 @@ use crate::server::clock::Stopwatch;
 use command_log::CommandLog;
 use counters::Counters;
 use errors::ErrorCounts;
+use histogram::Histogram;
+use latency::{Event, Events};
 use rates::{Rates, Sampler};
 
 /// Figures of one command.
@@ -65,6 +71,16 @@ pub struct Metrics {
     pub expired_before: u64,
     /// The slow, the large requests and the large replies.
     pub command_log: CommandLog,
+    /// What took longer than `latency-monitor-threshold`.
+    pub events: Events,
+    /// By the command's number in the table, for those that have run since they are tracked.
+    histograms: Vec<Option<Box<Histogram>>>,
+    /// `latency-tracking`.
+    tracking: bool,
+    /// From how many nanoseconds on something is an event.
+    event_ns: u64,
+    /// The second of this round, of the Unix epoch.
+    unix_s: u64,
     stopwatch: Stopwatch,
     lap_began: u64,
     sampler: Sampler,
@@ -91,6 +107,11 @@ impl Metrics {
             cycle_commands_max: 0,
             expired_before: 0,
             command_log: CommandLog::default(),
+            events: Events::default(),
+            histograms: vec![None; table().len()],
+            tracking: false,
+            event_ns: u64::MAX,
+            unix_s: 0,
             stopwatch,
             lap_began: 0,
             sampler: Sampler::default(),
@@ -99,9 +120,10 @@ impl Metrics {
     }
 
     /// Back to zero, as `CONFIG RESETSTAT` wants it. What has been sampled of rates goes too; the
-    /// command log stays. `expired`: keys that have expired since the start.
+    /// command log and the latency events stay. `expired`: keys that have expired since the start.
     pub fn reset(&mut self, expired: u64) {
         self.commands.fill(CommandFigures::default());
+        self.histograms.fill(None);
         self.counters = Counters::default();
         self.errors = ErrorCounts::default();
         self.cycle_ns_max = 0;
@@ -111,8 +133,24 @@ impl Metrics {
         self.round.commands = 0;
     }
 
+    /// Follows the configuration.
+    pub fn configure(&mut self, config: &Monitoring) {
+        self.command_log.configure(config);
+        self.tracking = config.latency_tracking;
+        self.event_ns = match config.latency_threshold_ms {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        };
+    }
+
+    /// The latencies of a command, if they have been tracked.
+    pub fn histogram(&self, command: CommandId) -> Option<&Histogram> {
+        self.histograms[command.index()].as_deref()
+    }
+
     /// A round begins.
-    pub fn start_round(&mut self) {
+    pub fn start_round(&mut self, now: Now) {
+        self.unix_s = now.unix_us / 1_000_000;
         self.round.ticks = self.stopwatch.ticks();
         self.round.commands = self.counters.commands_processed;
     }
@@ -168,11 +206,24 @@ impl Metrics {
         self.lap_began = self.stopwatch.ticks();
     }
 
+    /// The stopwatch's reading, for [`event_since`](Self::event_since).
+    pub fn ticks(&self) -> u64 {
+        self.stopwatch.ticks()
+    }
+
+    /// Notes an event that began at this reading, if it took long.
+    pub fn event_since(&mut self, event: Event, began: u64) {
+        let nanoseconds = self.stopwatch.elapsed_ns(began);
+        if nanoseconds >= self.event_ns {
+            self.events.record(event, self.unix_s, nanoseconds);
+        }
+    }
+
     /// Nanoseconds since the last lap, or since the start.
-    pub fn lap(&mut self) -> u32 {
+    pub fn lap(&mut self) -> u64 {
         let now = self.stopwatch.ticks();
         let began = std::mem::replace(&mut self.lap_began, now);
-        u32::try_from(self.stopwatch.nanoseconds(now.saturating_sub(began))).unwrap_or(u32::MAX)
+        self.stopwatch.nanoseconds(now.saturating_sub(began))
     }
 
     /// Counts a command that has run. `reply` is looked at when it failed.
@@ -180,8 +231,17 @@ impl Metrics {
     pub fn record(&mut self, entry: &'static Entry, done: Done, reply: &[u8]) {
         let figures = &mut self.commands[entry.id.index()];
         figures.calls += 1;
-        figures.nanoseconds += u64::from(done.nanoseconds);
+        figures.nanoseconds += done.nanoseconds;
         self.counters.commands_processed += 1;
+        if self.tracking {
+            let histogram = &mut self.histograms[entry.id.index()];
+            histogram.get_or_insert_default().record(done.nanoseconds);
+        }
+        if done.nanoseconds >= self.event_ns {
+            let fast = entry.command.flags.has(Flags::FAST);
+            let event = if fast { Event::FastCommand } else { Event::Command };
+            self.events.record(event, self.unix_s, done.nanoseconds);
+        }
         if done.failed {
             figures.failed += 1;
             self.count_error(reply);

@@ -12,6 +12,7 @@ use super::engine::{Close, ConnectionKey, ShardId, SocketInfo};
 use super::message::{Control, Done, ReplyTo};
 use crate::commands::definition::Flags;
 use crate::commands::table::Entry;
+use crate::metrics::command_log::{Measured, REDACTED, Sender};
 
 /// Output that a client must have taken before its requests go on, in bytes.
 pub(super) const OUTPUT_RESUME_BYTES: usize = super::connection::OUTPUT_PAUSE_BYTES / 4;
@@ -82,17 +83,21 @@ impl Core {
     ) {
         let metrics = &mut self.state.metrics;
         metrics.record(entry, done, reply);
-        if metrics.command_log.concerns(done.nanoseconds, args.bytes(), reply.len()) {
-            self.log_command(entry, done, args, reply.len(), reply_to);
+        let measured = Measured {
+            nanoseconds: done.nanoseconds,
+            request_bytes: request_bytes(args),
+            reply_bytes: reply.len(),
+        };
+        if metrics.command_log.concerns(measured) {
+            self.log_command(entry, measured, args, reply_to);
         }
     }
 
     fn log_command(
         &mut self,
         entry: &'static Entry,
-        done: Done,
+        measured: Measured,
         args: Args<'_>,
-        reply_bytes: usize,
         reply_to: ReplyTo,
     ) {
         if entry.command.flags.has(Flags::SKIP_COMMANDLOG) {
@@ -103,10 +108,13 @@ impl Core {
         let client = connection
             .map(|connection| &connection.client)
             .filter(|client| client.id == reply_to.client);
-        let (peer, name) = client.map_or((&b""[..], &b""[..]), |client| {
-            (client.socket.peer.as_bytes(), &client.name[..])
+        let sender = client.map_or(Sender { peer: b"", name: b"" }, |client| Sender {
+            peer: client.socket.peer.as_bytes(),
+            name: &client.name,
         });
-        self.state.metrics.command_log.add(unix_us, done, args, reply_bytes, peer, name);
+        let numbers = &self.state.shared.log_numbers;
+        let log = &mut self.state.metrics.command_log;
+        log.add(numbers, unix_us, measured, args, &entry.command.secrets(args), sender);
     }
 
     /// Shows a command to the monitors of every core.
@@ -120,7 +128,7 @@ impl Core {
         if flags.has(Flags::SKIP_MONITOR) || flags.has(Flags::ADMIN) {
             return;
         }
-        let line: Arc<[u8]> = self.monitor_line(key, args).into();
+        let line: Arc<[u8]> = self.monitor_line(key, entry, args).into();
         self.state.feed_monitors(&line);
         for shard in (0..self.state.shared.map.shards()).map(ShardId) {
             if shard != self.state.id {
@@ -129,12 +137,18 @@ impl Core {
         }
     }
 
-    fn monitor_line(&self, key: ConnectionKey, args: Args<'_>) -> Vec<u8> {
+    fn monitor_line(&self, key: ConnectionKey, entry: &'static Entry, args: Args<'_>) -> Vec<u8> {
         let us = self.state.now.unix_us;
         let client = &self.state.connections[key.0 as usize].client;
         let (seconds, rest) = (us / 1_000_000, us % 1_000_000);
-        let mut line = format!("+{seconds}.{rest:06} [{} {}]", client.view.db, client.socket.peer);
-        for arg in args.iter() {
+        let socket = &client.socket;
+        let unix = if socket.unix { "unix:" } else { "" };
+        // A unix socket's peer is its path, which the peers show without the number behind it.
+        let peer = if socket.unix { socket.peer.trim_end_matches(":0") } else { &socket.peer };
+        let mut line = format!("+{seconds}.{rest:06} [{} {unix}{peer}]", client.view.db);
+        let secrets = entry.command.secrets(args);
+        for (index, arg) in args.iter().enumerate() {
+            let arg = if secrets.contains(&index) { REDACTED } else { arg };
             line.push_str(" \"");
             for &byte in arg {
                 match byte {
@@ -154,6 +168,12 @@ impl Core {
         line.push_str("\r\n");
         line.into_bytes()
     }
+}
+
+/// The length of a request as it came, without a walk over its arguments: they lie one behind the
+/// other, and a line end follows the last.
+fn request_bytes(args: Args<'_>) -> usize {
+    args.ranges().last().map_or(0, |last| last.start as usize + last.len as usize + 2)
 }
 
 impl CoreState {

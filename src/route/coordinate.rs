@@ -16,7 +16,7 @@ use super::connection::Blocked;
 use super::core::Core;
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Mode, Outcome, Owner, Scope, TransactionId};
-use super::message::{Control, Done, Reply, ReplyTo, Task};
+use super::message::{Control, Done, OwnedArgs, Reply, ReplyTo, Task};
 use super::transaction::{Request, Transaction};
 use crate::commands::context::{Coordination as Running, Coordinator};
 use crate::commands::definition::{Handler, KeyFlags, LockScope};
@@ -45,6 +45,7 @@ impl TransactionId {
 struct Coordination {
     entry: &'static Entry,
     reply_to: ReplyTo,
+    args: OwnedArgs,
     /// Ticks of the stopwatch.
     began: u64,
     scopes: Vec<(ShardId, Scope)>,
@@ -186,6 +187,7 @@ impl Core {
         let coordination = Coordination {
             entry,
             reply_to,
+            args: request.owned_args(),
             began: self.state.shared.stopwatch.ticks(),
             scopes,
             id: None,
@@ -379,7 +381,7 @@ impl Core {
     fn finish(&mut self, number: u64, result: Result<Vec<u8>, CommandError>) {
         self.release_everywhere(number, &[]);
         let coordination = self.coordinations.running.remove(&number);
-        let Coordination { entry, reply_to, began, .. } =
+        let Coordination { entry, reply_to, args, began, .. } =
             coordination.expect("invariant: only running ones finish");
         let failed = result.is_err();
         let reply = result.unwrap_or_else(|error| {
@@ -389,9 +391,8 @@ impl Core {
             out
         });
         let nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
-        let nanoseconds = u32::try_from(nanoseconds).unwrap_or(u32::MAX);
         let done = Done { reply_end: reply.len(), nanoseconds, failed, parked: false };
-        self.state.metrics.record(entry, done, &reply);
+        self.record(entry, done, args.view(), &reply, reply_to);
         self.fill(reply_to, &reply);
         let connection = self.state.connection(reply_to.connection);
         if connection.is_some_and(|connection| connection.client.id == reply_to.client) {

@@ -302,7 +302,7 @@ impl Engine for Core {
         self.state.now = now;
         self.state.shard.set_now(now.unix_us / 1000);
         self.state.shard.set_access_stamp(access_stamp(now.unix_us / 1000));
-        self.state.metrics.start_round();
+        self.state.metrics.start_round(now);
         if self.state.metrics.sample_if_due(now) {
             self.state.measure();
         }

@@ -6,6 +6,7 @@
 //! reply comes, for the command log.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use kvasir_proto::{ArgRange, Args, Resp};
 
@@ -149,11 +150,30 @@ pub struct Done {
     /// Where its reply ends in the batch's replies.
     pub reply_end: usize,
     /// What it took, in nanoseconds.
-    pub nanoseconds: u32,
+    pub nanoseconds: u64,
     /// Whether the reply is an error.
     pub failed: bool,
     /// It waits for a lock: its reply comes later, in a [`Control::LateReply`].
     pub parked: bool,
+}
+
+/// Arguments that outlive the buffer they came in. A clone shares them.
+#[derive(Clone, Debug)]
+pub struct OwnedArgs {
+    data: Arc<[u8]>,
+    ranges: Arc<[ArgRange]>,
+}
+
+impl OwnedArgs {
+    /// Copies the arguments: one copy of the request's bytes and one of the ranges.
+    pub fn new(args: Args<'_>) -> Self {
+        Self { data: args.buffer().into(), ranges: args.ranges().into() }
+    }
+
+    /// The arguments, the command's name included.
+    pub fn view(&self) -> Args<'_> {
+        Args::new(&self.data, &self.ranges)
+    }
 }
 
 /// A piece of a coordinated command that runs on one core.
@@ -200,9 +220,11 @@ pub enum Control {
         reply: Vec<u8>,
         /// How it ended.
         done: Done,
+        /// Its arguments, for the command log.
+        args: OwnedArgs,
     },
     /// A line for the clients that monitor.
-    Monitor(std::sync::Arc<[u8]>),
+    Monitor(Arc<[u8]>),
 }
 
 impl std::fmt::Debug for Control {

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use kvasir_proto::{ArgRange, Args, Encoder};
+use kvasir_proto::{Args, Encoder};
 
 use super::core::Core;
 use super::engine::ShardId;
 use super::locks::{Outcome, Owner, Scope, TransactionId};
-use super::message::{Batch, BatchKind, ClientView, Control, Done, RemoteRequest, ReplyTo};
+use super::message::{
+    Batch, BatchKind, ClientView, Control, Done, OwnedArgs, RemoteRequest, ReplyTo,
+};
 use super::transaction::shard_context;
 use crate::commands::context::ShardHandler;
 use crate::commands::definition::Handler;
@@ -83,8 +85,7 @@ pub(super) struct Parked {
     entry: &'static Entry,
     reply_to: ReplyTo,
     view: ClientView,
-    data: Box<[u8]>,
-    ranges: Box<[ArgRange]>,
+    args: OwnedArgs,
 }
 
 /// The requests that wait for a lock of this shard.
@@ -198,8 +199,7 @@ impl Core {
     ) {
         let number = self.parked.next;
         self.parked.next += 1;
-        let (data, ranges) = (args.buffer().into(), args.ranges().into());
-        let parked = Parked { origin, entry, reply_to, view, data, ranges };
+        let parked = Parked { origin, entry, reply_to, view, args: OwnedArgs::new(args) };
         self.parked.requests.insert(number, parked);
         let outcome = self.locks.request(Owner::Parked(number), scope);
         assert_eq!(outcome, Outcome::Queued, "invariant: what is admitted is not parked");
@@ -224,14 +224,15 @@ impl Core {
     }
 
     fn run_parked(&mut self, number: u64) {
-        let Parked { origin, entry, reply_to: to, view, data, ranges } = self.parked.take(number);
+        let Parked { origin, entry, reply_to: to, view, args } = self.parked.take(number);
         let mut reply = Vec::new();
         self.state.metrics.start_lap();
-        let done = self.run_shard_handler(entry, view, Args::new(&data, &ranges), &mut reply);
+        let done = self.run_shard_handler(entry, view, args.view(), &mut reply);
         if origin == self.state.id {
-            self.late_reply(to, entry, &reply, done);
+            self.late_reply(to, entry, &reply, done, args.view());
         } else {
-            self.outboxes.control(origin, Control::LateReply { to, entry, reply, done });
+            let late = Control::LateReply { to, entry, reply, done, args };
+            self.outboxes.control(origin, late);
         }
     }
 
@@ -261,16 +262,23 @@ impl Core {
                 self.outboxes.control(origin, Control::Ran { coordination, index, reply });
             }
             Control::Ran { coordination, index, reply } => self.ran(coordination, index, reply),
-            Control::LateReply { to, entry, reply, done } => {
-                self.late_reply(to, entry, &reply, done);
+            Control::LateReply { to, entry, reply, done, args } => {
+                self.late_reply(to, entry, &reply, done, args.view());
             }
             Control::Monitor(line) => self.state.feed_monitors(&line),
         }
     }
 
     /// The reply of a request that had been parked.
-    fn late_reply(&mut self, to: ReplyTo, entry: &'static Entry, reply: &[u8], done: Done) {
-        self.state.metrics.record(entry, done, reply);
+    fn late_reply(
+        &mut self,
+        to: ReplyTo,
+        entry: &'static Entry,
+        reply: &[u8],
+        done: Done,
+        args: Args<'_>,
+    ) {
+        self.record(entry, done, args, reply, to);
         self.fill(to, reply);
     }
 

@@ -18,6 +18,7 @@ impl CoreState {
     /// Follows the configuration that all cores share. Called at the start and after each change.
     pub fn apply_config(&mut self) {
         let config = self.shared.config.load_full();
+        self.metrics.configure(&config.monitoring);
         self.limits.max_bulk_len = config.clients.bulk_bytes_max;
         self.query_buffer_max =
             usize::try_from(config.clients.query_buffer_bytes_max).unwrap_or(usize::MAX);

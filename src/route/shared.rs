@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use super::settings::Host;
 use super::shard_map::ShardMap;
 use crate::config::Config;
+use crate::metrics::command_log::EntryNumbers;
 use crate::metrics::memory::ProcessMemory;
 use crate::server::clock::Stopwatch;
 
@@ -27,6 +28,8 @@ pub struct Shared {
     pub monitors: AtomicUsize,
     /// What the process is and runs on.
     pub process: Process,
+    /// The numbers of the next entries of the command logs.
+    pub log_numbers: EntryNumbers,
     /// The memory of the process.
     pub memory: ProcessMemory,
     /// Measures commands.
@@ -62,6 +65,7 @@ impl Shared {
             clients: AtomicUsize::new(0),
             monitors: AtomicUsize::new(0),
             process,
+            log_numbers: EntryNumbers::default(),
             memory: ProcessMemory::new(map.shards()),
             stopwatch,
             host: OnceLock::new(),

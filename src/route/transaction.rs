@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use kvasir_proto::{ArgRange, Args, Encoder};
+use kvasir_proto::{Args, Encoder};
 
 use super::engine::{ConnectionKey, ShardId};
-use super::message::{ClientView, Reply, Task};
+use super::message::{ClientView, OwnedArgs, Reply, Task};
 use super::shard_map::ShardMap;
 use super::shared::Shared;
 use crate::commands::context::ShardContext;
@@ -42,8 +42,7 @@ pub struct Request {
     pub map: ShardMap,
     /// What all cores share.
     pub shared: Arc<Shared>,
-    data: Box<[u8]>,
-    ranges: Box<[ArgRange]>,
+    args: OwnedArgs,
 }
 
 impl Request {
@@ -56,15 +55,20 @@ impl Request {
         state: &CoreState,
         args: Args<'_>,
     ) -> Self {
-        let (data, ranges) = (args.buffer().into(), args.ranges().into());
         let (home, map, now_ms) = (state.id, state.shared.map, state.unix_ms());
         let shared = Arc::clone(&state.shared);
-        Self { entry, connection, home, client, view, now_ms, map, shared, data, ranges }
+        let args = OwnedArgs::new(args);
+        Self { entry, connection, home, client, view, now_ms, map, shared, args }
     }
 
     /// The arguments, the command's name included.
     pub fn args(&self) -> Args<'_> {
-        Args::new(&self.data, &self.ranges)
+        self.args.view()
+    }
+
+    /// The arguments, to be kept beside the request.
+    pub(super) fn owned_args(&self) -> OwnedArgs {
+        self.args.clone()
     }
 
     /// The shard that owns a key.

@@ -62,9 +62,16 @@ pub(super) const HELLO: Command = Command {
             reports the current connection's context.",
         ),
     ],
+    secrets: Some(hello_secrets),
     handler: Handler::Local(hello),
     ..Command::BASE
 };
+
+/// The user and the password after `AUTH`.
+fn hello_secrets(args: Args<'_>) -> Vec<usize> {
+    let auth = (2..args.len()).find(|index| is_word(args.at(*index), "AUTH"));
+    auth.map_or_else(Vec::new, |auth| vec![auth + 1, auth + 2])
+}
 
 /// What a `HELLO` asks for.
 #[derive(Default)]
@@ -178,6 +185,7 @@ pub(super) const AUTH: Command = Command {
         .or(Flags::ALLOW_BUSY),
     args: &[Arg::string("username").optional().since("6.0.0"), Arg::string("password")],
     history: &[("6.0.0", "Added ACL style (username and password).")],
+    secrets: Some(|args| (1..args.len()).collect()),
     handler: Handler::Local(auth),
     ..Command::BASE
 };

@@ -12,9 +12,10 @@ use crate::commands::context::{Coordination, LocalContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
 use crate::commands::help::encode_help;
 use crate::config::Config;
-use crate::config::parameter::Effect;
+use crate::config::parameter::{Effect, Flags as ParameterFlags};
 use crate::config::rewrite::{RewriteError, RewriteOptions};
 use crate::config::set::{ApplyEffect, SetContext, SetError};
+use crate::config::table;
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
 use crate::route::engine::ShardId;
@@ -77,9 +78,19 @@ pub(super) const CONFIG_SET: Command = Command {
     tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
     args: &[Arg::block("data", &[Arg::string("parameter"), Arg::string("value")]).multiple()],
     history: &[("7.0.0", "Added the ability to set multiple parameters in one call.")],
+    secrets: Some(set_secrets),
     handler: Handler::Global(LockScope::None, set),
     ..Command::BASE
 };
+
+/// The values of parameters that are secrets.
+fn set_secrets(args: Args<'_>) -> Vec<usize> {
+    let secret = |index: &usize| {
+        table::lookup(args.at(index - 1))
+            .is_some_and(|name| name.parameter.flags.contains(ParameterFlags::SENSITIVE))
+    };
+    (3..args.len()).step_by(2).filter(secret).collect()
+}
 
 fn set(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
