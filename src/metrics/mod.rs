@@ -143,9 +143,10 @@ impl Metrics {
         };
     }
 
-    /// The latencies of a command, if they have been tracked.
-    pub fn histogram(&self, command: CommandId) -> Option<&Histogram> {
-        self.histograms[command.index()].as_deref()
+    /// The latencies of these commands, of those that have been tracked.
+    pub fn histograms_of(&self, commands: &[CommandId]) -> Vec<Option<Histogram>> {
+        let histogram = |id: &CommandId| self.histograms[id.index()].as_deref().cloned();
+        commands.iter().map(histogram).collect()
     }
 
     /// A round begins.

@@ -12,6 +12,7 @@ use super::engine::{Close, ConnectionKey, ShardId, SocketInfo};
 use super::message::{Control, Done, ReplyTo};
 use crate::commands::definition::Flags;
 use crate::commands::table::Entry;
+use crate::errors::CommandError;
 use crate::metrics::command_log::{Measured, REDACTED, Sender};
 
 /// Output that a client must have taken before its requests go on, in bytes.
@@ -135,6 +136,23 @@ impl Core {
                 self.outboxes.control(shard, Control::Monitor(Arc::clone(&line)));
             }
         }
+    }
+
+    /// A client that monitors has become a reader of the server's stream, as a replica is: it may
+    /// not use the keyspace.
+    pub(super) fn check_monitor(
+        &self,
+        key: ConnectionKey,
+        entry: &Entry,
+    ) -> Result<(), CommandError> {
+        let flags = entry.command.flags;
+        let uses_keys = [Flags::READONLY, Flags::WRITE, Flags::MAY_REPLICATE];
+        if self.state.connections[key.0 as usize].client.monitor
+            && uses_keys.iter().any(|flag| flags.has(*flag))
+        {
+            return Err(CommandError::Other("ERR Replica can't interact with the keyspace"));
+        }
+        Ok(())
     }
 
     fn monitor_line(&self, key: ConnectionKey, entry: &'static Entry, args: Args<'_>) -> Vec<u8> {

@@ -26,6 +26,7 @@ use super::remote::{Outboxes, ParkedRequests};
 use super::shared::Shared;
 use crate::commands::context::KeyspaceFigures;
 use crate::metrics::Metrics;
+use crate::metrics::latency::Event;
 
 /// Requests parsed ahead of their execution, so that their memory is fetched together.
 pub(super) const LOOKAHEAD: usize = 16;
@@ -389,12 +390,16 @@ impl Engine for Core {
                 self.take_turn(key);
             }
         }
+        let began = self.state.metrics.ticks();
         // A pause leaves the keyspace as it is.
         let expiry = if self.state.active_expire && self.state.pause.is_none() {
             self.state.shard.expire_due(self.state.unix_ms(), EXPIRE_BUDGET)
         } else {
             Progress { expired: 0, next_deadline_ms: None }
         };
+        if expiry.expired > 0 {
+            self.state.metrics.event_since(Event::ExpireCycle, began);
+        }
         let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
         if !self.ready.is_empty() || garbage || expiry.expired == EXPIRE_BUDGET {
             return Wake::Now;

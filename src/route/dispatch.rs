@@ -216,6 +216,7 @@ impl Core {
             return Err(CommandError::OutOfMemory);
         }
         if self.state.shared.monitored() {
+            self.check_monitor(key, entry)?;
             self.feed_all_monitors(key, entry, args);
         }
         match entry.command.handler {

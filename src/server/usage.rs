@@ -1,8 +1,10 @@
 //! What this process uses of the machine: processor time, resident memory; and what there is.
-#![expect(unsafe_code, reason = "two system calls without a safe form; each block argues")]
+#![expect(unsafe_code, reason = "calls of the C library and the allocator; each block argues")]
 
+use std::ffi::{CStr, c_char, c_void};
 use std::fs;
 use std::mem::MaybeUninit;
+use std::ptr;
 
 /// Processor time, in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -63,6 +65,39 @@ pub fn system_name() -> String {
     format!("{} {} {}", kernel("ostype"), kernel("osrelease"), std::env::consts::ARCH)
 }
 
+/// What the allocator tells of itself, for people.
+pub fn allocator_report() -> Vec<u8> {
+    let mut report: Vec<u8> = Vec::new();
+    let target = (&raw mut report).cast::<c_void>();
+    // SAFETY: `append` gets `target` back, which points to `report` for the whole call, and is not
+    // called afterwards; null options ask for everything.
+    unsafe { tikv_jemalloc_sys::malloc_stats_print(Some(append), target, ptr::null()) };
+    report
+}
+
+/// Appends a piece of the allocator's report.
+unsafe extern "C" fn append(report: *mut c_void, piece: *const c_char) {
+    // SAFETY: the allocator passes what `allocator_report` gave it: a vector that nobody else uses
+    // during the call.
+    let report = unsafe { &mut *report.cast::<Vec<u8>>() };
+    // SAFETY: the allocator passes a C string, which lives until this function returns.
+    let piece = unsafe { CStr::from_ptr(piece) };
+    report.extend_from_slice(piece.to_bytes());
+}
+
+/// Has the allocator return unused pages to the system; whether it knew how to.
+pub fn purge_allocator() -> bool {
+    // The number that stands for all arenas at once.
+    const PURGE_ALL: &CStr = c"arena.4096.purge";
+    let (none, no_length) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: the name is a C string, and this control neither reads nor writes a value, so that
+    // null pointers and a length of zero are what it wants.
+    let result = unsafe {
+        tikv_jemalloc_sys::mallctl(PURGE_ALL.as_ptr(), none, no_length, ptr::null_mut(), 0)
+    };
+    result == 0
+}
+
 fn positive_sysconf(name: libc::c_int) -> u64 {
     // SAFETY: sysconf takes a plain integer and touches no memory of ours.
     let value = unsafe { libc::sysconf(name) };
@@ -79,6 +114,9 @@ mod tests {
         assert!(resident > 0 && resident < system_memory_bytes());
         let (thread, process) = (cpu_times(Whose::Thread), cpu_times(Whose::Process));
         assert!(thread.user_us <= process.user_us + process.system_us + 1_000_000);
+        assert!(purge_allocator());
+        let report = String::from_utf8(allocator_report()).unwrap();
+        assert!(report.contains("jemalloc statistics"), "{report}");
         assert!(system_name().starts_with("Linux "), "{}", system_name());
     }
 }

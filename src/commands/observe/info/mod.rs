@@ -10,12 +10,15 @@ use std::sync::Arc;
 
 use self::sections::{Section, Sections};
 use self::text::Text;
+use super::latency::merge_histograms;
 use crate::commands::context::Coordination;
 use crate::commands::definition::{
     Arg, Arity, Categories, Command, Flags, Group, Handler, LockScope,
 };
+use crate::commands::table::{CommandId, table};
 use crate::config::Config;
 use crate::metrics::figures::Figures;
+use crate::metrics::histogram::Histogram;
 use crate::metrics::memory::MemoryReport;
 use crate::route::core::CoreState;
 use crate::route::engine::Now;
@@ -41,18 +44,23 @@ pub(super) const INFO: Command = Command {
 fn info(tx: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let sections = Sections::named(request.args().tail(1));
-        let home = request.home;
-        let about = move |state: &CoreState| {
-            (state.id == home).then(|| (Arc::clone(&state.shared), state.now))
+        let ids: Vec<CommandId> = if sections.has(Section::Latencystats) {
+            table().iter().map(|entry| entry.id).collect()
+        } else {
+            Vec::new()
         };
-        let cores = tx.on_all(move |state| (about(state), Figures::of(state))).await;
-        let mut of_home = None;
-        let figures = Figures::sum(cores.into_iter().map(|(about, figures)| {
-            of_home = of_home.take().or(about);
+        let of_core = move |state: &mut CoreState| {
+            (Figures::of(state), state.metrics.histograms_of(&ids), state.now)
+        };
+        let cores = tx.on_all(of_core).await;
+        let now = cores[request.home.index()].2;
+        let mut latencies = Vec::with_capacity(cores.len());
+        let figures = Figures::sum(cores.into_iter().map(|(figures, histograms, _)| {
+            latencies.push(histograms);
             figures
         }));
-        let (shared, now) = of_home.expect("invariant: the home core is one of all cores");
-        let text = View::new(&shared, now, &figures).render(sections);
+        let latencies = merge_histograms(latencies);
+        let text = View::new(&request.shared, now, &figures, &latencies).render(sections);
         Ok(request.encode(|reply| reply.verbatim(*b"txt", text.as_bytes())))
     })
 }
@@ -63,15 +71,22 @@ struct View<'a> {
     config: Arc<Config>,
     now: Now,
     figures: &'a Figures,
+    /// By the command's number in the table, if they are to be shown.
+    latencies: &'a [Option<Histogram>],
     memory: MemoryReport,
 }
 
 impl<'a> View<'a> {
-    fn new(shared: &'a Shared, now: Now, figures: &'a Figures) -> Self {
+    fn new(
+        shared: &'a Shared,
+        now: Now,
+        figures: &'a Figures,
+        latencies: &'a [Option<Histogram>],
+    ) -> Self {
         let config = shared.config.load_full();
         let (clients, keys) = (figures.clients.memory, figures.keys());
         let memory = MemoryReport::new(&shared.memory, figures.memory, clients, keys);
-        Self { shared, config, now, figures, memory }
+        Self { shared, config, now, figures, latencies, memory }
     }
 
     /// A parameter of the configuration as `CONFIG GET` shows it.

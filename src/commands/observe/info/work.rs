@@ -138,7 +138,22 @@ impl View<'_> {
         }
     }
 
-    pub(super) fn latency_stats(&self, _text: &mut Text) {}
+    pub(super) fn latency_stats(&self, text: &mut Text) {
+        let config = &self.config.monitoring;
+        if !config.latency_tracking {
+            return;
+        }
+        for (entry, histogram) in table().iter().zip(self.latencies) {
+            let Some(histogram) = histogram else { continue };
+            let shares = config.latency_percentiles.iter().map(|percent| {
+                let us = histogram.percentile(*percent) as f64 / 1000.0;
+                format!("p{percent}={us:.3}")
+            });
+            let shares: Vec<String> = shares.collect();
+            let name = format!("latency_percentiles_usec_{}", safe(entry.full_name));
+            text.field(&name, shares.join(","));
+        }
+    }
 
     pub(super) fn debug(&self, text: &mut Text) {
         text.numbers([
