@@ -211,7 +211,7 @@ fn the_command_log_merges_the_cores_and_stays_within_its_bound() {
         let newest = show(&entries[2]);
         assert!(newest.contains("[\"SET\" \"key:9:3\" \"value\"] \"127.0.0.1:"), "{newest}");
         assert!(newest.ends_with("\"client:3\"]"), "{newest}");
-        assert_eq!(show(&client.run("SLOWLOG GET")).matches("client:").count(), 20 - 3);
+        assert_eq!(show(&client.run("SLOWLOG GET")).matches("client:").count(), 10 + 3);
     });
 }
 
@@ -343,7 +343,7 @@ fn memory_is_accounted_for() {
             .collect();
         client.pipeline(&requests);
         let used = number(&mut client, "memory", "used_memory");
-        assert!((10_000_000..20_000_000).contains(&(used - before)), "{before} to {used}");
+        assert!((9_500_000..20_000_000).contains(&(used - before)), "{before} to {used}");
         assert!(number(&mut client, "memory", "used_memory_dataset") > 9_000_000);
         assert!(number(&mut client, "memory", "used_memory_rss") > 10_000_000);
         assert!(number(&mut client, "memory", "used_memory_peak") >= used);

@@ -215,9 +215,9 @@ impl Core {
         if self.state.out_of_memory && entry.command.flags.has(Flags::DENYOOM) {
             return Err(CommandError::OutOfMemory);
         }
-        if self.state.shared.monitored() {
+        let monitored = self.state.shared.monitored();
+        if monitored {
             self.check_monitor(key, entry)?;
-            self.feed_all_monitors(key, entry, args);
         }
         match entry.command.handler {
             Handler::Container => unreachable!("a container resolves to a subcommand"),
@@ -229,11 +229,12 @@ impl Core {
             }
             Handler::Multi { spread, .. } => match self.common_owner(entry, args) {
                 Some(owner) => self.run_on(owner, key, entry, request.hash, args),
-                None => return self.coordinate(key, entry, spread, args),
+                None => self.coordinate(key, entry, spread, args)?,
             },
-            Handler::Global(_, coordinator) => {
-                return self.coordinate(key, entry, coordinator, args);
-            }
+            Handler::Global(_, coordinator) => self.coordinate(key, entry, coordinator, args)?,
+        }
+        if monitored {
+            self.feed_all_monitors(key, entry, args);
         }
         Ok(())
     }

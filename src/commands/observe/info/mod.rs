@@ -112,7 +112,7 @@ impl<'a> View<'a> {
             Section::Persistence => self.persistence(text),
             Section::Stats => self.stats(text),
             Section::Replication => self.replication(text),
-            Section::Cpu => self.cpu(text),
+            Section::Cpu => Self::cpu(text),
             // There are none.
             Section::Modules => {}
             Section::Commandstats => self.command_stats(text),

@@ -61,8 +61,8 @@ impl View<'_> {
             number += 1;
         };
         if network.port != 0 && !network.bind.is_empty() {
-            let bind: String = network.bind.iter().map(|bind| format!(",bind={bind}")).collect();
-            listener(format!("name=tcp{bind},port={}", network.port));
+            let bind = network.bind.join(",bind=");
+            listener(format!("name=tcp,bind={bind},port={}", network.port));
         }
         if let Some(path) = &network.unix_socket {
             listener(format!("name=unix,bind={}", path.display()));
@@ -113,7 +113,7 @@ impl View<'_> {
         text.field("repl_backlog_histlen", 0);
     }
 
-    pub(super) fn cpu(&self, text: &mut Text) {
+    pub(super) fn cpu(text: &mut Text) {
         let mut times = |whose, suffix: &str| {
             let CpuTimes { system_us, user_us } = usage::cpu_times(whose);
             for (name, us) in [("used_cpu_sys", system_us), ("used_cpu_user", user_us)] {

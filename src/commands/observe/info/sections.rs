@@ -79,7 +79,7 @@ impl Sections {
     /// What these arguments ask for; names that nobody knows ask for nothing.
     pub(super) fn named(names: Args<'_>) -> Self {
         let mut sections = Self::default();
-        if names.len() == 0 {
+        if names.is_empty() {
             sections.add_all(Section::is_default);
         }
         for name in names.iter() {

@@ -45,19 +45,22 @@ fn advise(event: Event, config: &Monitoring, report: &mut String) {
     let threshold_us = config.latency_threshold_ms.saturating_mul(1000);
     let off = config.slow_us_min < 0 || config.slow_len_max == 0;
     let coarse = u64::try_from(config.slow_us_min).is_ok_and(|us| us > threshold_us);
-    let log = "'CONFIG SET commandlog-execution-slower-than";
+    let setting = format!("'CONFIG SET commandlog-execution-slower-than {threshold_us}'");
     match event {
         Event::Command => {
             if off {
-                report.push_str(&format!(
-                    "- The command log of slow commands is off. Enable it with {log} \
-                     {threshold_us}', so that it names the commands that take long.\n"
-                ));
+                report.extend([
+                    "- The command log of slow commands is off. Enable it with ",
+                    &setting,
+                    ", so that it names the commands that take long.\n",
+                ]);
             } else if coarse {
-                report.push_str(&format!(
+                report.extend([
                     "- The command log leaves out commands that are slow enough to be events \
-                     here. Lower its threshold with {log} {threshold_us}'.\n"
-                ));
+                     here. Lower its threshold with ",
+                    &setting,
+                    ".\n",
+                ]);
             }
             report.push_str(
                 "- 'COMMANDLOG GET -1 slow' shows which commands take long. A command over many \

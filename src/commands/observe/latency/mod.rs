@@ -273,7 +273,7 @@ fn reset(tx: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let names = request.args().tail(2);
         let named: Vec<Event> = names.iter().filter_map(Event::named).collect();
-        let events = (names.len() > 0).then_some(named);
+        let events = (!names.is_empty()).then_some(named);
         let cores = tx.on_all(move |state| state.metrics.events.reset(events.as_deref())).await;
         let mut known: Vec<Event> = cores.into_iter().flatten().collect();
         known.sort_unstable();

@@ -61,8 +61,8 @@ pub(super) fn report(memory: &MemoryReport, clients: u64) -> String {
     if findings.is_empty() {
         return "Hi Sam, there is no memory problem that I can see in this instance.\n".to_owned();
     }
-    let findings: String = findings.iter().map(|finding| format!(" * {finding}\n\n")).collect();
-    format!("Sam, I have found something in the memory of this instance:\n\n{findings}")
+    let findings = findings.join("\n\n * ");
+    format!("Sam, I have found something in the memory of this instance:\n\n * {findings}\n\n")
 }
 
 #[cfg(test)]

@@ -282,7 +282,7 @@ fn memory_usage(
 }
 
 async fn measure(tx: &Transaction, request: &Request) -> (Figures, MemoryReport) {
-    let figures = Figures::sum(tx.on_all(|state| Figures::of(state)).await);
+    let figures = Figures::sum(tx.on_all(Figures::of).await);
     let (clients, keys) = (figures.clients.memory, figures.keys());
     let memory = MemoryReport::new(&request.shared.memory, figures.memory, clients, keys);
     (figures, memory)
