@@ -1,6 +1,6 @@
 //! The figures of one core at one moment, and their sum over all cores.
 
-use kvasir_shard::MemoryUse;
+use kvasir_shard::{MemoryUse, TableStats};
 
 use super::CommandFigures;
 use super::counters::Counters;
@@ -205,7 +205,7 @@ impl Figures {
 fn databases(state: &CoreState) -> Vec<DatabaseFigures> {
     let shard = &state.shard;
     let of_database = |db: u32| {
-        let tables = if shard.is_empty(db) { Default::default() } else { shard.table_stats(db) };
+        let tables = if shard.is_empty(db) { TableStats::default() } else { shard.table_stats(db) };
         DatabaseFigures {
             keys: shard.len(db) as u64,
             expires: shard.expires(db) as u64,
