@@ -170,7 +170,9 @@ fn serve_shards(
     let listening = Listening::default();
     let listen = host::listen_options(&config.network);
     let prepared = runtime::prepare(RunOptions { shards, listen, listening: listening.clone() })?;
-    let _pid_file = PidFile::write(&config.process);
+    let pid_file = PidFile::write(&config.process);
+    // The working directory may be another one at the end.
+    let unix_socket = config.network.unix_socket.as_deref().map(std::path::absolute).transpose()?;
     let host = ProcessHost::new(&config, shards, Arc::clone(log), listening);
     host.prepare(&config, title);
     let databases = config.process.databases;
@@ -189,6 +191,12 @@ fn serve_shards(
         };
         Core::new(id, Arc::clone(&shared), Shard::new(config))
     })?;
+    drop(pid_file);
+    if let Some(path) = unix_socket {
+        // Somebody may have removed it before.
+        let _ = std::fs::remove_file(path);
+    }
+    tracing::warn!("Kvasir is now ready to exit, bye bye...");
     Ok(())
 }
 

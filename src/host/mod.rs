@@ -137,6 +137,7 @@ pub fn listen_options(network: &Network) -> ListenOptions {
         tcp_keepalive_s: network.tcp_keepalive_s,
         unix_socket: network.unix_socket.clone(),
         unix_socket_perm: (network.unix_socket_mode != 0).then_some(network.unix_socket_mode),
+        unix_socket_group: network.unix_socket_group.clone(),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct ListenOptions {
     pub unix_socket: Option<PathBuf>,
     /// Permission bits of the unix socket, if not those that the umask leaves.
     pub unix_socket_perm: Option<u32>,
+    /// Name of the group that the unix socket is given to.
+    pub unix_socket_group: Option<String>,
 }
 
 impl Default for ListenOptions {
@@ -48,6 +50,7 @@ impl Default for ListenOptions {
             tcp_keepalive_s: 300,
             unix_socket: None,
             unix_socket_perm: None,
+            unix_socket_group: None,
         }
     }
 }
@@ -184,6 +187,14 @@ impl Listening {
 pub(super) struct Listener {
     socket: Socket,
     pub(super) unix: bool,
+}
+
+impl Listener {
+    /// Listens no longer, from this moment on: closing it has to wait for its accept to end.
+    pub(super) fn stop(&self) {
+        // It fails only for a socket that does not listen.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
 }
 
 impl AsRawFd for Listener {
@@ -326,11 +337,25 @@ fn open_unix(options: &ListenOptions, path: &Path) -> io::Result<Socket> {
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    if let Some(group) = &options.unix_socket_group {
+        let group = group_id(&fs::read_to_string("/etc/group")?, group).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("there is no group '{group}'"))
+        })?;
+        std::os::unix::fs::chown(path, None, Some(group))?;
+    }
     if let Some(mode) = options.unix_socket_perm {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     socket.listen(i32::try_from(options.tcp_backlog).unwrap_or(i32::MAX))?;
     Ok(socket)
+}
+
+/// The number of a group, by the lines `name:password:number:members` of the system's file.
+fn group_id(file: &str, name: &str) -> Option<u32> {
+    file.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
 }
 
 /// What the engine is told of an accepted socket. An error means that the peer is gone already.
@@ -357,4 +382,19 @@ pub(super) fn describe(socket: &OwnedFd, unix: bool, path: &str) -> io::Result<S
         unix,
         loopback: peer.ip().is_loopback(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_has_the_number_in_the_third_field() {
+        let file = "root:x:0:\nbroken\nwheel:x:10:root,me\nodd:x:many:\n";
+        assert_eq!(group_id(file, "root"), Some(0));
+        assert_eq!(group_id(file, "wheel"), Some(10));
+        for missing in ["broken", "odd", "me", ""] {
+            assert_eq!(group_id(file, missing), None, "{missing}");
+        }
+    }
 }

@@ -127,9 +127,7 @@ pub fn run<E: Engine + 'static>(
         let number = signals.read().map_err(StartError::resources("reading signals"))?;
         interrupted = take_signal(&running, number, interrupted);
     }
-    running.join().map_err(StartError::resources("the core's ring"))?;
-    tracing::warn!("Kvasir is now ready to exit, bye bye...");
-    Ok(())
+    running.join().map_err(StartError::resources("the core's ring"))
 }
 
 /// Acts on a signal as the peers do: the second SIGINT ends the process at once.

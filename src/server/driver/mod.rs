@@ -240,13 +240,13 @@ impl<E: Engine> Driver<E> {
             }
             // These pass with the connection; the next one may well be accepted.
             Err(error) if is_of_one_connection(&error) => {}
+            // This is how the accept of a listener ends that does not listen any more.
+            Err(_) if self.accepting(index).retired => {}
             Err(error) => {
                 tracing::warn!("Accepting client connection: {error}");
-                if !self.accepting(index).retired {
-                    let until_us = self.now_us + ACCEPT_PAUSE_US;
-                    self.accepting(index).paused_until_us = Some(until_us);
-                    return Ok(());
-                }
+                let until_us = self.now_us + ACCEPT_PAUSE_US;
+                self.accepting(index).paused_until_us = Some(until_us);
+                return Ok(());
             }
         }
         if more {
@@ -292,6 +292,7 @@ impl<E: Engine> Driver<E> {
                 continue;
             }
             old.retired = true;
+            old.listener.stop();
             let accept = Token::new(Kind::Accept, index as u32, 0);
             self.ring.cancel(accept, Token::new(Kind::Ignored, 0, 0))?;
         }
