@@ -103,7 +103,8 @@ fn serve(source: &Source, program: String) -> ExitCode {
     }
 }
 
-/// Reads the configuration, and follows it in what has to be done first. The error is what to print.
+/// Reads the configuration, and follows it in what has to be done first. The error is what to
+/// print.
 fn configure(source: &Source) -> Result<Config, String> {
     let config = Config::load(source).map_err(|error| error.to_string())?;
     let module = config.directives().iter().find(|line| line.kind == DirectiveKind::LoadModule);

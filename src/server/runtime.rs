@@ -198,7 +198,7 @@ pub fn prepare(options: RunOptions) -> Result<Prepared, StartError> {
     let ended = EventFd::new().map_err(StartError::resources("an eventfd"))?;
     let (control, ended) = (Arc::new(Control::default()), Arc::new(ended));
     let RunOptions { listen, listening, .. } = options;
-    Ok(Prepared { listen, listening, cpus, boxes, cores, listeners, control, ended })
+    Ok(Prepared { listen, cpus, boxes, cores, listeners, listening, control, ended })
 }
 
 /// Starts the shards, and returns when all of them serve. [`run`] is this with signals and reports.
