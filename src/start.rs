@@ -222,7 +222,7 @@ fn random_seeds() -> [u64; 4] {
 }
 
 fn process_facts(config: &Config) -> Process {
-    let run_id: String = random_seeds().iter().map(|seed| format!("{seed:016x}")).collect();
+    let run_id = random_seeds().map(|seed| format!("{seed:016x}")).concat();
     let path = |path: Option<std::path::PathBuf>| {
         path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
     };

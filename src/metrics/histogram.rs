@@ -2,9 +2,9 @@
 //!
 //! The layout is that of an HDR histogram of nanoseconds up to one second: values below 256 have a
 //! counter each; above, every power of two is divided into 128 equal ranges, so that a range is at
-//! most 1/128 of its values. Recording is a shift and an addition. 3072 counters, 24 KiB, of which a
-//! command touches the few pages that its latencies lie in; so there is one only for commands that
-//! have run.
+//! most 1/128 of its values. Recording is a shift and an addition. 3072 counters, 24 KiB, of which
+//! a command touches the few pages that its latencies lie in; so there is one only for commands
+//! that have run.
 
 /// Ranges that a power of two is divided into.
 const HALF: u64 = 128;

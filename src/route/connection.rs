@@ -57,6 +57,7 @@ enum Place {
 
 /// What `CLIENT` subcommands set and show.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch that a client sets by itself")]
 pub struct ClientState {
     /// The id, unique in the process.
     pub id: u64,

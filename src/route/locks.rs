@@ -84,9 +84,8 @@ impl Intent {
     fn compatible(self, other: Self) -> bool {
         use Intent::{ReadAll, ReadSome, WriteAll, WriteSome};
         match (self, other) {
-            (WriteAll, _) | (_, WriteAll) => false,
+            (WriteAll, _) | (_, WriteAll) | (ReadAll, WriteSome) | (WriteSome, ReadAll) => false,
             (ReadSome, _) | (_, ReadSome) | (WriteSome, WriteSome) | (ReadAll, ReadAll) => true,
-            (ReadAll, WriteSome) | (WriteSome, ReadAll) => false,
         }
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct Outboxes {
     requests: Vec<Option<Box<Batch>>>,
     /// Batches on their way back.
     answers: VecDeque<Box<Batch>>,
+    #[expect(clippy::vec_box, reason = "a batch travels in its box, which is what is reused")]
     spare: Vec<Box<Batch>>,
 }
 

@@ -230,12 +230,12 @@ impl Transaction {
         }
         self.wait().await;
         let results = std::mem::take(&mut self.exchange.borrow_mut().results);
-        results.into_iter().map(|result| *downcast::<R>(result)).collect()
+        results.into_iter().map(downcast).collect()
     }
 }
 
-fn downcast<R: 'static>(result: Option<Reply>) -> Box<R> {
-    result
+fn downcast<R: 'static>(result: Option<Reply>) -> R {
+    *result
         .expect("invariant: every task of a hop has answered")
         .downcast()
         .expect("invariant: a task returns what its hop expects")

@@ -104,10 +104,7 @@ fn mset(
 }
 
 /// The keys and values in a range of arguments that has been checked.
-fn pairs<'a>(
-    args: Args<'a>,
-    range: PairRange,
-) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
+fn pairs(args: Args<'_>, range: PairRange) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     (range.first..range.end).step_by(2).map(move |at| (args.at(at), args.at(at + 1)))
 }
 
@@ -166,7 +163,7 @@ fn mset_spread(transaction: Transaction, request: Request) -> Coordination {
         for result in transaction.last_hop(tasks).await {
             result?;
         }
-        Ok(request.encode(|reply| reply.ok()))
+        Ok(request.ok())
     })
 }
 
@@ -310,9 +307,10 @@ struct Msetex {
 }
 
 fn parse_msetex(args: Args<'_>, now_ms: u64) -> Result<Msetex, CommandError> {
-    let keys = integer(args.at(1)).ok().and_then(|keys| usize::try_from(keys).ok());
+    let keys = integer(args.at(1)).ok().and_then(|keys| i32::try_from(keys).ok());
     let keys = keys
-        .filter(|keys| *keys > 0 && *keys <= i32::MAX as usize)
+        .and_then(|keys| usize::try_from(keys).ok())
+        .filter(|keys| *keys > 0)
         .ok_or(CommandError::Other("ERR invalid numkeys value"))?;
     let end = 2 + 2 * keys;
     if end > args.len() {
