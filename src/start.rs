@@ -77,10 +77,10 @@ fn serve(source: &Source, program: String) -> ExitCode {
         Err(problem) => return complain(problem),
     };
     // What is to be done before there is a second thread.
-    if config.process.daemonize {
-        if let Err(error) = process::daemonize() {
-            return complain(format_args!("Can't run in the background: {error}"));
-        }
+    if config.process.daemonize
+        && let Err(error) = process::daemonize()
+    {
+        return complain(format_args!("Can't run in the background: {error}"));
     }
     let title = if config.process.set_title { Title::take_over(program) } else { None };
     let log = match logging::start(&config.log) {

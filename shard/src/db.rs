@@ -198,19 +198,19 @@ impl Db {
 
     /// Brings the schedule in step with the slot's table.
     fn sync(&mut self, slot: u16) {
-        if let Tables::Slots(slots) = &mut self.tables {
-            if let Some(Some(entry)) = slots.get_mut(slot as usize) {
-                let next_ms = entry.table.next_ms();
-                self.schedule.rearm(slot, &mut entry.armed_ms, next_ms);
-            }
+        if let Tables::Slots(slots) = &mut self.tables
+            && let Some(Some(entry)) = slots.get_mut(slot as usize)
+        {
+            let next_ms = entry.table.next_ms();
+            self.schedule.rearm(slot, &mut entry.armed_ms, next_ms);
         }
     }
 
     fn drop_table(&mut self, slot: u16) {
-        if let Tables::Slots(slots) = &mut self.tables {
-            if let Some(mut entry) = slots[slot as usize].take() {
-                self.schedule.rearm(slot, &mut entry.armed_ms, None);
-            }
+        if let Tables::Slots(slots) = &mut self.tables
+            && let Some(mut entry) = slots[slot as usize].take()
+        {
+            self.schedule.rearm(slot, &mut entry.armed_ms, None);
         }
     }
 

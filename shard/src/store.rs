@@ -149,10 +149,10 @@ impl Store {
         incoming: Incoming<'_>,
         reuse: Option<Handle>,
     ) -> Result<Handle, OutOfMemory> {
-        if let Incoming::Owned { payload, raw } = &incoming {
-            if let Some(bytes) = short_string(payload) {
-                return self.write(head, Incoming::Bytes { bytes, raw: *raw }, reuse);
-            }
+        if let Incoming::Owned { payload, raw } = &incoming
+            && let Some(bytes) = short_string(payload)
+        {
+            return self.write(head, Incoming::Bytes { bytes, raw: *raw }, reuse);
         }
         let is_key_inline = head.key.len() <= KEY_INLINE_MAX;
         let mut int = ([0; 8], 0);
@@ -205,11 +205,11 @@ impl Store {
         reuse: Option<Handle>,
     ) -> Result<Handle, OutOfMemory> {
         let size = spec.size();
-        if let Some(handle) = reuse {
-            if self.arena.block_bytes(handle) == Arena::rounded(size) {
-                spec.write(self.arena.block_mut(handle));
-                return Ok(handle);
-            }
+        if let Some(handle) = reuse
+            && self.arena.block_bytes(handle) == Arena::rounded(size)
+        {
+            spec.write(self.arena.block_mut(handle));
+            return Ok(handle);
         }
         let handle = self.arena.alloc(size).ok_or(OutOfMemory)?;
         spec.write(self.arena.block_mut(handle));

@@ -315,7 +315,7 @@ fn parse_save(words: &[&[u8]]) -> Result<Value, String> {
 
 fn parse_output_limits(words: &[&[u8]], previous: Option<&Value>) -> Result<Value, String> {
     let mut limits = previous.map(Value::output_limits).unwrap_or_default();
-    if words.len() % 4 != 0 {
+    if !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
     }
     for quadruple in words.chunks_exact(4) {

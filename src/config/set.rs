@@ -98,10 +98,10 @@ impl Config {
                 change.config.put(name.index, value);
             }
             let asks = changed || row.flags.contains(Flags::VOLATILE);
-            if let Some(effect) = row.effect.filter(|_| asks) {
-                if !change.effects.iter().any(|(known, _)| *known == effect) {
-                    change.effects.push((effect, row.name));
-                }
+            if let Some(effect) = row.effect.filter(|_| asks)
+                && !change.effects.iter().any(|(known, _)| *known == effect)
+            {
+                change.effects.push((effect, row.name));
             }
         }
         Ok(change)

@@ -433,7 +433,7 @@ mod tests {
             let mut waiting: Vec<(Owner, Scope)> = Vec::new();
             for (id, (scope, release)) in scopes.into_iter().zip(releases).enumerate() {
                 let id = id as u64;
-                let owner = if id % 3 == 0 { Owner::Parked(id) } else { transaction(id) };
+                let owner = if id.is_multiple_of(3) { Owner::Parked(id) } else { transaction(id) };
                 match locks.request(owner, scope.clone()) {
                     Outcome::Granted => holding.push((owner, scope)),
                     Outcome::Queued => waiting.push((owner, scope)),

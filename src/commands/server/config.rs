@@ -95,7 +95,7 @@ fn set_secrets(args: Args<'_>) -> Vec<usize> {
 fn set(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let words = request.args().tail(2);
-        if words.len() % 2 != 0 {
+        if !words.len().is_multiple_of(2) {
             return Err(CommandError::Syntax);
         }
         let words: Vec<Vec<u8>> = words.iter().map(<[u8]>::to_vec).collect();

@@ -97,7 +97,7 @@ fn every_value_comes_back() {
             }
             Kind::Number { lower, upper, .. } => {
                 let upper = upper.min(i64::MAX.into());
-                vec![lower.to_string(), upper.to_string(), ((lower + upper) / 2).to_string()]
+                vec![lower.to_string(), upper.to_string(), i128::midpoint(lower, upper).to_string()]
             }
             // The first name of a code is the one that is shown.
             Kind::Choice(choices) | Kind::ChoiceSet(choices) => {
