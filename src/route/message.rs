@@ -80,6 +80,7 @@ impl Batch {
     /// Appends a request: one copy of its bytes and of its ranges.
     pub fn push(&mut self, mut request: RemoteRequest, args: Args<'_>) {
         request.data_start = self.data.len();
+        request.data_len = args.buffer().len();
         request.ranges_start = self.ranges.len();
         request.ranges_len = args.len();
         self.data.extend_from_slice(args.buffer());
@@ -91,7 +92,8 @@ impl Batch {
     pub fn args(&self, request: &RemoteRequest) -> Args<'_> {
         let start = request.ranges_start;
         let ranges = &self.ranges[start..start + request.ranges_len];
-        Args::new(&self.data[request.data_start..], ranges)
+        let start = request.data_start;
+        Args::new(&self.data[start..start + request.data_len], ranges)
     }
 }
 
@@ -110,6 +112,7 @@ pub struct RemoteRequest {
     /// How it ended, filled in by the executing shard.
     pub done: Done,
     data_start: usize,
+    data_len: usize,
     ranges_start: usize,
     ranges_len: usize,
 }
@@ -118,7 +121,8 @@ impl RemoteRequest {
     /// A request that has not run.
     pub fn new(entry: &'static Entry, reply_to: ReplyTo, view: ClientView, hash: u64) -> Self {
         let done = Done::default();
-        Self { entry, reply_to, view, hash, done, data_start: 0, ranges_start: 0, ranges_len: 0 }
+        let (data_start, data_len, ranges_start, ranges_len) = (0, 0, 0, 0);
+        Self { entry, reply_to, view, hash, done, data_start, data_len, ranges_start, ranges_len }
     }
 }
 
