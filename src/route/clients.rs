@@ -52,6 +52,7 @@ impl Core {
     /// A connection is gone: nothing of it is in flight any more, here or in the kernel.
     pub(super) fn disconnect(&mut self, key: ConnectionKey) {
         self.state.stop_monitoring(key);
+        self.coordinations.forget(key);
         self.state.connections.remove(key.0 as usize);
         self.state.shared.clients.fetch_sub(1, Ordering::Relaxed);
     }
@@ -214,8 +215,10 @@ impl CoreState {
 }
 
 impl Connection {
-    /// Whether the driver shall go on receiving.
+    /// Whether the driver shall go on receiving: unless much has come that waits for its turn. An
+    /// incomplete request does not wait; it is received whatever its length.
     pub(super) fn wants_input(&self) -> bool {
-        self.blocked == Blocked::No || self.input.len() < INPUT_PAUSE_BYTES
+        let waits = self.blocked != Blocked::No || self.ready;
+        !waits || self.input.len() < INPUT_PAUSE_BYTES
     }
 }

@@ -6,13 +6,13 @@
 //! its last hop, or with it.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use kvasir_proto::{Args, Encoder};
 
-use super::connection::Blocked;
+use super::connection::{Blocked, Connection};
 use super::core::Core;
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Mode, Outcome, Owner, Scope, TransactionId};
@@ -23,6 +23,8 @@ use crate::commands::definition::{Handler, KeyFlags, LockScope};
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
 
+/// How often a transaction is refused before it becomes patient (see [`super::locks`]).
+const REFUSALS_MAX: u32 = 3;
 /// The low bits of a transaction's identifier tell its coordinator.
 const COORDINATOR_BITS: u32 = 10;
 
@@ -53,6 +55,8 @@ struct Coordination {
     id: Option<TransactionId>,
     /// Shards that have not granted yet.
     ungranted: usize,
+    /// Attempts that were refused.
+    refusals: u32,
     stage: Stage,
 }
 
@@ -71,7 +75,7 @@ pub(super) struct Coordinations {
     running: HashMap<u64, Coordination, ahash::RandomState>,
     by_id: HashMap<TransactionId, u64, ahash::RandomState>,
     next: u64,
-    paused: Vec<ConnectionKey>,
+    paused: BTreeSet<ConnectionKey>,
     /// When those that sleep wake, on the monotonic clock, the earliest first.
     sleeping: BinaryHeap<Reverse<(u64, u64)>>,
 }
@@ -83,8 +87,13 @@ impl Coordinations {
     }
 
     /// The connections that wait for the end of a pause.
-    pub(super) fn take_paused(&mut self) -> Vec<ConnectionKey> {
+    pub(super) fn take_paused(&mut self) -> BTreeSet<ConnectionKey> {
         std::mem::take(&mut self.paused)
+    }
+
+    /// Forgets a connection that is gone: its key may soon be another's.
+    pub(super) fn forget(&mut self, key: ConnectionKey) {
+        self.paused.remove(&key);
     }
 
     /// When the next sleeping one wakes, on the monotonic clock.
@@ -95,6 +104,12 @@ impl Coordinations {
     /// How many are under way, and connections that wait for the end of a pause.
     pub(super) fn len(&self) -> usize {
         self.running.len() + self.paused.len()
+    }
+
+    /// Whether a connection waits for the end of one. O(all).
+    pub(super) fn awaited_by(&self, key: ConnectionKey, connection: &Connection) -> bool {
+        let is_its_own = |to: ReplyTo| to.connection == key && to.client == connection.client.id;
+        self.running.values().any(|running| is_its_own(running.reply_to))
     }
 
     /// Every identifier belongs to the coordination that has it, and every sleeper runs.
@@ -111,7 +126,7 @@ impl Coordinations {
 
     /// Makes a connection wait for the end of a pause.
     pub(super) fn pause(&mut self, key: ConnectionKey) {
-        self.paused.push(key);
+        self.paused.insert(key);
     }
 }
 
@@ -192,6 +207,7 @@ impl Core {
             scopes,
             id: None,
             ungranted: 0,
+            refusals: 0,
             stage: Stage::Locking { request: Box::new(request), coordinator },
         };
         let number = self.coordinations.next;
@@ -209,10 +225,17 @@ impl Core {
             return self.start(number);
         }
         let me = self.state.id;
-        let id = TransactionId::draw(&self.state.shared.next_transaction, me);
+        let mut id = TransactionId::draw(&self.state.shared.next_transaction, me);
+        if coordination.refusals >= REFUSALS_MAX {
+            id = id.patient();
+            coordination.scopes.sort_unstable_by_key(|(shard, _)| *shard);
+        }
         coordination.id = Some(id);
         coordination.ungranted = coordination.scopes.len();
         self.coordinations.by_id.insert(id, number);
+        if id.is_patient() {
+            return self.request_next_lock(number, id);
+        }
         let scopes = coordination.scopes.clone();
         let mut here = None;
         for (shard, scope) in scopes {
@@ -228,6 +251,18 @@ impl Core {
         }
     }
 
+    /// Requests the locks of a patient coordination on the first shard that has not granted them.
+    fn request_next_lock(&mut self, number: u64, id: TransactionId) {
+        let Coordination { scopes, ungranted, .. } = &self.coordinations.running[&number];
+        let (shard, scope) = scopes[scopes.len() - ungranted].clone();
+        if shard == self.state.id {
+            let outcome = self.locks.request(Owner::Transaction(id), scope);
+            self.locked(shard, id, outcome);
+        } else {
+            self.outboxes.control(shard, Control::Lock(id, scope));
+        }
+    }
+
     /// What a shard says of a request for locks.
     pub(super) fn locked(&mut self, shard: ShardId, id: TransactionId, outcome: Outcome) {
         // An attempt that was given up may still be answered.
@@ -240,9 +275,12 @@ impl Core {
                 coordination.ungranted -= 1;
                 if coordination.ungranted == 0 {
                     self.start(number);
+                } else if id.is_patient() {
+                    self.request_next_lock(number, id);
                 }
             }
             Outcome::Refused => {
+                coordination.refusals += 1;
                 self.state.metrics.counters.transactions_retried += 1;
                 self.release_everywhere(number, &[shard]);
                 self.request_locks(number);

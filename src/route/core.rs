@@ -22,7 +22,7 @@ use super::engine::{
 };
 use super::locks::Locks;
 use super::message::{Batch, BatchKind};
-use super::remote::{Outboxes, ParkedRequests};
+use super::remote::{Granted, Outboxes, ParkedRequests};
 use super::shared::Shared;
 use crate::commands::context::KeyspaceFigures;
 use crate::metrics::Metrics;
@@ -158,6 +158,7 @@ pub struct Core {
     pub state: CoreState,
     pub(super) locks: Locks,
     pub(super) parked: ParkedRequests,
+    pub(super) granted: Granted,
     pub(super) outboxes: Outboxes,
     pub(super) coordinations: Coordinations,
     pub(super) ready: VecDeque<ConnectionKey>,
@@ -195,6 +196,7 @@ impl Core {
             state,
             locks: Locks::default(),
             parked: ParkedRequests::default(),
+            granted: Granted::default(),
             outboxes: Outboxes::new(id, shards),
             coordinations: Coordinations::default(),
             ready: VecDeque::new(),
@@ -209,6 +211,10 @@ impl Core {
         self.locks.verify();
         self.state.shard.verify();
         self.coordinations.verify();
+        for (key, connection) in &self.state.connections {
+            let waits = self.coordinations.awaited_by(ConnectionKey(key as u32), connection);
+            assert_eq!(waits, connection.blocked == Blocked::Coordinating, "who waits is blocked");
+        }
     }
 
     /// What is under way on this core, or has been left behind. For tests and the simulation: with
@@ -332,6 +338,10 @@ impl Engine for Core {
             }
             if !self.state.connections[key.0 as usize].ready {
                 self.take_turn(key);
+            }
+            // Whoever cannot go on now must not be read without end either.
+            if !self.state.connections[key.0 as usize].wants_input() {
+                self.state.mark_dirty(key);
             }
             return;
         }

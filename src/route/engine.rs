@@ -18,7 +18,7 @@ impl ShardId {
 }
 
 /// A connection of this core. Keys are reused after [`Engine::closed`], never before.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnectionKey(pub u32);
 
 /// The time of one round: read once by the driver, then the same for everything in the round.

@@ -9,6 +9,10 @@
 //! compatible with every claim before it. A transaction that could not be granted a claim at once
 //! where a transaction with a higher identifier is queued is refused, and its coordinator tries
 //! again with a new identifier. So a transaction only ever waits for lower ones: no deadlock.
+//! Under contention a transaction from a core that is further away than others may always find higher
+//! ones before it. After some refusals it therefore becomes patient: it is never refused, counts as
+//! higher than all others, and claims one shard after the other, in their order. Nobody else waits
+//! for a patient one, and of two patient ones the first on any shard is the first on all later ones.
 //! A parked command counts as the highest transaction that it may itself be waiting for, on any of
 //! its keys, since who waits for it waits for that one too.
 //!
@@ -26,6 +30,22 @@ use std::collections::VecDeque;
 /// The identity of a transaction: drawn from one counter for the whole process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TransactionId(pub u64);
+
+impl TransactionId {
+    /// The bit that makes a patient transaction higher than all that are not.
+    const PATIENT: u64 = 1 << 63;
+
+    /// The same transaction as a patient one.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self(self.0 | Self::PATIENT)
+    }
+
+    /// Whether it waits for whoever comes before it, and claims one shard after the other.
+    pub fn is_patient(self) -> bool {
+        self.0 & Self::PATIENT != 0
+    }
+}
 
 /// What a claim does with its key, or with the keyspace as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,7 +176,7 @@ impl Locks {
     /// Ends the claims of `owner` (granted or not) and appends to `granted` those whose turn has
     /// come thereby, in arrival order for any one key. Unknown owners are ignored: a cancelled
     /// transaction may have been refused here.
-    pub fn release(&mut self, owner: Owner, granted: &mut Vec<Owner>) {
+    pub fn release(&mut self, owner: Owner, granted: &mut VecDeque<Owner>) {
         let Some(holding) = self.owners.remove(&owner) else { return };
         for (key, _) in queues_of(&holding.scope) {
             self.leave(owner, key, granted);
@@ -210,6 +230,9 @@ impl Locks {
     /// Whether waiting in the queue would be waiting for a transaction with a higher identifier.
     fn overtaken(&self, owner: Owner, key: Option<Fingerprint>, intent: Intent) -> bool {
         let Owner::Transaction(id) = owner else { return false };
+        if id.is_patient() {
+            return false;
+        }
         self.obstacles(key, intent).any(|claim| claim.rank > id)
     }
 
@@ -225,7 +248,7 @@ impl Locks {
         queue.filter(move |claim| !claim.intent.compatible(intent))
     }
 
-    fn leave(&mut self, owner: Owner, key: Option<Fingerprint>, granted: &mut Vec<Owner>) {
+    fn leave(&mut self, owner: Owner, key: Option<Fingerprint>, granted: &mut VecDeque<Owner>) {
         let queue = self.queue_mut(key);
         let position = queue
             .iter()
@@ -246,7 +269,7 @@ impl Locks {
             let holding = self.owners.get_mut(&owner).expect("invariant: claims have owners");
             holding.waits -= 1;
             if holding.waits == 0 {
-                granted.push(owner);
+                granted.push_back(owner);
             }
         }
     }
@@ -308,10 +331,10 @@ mod tests {
     }
 
     fn released(locks: &mut Locks, owner: Owner) -> Vec<Owner> {
-        let mut granted = Vec::new();
+        let mut granted = VecDeque::new();
         locks.release(owner, &mut granted);
         locks.verify();
-        granted
+        granted.into()
     }
 
     #[test]
@@ -373,6 +396,22 @@ mod tests {
         assert_eq!(released(&mut locks, transaction(9)), [first]);
         assert_eq!(released(&mut locks, first), [second]);
         assert_eq!(released(&mut locks, second), [transaction(10)]);
+    }
+
+    #[test]
+    fn a_patient_transaction_is_never_refused_and_nobody_else_waits_for_it() {
+        let mut locks = Locks::default();
+        let write = keys(&[(1, Mode::Write)]);
+        let patient = |id| Owner::Transaction(TransactionId(id).patient());
+        assert_eq!(locks.request(transaction(9), write.clone()), Outcome::Granted);
+        assert_eq!(locks.request(patient(5), write.clone()), Outcome::Queued);
+        assert_eq!(locks.request(patient(3), write.clone()), Outcome::Queued);
+        assert_eq!(locks.request(transaction(10), write.clone()), Outcome::Refused);
+        assert_eq!(locks.request(Owner::Parked(0), write.clone()), Outcome::Queued);
+        assert_eq!(locks.request(transaction(11), write), Outcome::Refused);
+        assert_eq!(released(&mut locks, transaction(9)), [patient(5)]);
+        assert_eq!(released(&mut locks, patient(5)), [patient(3)]);
+        assert_eq!(released(&mut locks, patient(3)), [Owner::Parked(0)]);
     }
 
     #[test]

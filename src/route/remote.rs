@@ -79,6 +79,14 @@ impl Outboxes {
     }
 }
 
+/// Owners of claims whose turn has come and who have not been run or told yet.
+#[derive(Default)]
+pub(super) struct Granted {
+    owners: VecDeque<Owner>,
+    /// Whether somebody further up is going through them.
+    at_work: bool,
+}
+
 /// A request that waits for a lock, with its own copy of the arguments.
 pub(super) struct Parked {
     /// The core of the connection.
@@ -207,21 +215,24 @@ impl Core {
     }
 
     /// Ends the claims of an owner, and runs or tells whoever's turn has come.
+    ///
+    /// Those may end theirs at once, and so on for as long as there are some who wait: they are
+    /// queued for the outermost call, since a recursion would be as deep as they are many.
     pub(super) fn release(&mut self, owner: Owner) {
-        let mut granted = Vec::new();
-        self.locks.release(owner, &mut granted);
-        let mut queue = VecDeque::from(granted);
-        while let Some(owner) = queue.pop_front() {
+        self.locks.release(owner, &mut self.granted.owners);
+        if std::mem::replace(&mut self.granted.at_work, true) {
+            return;
+        }
+        while let Some(owner) = self.granted.owners.pop_front() {
             match owner {
                 Owner::Transaction(id) => self.tell_locked(id, Outcome::Granted),
                 Owner::Parked(number) => {
                     self.run_parked(number);
-                    let mut granted = Vec::new();
-                    self.locks.release(owner, &mut granted);
-                    queue.extend(granted);
+                    self.locks.release(owner, &mut self.granted.owners);
                 }
             }
         }
+        self.granted.at_work = false;
     }
 
     fn run_parked(&mut self, number: u64) {

@@ -247,8 +247,14 @@ fn kill(transaction: Transaction, request: Request) -> Coordination {
         let count: usize = killed.iter().map(|killed| killed.count).sum();
         if killed.iter().any(|killed| killed.asking) {
             // It still gets its reply, which comes with the end of this coordination.
-            let key = request.connection;
-            transaction.on(request.home, move |state| state.close(key, Close::AfterOutput)).await;
+            let (key, client) = (request.connection, request.client);
+            let close = move |state: &mut CoreState| {
+                // The client may have gone meanwhile, and its key be another's.
+                if state.connection(key).is_some_and(|connection| connection.client.id == client) {
+                    state.close(key, Close::AfterOutput);
+                }
+            };
+            transaction.on(request.home, close).await;
         }
         if old_form && count == 0 {
             return Err(CommandError::Other("ERR No such client"));
