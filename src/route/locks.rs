@@ -9,10 +9,11 @@
 //! compatible with every claim before it. A transaction that could not be granted a claim at once
 //! where a transaction with a higher identifier is queued is refused, and its coordinator tries
 //! again with a new identifier. So a transaction only ever waits for lower ones: no deadlock.
-//! Under contention a transaction from a core that is further away than others may always find higher
-//! ones before it. After some refusals it therefore becomes patient: it is never refused, counts as
-//! higher than all others, and claims one shard after the other, in their order. Nobody else waits
-//! for a patient one, and of two patient ones the first on any shard is the first on all later ones.
+//! Under contention a transaction from a core that is further away than others may always find
+//! higher ones before it. After some refusals it therefore becomes patient: it is never refused,
+//! counts as higher than all others, and claims one shard after the other, in their order. Nobody
+//! else waits for a patient one, and of two patient ones the first on any shard is the first on all
+//! later ones.
 //! A parked command counts as the highest transaction that it may itself be waiting for, on any of
 //! its keys, since who waits for it waits for that one too.
 //!

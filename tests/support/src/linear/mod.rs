@@ -10,8 +10,8 @@
 //! Deviations: one configuration is a set of operations already placed and the state they lead to;
 //! the search is over time-ordered invocations and replies in a linked list, from which a placed
 //! operation is lifted and to which it is put back on the way back. An operation that changes
-//! nothing is placed as soon as its reply fits, without alternatives: any order in which it comes later
-//! stays one when it is moved forward to there. The work is bounded by
+//! nothing is placed as soon as its reply fits, without alternatives: any order in which it comes
+//! later stays one when it is moved forward to there. The work is bounded by
 //! [`MOST_CONFIGURATIONS`]; a caller keeps histories short (see [`check`]) so that the bound is
 //! never met.
 
