@@ -1,6 +1,6 @@
 //! The requests that simulated clients send, and what they make of the replies.
 
-use kvasir_proto::Value;
+use kvasir_proto::{Value, key_slot};
 use kvasir_testing::linear::keyspace::{Key, Op, Reply};
 use kvasir_testing::{Client, Rng};
 
@@ -11,6 +11,7 @@ pub(crate) const KEYS: u8 = 10;
 
 /// What a run's clients do.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent properties of a run")]
 pub(crate) struct Flavour {
     pub(crate) shards: u16,
     pub(crate) clients: usize,
@@ -22,14 +23,74 @@ pub(crate) struct Flavour {
     /// Keys with short times to live; then nothing counts keys, because a key that is due is
     /// counted until it is removed, as the peers do it.
     pub(crate) expiry: bool,
-    /// Connections that break may do so with requests under way, this many in a segment.
+    /// Changes of a segment that may be under way on connections that break.
     pub(crate) drops: usize,
     /// `CLIENT PAUSE`.
     pub(crate) pauses: bool,
+    /// Instead of commands on common keys, each client works on keys that nobody else touches, so
+    /// that every reply is known and there may be many under way; with values of this many bytes.
+    pub(crate) own_value_bytes: Option<usize>,
+    /// Mail is taken in one of this many rounds.
+    pub(crate) mail_odds: usize,
+    /// Clients begin by taking no output.
+    pub(crate) stalled: bool,
+    /// All clients but one read the same two keys of two shards, over and over, from a core that is
+    /// quicker than the other; from that one, the first client writes them.
+    pub(crate) hot: bool,
+}
+
+/// What is tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scenario {
+    /// A few clients that meet on a few keys.
+    Meeting,
+    /// Pipelines so deep that too many replies are outstanding.
+    Deep,
+    /// Requests and replies of many bytes, and more of them than are taken.
+    Bulky,
+    /// Transactions that are always in each other's way.
+    Contended,
 }
 
 impl Flavour {
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng, scenario: Scenario) -> Self {
+        let mut flavour = Self::of_meeting(rng);
+        match scenario {
+            Scenario::Meeting => {}
+            Scenario::Deep => {
+                flavour.clients = 1 + rng.below(3);
+                flavour.pipeline = 15_000;
+                flavour.requests = 15_000 * flavour.clients;
+                flavour.own_value_bytes = Some(1 + rng.below(20));
+                flavour.shards = 2 + rng.below(4) as u16;
+                flavour.mail_odds = 100;
+            }
+            Scenario::Bulky => {
+                flavour.clients = 1 + rng.below(2);
+                flavour.pipeline = 250;
+                flavour.requests = 250 * flavour.clients;
+                flavour.own_value_bytes = Some(700_000 + rng.below(300_000));
+                flavour.stalled = true;
+            }
+            Scenario::Contended => {
+                flavour.shards = 2;
+                flavour.clients = 60;
+                flavour.mail_odds = 10;
+                flavour.pipeline = 1;
+                flavour.requests = 3_000;
+                flavour.own_value_bytes = Some(1);
+                flavour.hot = true;
+                flavour.drops = 0;
+                flavour.pauses = false;
+            }
+        }
+        if scenario != Scenario::Meeting {
+            flavour.segments = 1;
+        }
+        flavour
+    }
+
+    fn of_meeting(rng: &mut Rng) -> Self {
         let clients = 2 + rng.below(5);
         Self {
             shards: 1 + rng.below(5) as u16,
@@ -38,8 +99,12 @@ impl Flavour {
             requests: 30 + rng.below(50),
             segments: 1 + rng.below(3),
             expiry: rng.one_in(2),
-            drops: rng.below(4),
+            drops: rng.below(6),
             pauses: rng.one_in(3),
+            own_value_bytes: None,
+            mail_odds: 1,
+            stalled: false,
+            hot: false,
         }
     }
 }
@@ -72,7 +137,15 @@ impl Generator {
         Self { rng, flavour, writes: 0, tags: 0 }
     }
 
-    pub(crate) fn request(&mut self) -> Request {
+    pub(crate) fn request(&mut self, client: usize) -> Request {
+        if self.flavour.hot {
+            let command = if client == 0 { "DEL" } else { "EXISTS" };
+            let [one, other] = [0, 1].map(hot_key);
+            return Request::Exact(words(&[command, &one, &other]), Value::Integer(0));
+        }
+        if let Some(bytes) = self.flavour.own_value_bytes {
+            return self.own_request(bytes);
+        }
         match self.rng.below(24) {
             0 => {
                 let token = self.value();
@@ -81,6 +154,31 @@ impl Generator {
             1 => self.malformed(),
             2 if self.flavour.pauses && self.rng.one_in(3) => self.pause(),
             _ => Request::Keyspace(self.action()),
+        }
+    }
+
+    /// A request on a key that no other request names.
+    fn own_request(&mut self, bytes: usize) -> Request {
+        let number = self.value();
+        let key = format!("own:{number}");
+        let filling = "x".repeat(bytes);
+        let ok = || Value::Simple(b"OK".to_vec());
+        match self.rng.below(64) {
+            0 if self.flavour.pauses && self.rng.one_in(8) => self.pause(),
+            // Rarely: nothing of its connection goes on before it is done.
+            1 if self.rng.one_in(16) => {
+                let other = format!("other:{number}");
+                Request::Exact(words(&["MSET", &key, "1", &other, "2"]), ok())
+            }
+            2..40 => {
+                let text = format!("{number}{filling}");
+                Request::Exact(words(&["ECHO", &text]), Value::Bulk(text.into_bytes()))
+            }
+            40..50 => Request::Exact(words(&["SET", &key, &format!("{number}{filling}")]), ok()),
+            _ => {
+                let integer = number.parse().expect("a value is a number");
+                Request::Exact(words(&["INCRBY", &key, &number]), Value::Integer(integer))
+            }
         }
     }
 
@@ -186,6 +284,13 @@ impl Generator {
 
 fn name(key: Key) -> String {
     format!("key:{key}")
+}
+
+/// A key of one of two shards.
+fn hot_key(shard: u32) -> String {
+    let names = (0..).map(|number| format!("hot:{number}"));
+    let of_shard = |name: &String| u32::from(key_slot(name.as_bytes())) * 2 / 16384 == shard;
+    names.into_iter().find(of_shard).expect("there are many names")
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -6,7 +6,7 @@
 //! [`world`] for what is checked.
 //!
 //! `KVASIR_SIM_SEED=N cargo test --test simulation replay -- --nocapture` repeats one run and
-//! prints its steps.
+//! prints its steps; `KVASIR_SIM_SCENARIO` names the scenario when it is not the common one.
 
 mod fault;
 mod load;
@@ -18,53 +18,80 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fault::Fault;
+use kvasir_server::route::connection::Blocked;
+use load::Scenario;
+use node::Reached;
 use world::World;
 
-/// Runs of one test.
-const SEEDS: u64 = 150;
-
-/// Seeds of runs that have found something.
-const FOUND: &[u64] = &[];
+/// Runs of each of the two tests of the common scenario.
+const SEEDS: u64 = 300;
 
 /// Runs one seed. The error is what is wrong, with the end of the history.
-fn simulate(seed: u64, fault: Fault, tracing: bool) -> Result<(), String> {
-    let mut world = World::new(seed, fault, tracing);
+fn simulate(seed: u64, scenario: Scenario, fault: Fault, tracing: bool) -> Result<Reached, String> {
+    let mut world = World::new(seed, scenario, fault, tracing);
     catch_unwind(AssertUnwindSafe(|| world.run())).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-        format!("KVASIR_SIM_SEED={seed}: {text}\n{}", world.describe_history())
+        format!("KVASIR_SIM_SEED={seed} {scenario:?}: {text}\n{}", world.describe_history())
     })
 }
 
-fn simulate_all(seeds: impl IntoIterator<Item = u64>) {
+/// Runs seeds of a scenario; yields what they have come upon.
+fn simulate_all(scenario: Scenario, seeds: impl IntoIterator<Item = u64>) -> Reached {
+    let mut reached = Reached::default();
     for seed in seeds {
-        if let Err(problem) = simulate(seed, Fault::None, false) {
-            panic!("{problem}");
+        match simulate(seed, scenario, Fault::None, false) {
+            Ok(one) => reached.add(one),
+            Err(problem) => panic!("{problem}"),
         }
     }
+    reached
 }
 
 /// Two tests, so that they share the processors.
 #[test]
 fn even_seeds() {
-    simulate_all((0..SEEDS).map(|number| number * 2));
+    let reached = simulate_all(Scenario::Meeting, (0..SEEDS).map(|number| number * 2));
+    assert!(reached.retried > 0, "some transaction is refused a lock");
+    assert!(reached.blocked.contains(&Blocked::Paused), "some client is paused");
 }
 
 #[test]
 fn odd_seeds() {
-    simulate_all((0..SEEDS).map(|number| number * 2 + 1));
+    let reached = simulate_all(Scenario::Meeting, (0..SEEDS).map(|number| number * 2 + 1));
+    assert!(reached.retried > 0, "some transaction is refused a lock");
+    assert!(reached.blocked.contains(&Blocked::Paused), "some client is paused");
 }
 
 #[test]
-fn seeds_that_found_something_once() {
-    simulate_all(FOUND.iter().copied());
+fn deep_pipelines() {
+    let reached = simulate_all(Scenario::Deep, 0..6);
+    assert!(reached.blocked.contains(&Blocked::Pending), "too many replies are outstanding");
+}
+
+#[test]
+fn many_bytes() {
+    let reached = simulate_all(Scenario::Bulky, 0..6);
+    assert!(reached.blocked.contains(&Blocked::Output), "too much output is waiting");
+}
+
+#[test]
+fn nobody_starves() {
+    let reached = simulate_all(Scenario::Contended, 0..6);
+    assert!(reached.retried > 0, "some transaction is refused a lock");
 }
 
 #[test]
 fn replay() {
     let Ok(seed) = std::env::var("KVASIR_SIM_SEED") else { return };
     let seed = seed.parse().expect("KVASIR_SIM_SEED must be a decimal number");
-    if let Err(problem) = simulate(seed, Fault::None, true) {
+    let scenario = match std::env::var("KVASIR_SIM_SCENARIO").as_deref() {
+        Ok("Deep") => Scenario::Deep,
+        Ok("Bulky") => Scenario::Bulky,
+        Ok("Contended") => Scenario::Contended,
+        _ => Scenario::Meeting,
+    };
+    if let Err(problem) = simulate(seed, scenario, Fault::None, true) {
         panic!("{problem}");
     }
 }
@@ -81,7 +108,8 @@ fn a_broken_mailbox_is_noticed() {
         (Fault::LoseLocks, "never answered"),
     ];
     for (fault, sign) in faults {
-        let mut problems = (0..100).filter_map(|seed| simulate(seed, fault, false).err());
+        let mut problems =
+            (0..100).filter_map(|seed| simulate(seed, Scenario::Meeting, fault, false).err());
         assert!(problems.any(|problem| problem.contains(sign)), "{fault:?}: no '{sign}'");
     }
 }

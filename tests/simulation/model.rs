@@ -208,7 +208,8 @@ impl Action {
         })
     }
 
-    fn only_reads(&self) -> bool {
+    /// Whether it changes nothing, whatever its reply.
+    pub(crate) fn only_reads(&self) -> bool {
         match self {
             Self::Plain(op) => {
                 matches!(op, Op::Get(_) | Op::Exists(_) | Op::MGet(_) | Op::DbSize | Op::Keys)

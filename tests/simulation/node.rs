@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use kvasir_server::route::connection::Blocked;
 use kvasir_server::route::core::{Core, Residue};
 use kvasir_server::route::engine::{
     Close, ConnectionKey, Disposition, Engine, Now, ShardId, SocketInfo, Wake,
@@ -17,6 +18,12 @@ use crate::socket::Socket;
 
 /// The wall clock at the beginning of every run, microseconds: a whole number of milliseconds.
 pub(crate) const EPOCH_US: u64 = 1_700_000_000_000_000;
+
+/// What is received at once, at most.
+const RECEIVE_BYTES_MAX: usize = 64 << 10;
+/// What a connection may hold of its input, at most: what may wait, and a request of the greatest
+/// length that the simulation sends.
+const INPUT_BYTES_MAX: usize = (1 << 20) + RECEIVE_BYTES_MAX + 1_100_000;
 
 /// Output that reached a client.
 pub(crate) struct Received {
@@ -31,17 +38,47 @@ pub(crate) struct Closed {
     pub(crate) incarnation: u64,
 }
 
+/// What a run has come upon, to see that it tries what it is there for.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Reached {
+    /// Reasons for which requests have waited.
+    pub(crate) blocked: Vec<Blocked>,
+    /// Attempts of transactions that were refused a lock.
+    pub(crate) retried: u64,
+}
+
+impl Reached {
+    /// Adds what another run, or another core, has come upon.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.retried += other.retried;
+        other.blocked.into_iter().for_each(|reason| self.note(reason));
+    }
+
+    fn note(&mut self, reason: Blocked) {
+        if !self.blocked.contains(&reason) {
+            self.blocked.push(reason);
+        }
+    }
+}
+
 /// A core, its sockets, and when it wants to run again.
 pub(crate) struct Node {
     core: Core,
     sockets: BTreeMap<u32, Socket>,
     unsettled: Vec<u32>,
     wake: Wake,
+    reached: Reached,
 }
 
 impl Node {
     pub(crate) fn new(core: Core) -> Self {
-        Self { core, sockets: BTreeMap::new(), unsettled: Vec::new(), wake: Wake::Now }
+        Self {
+            core,
+            sockets: BTreeMap::new(),
+            unsettled: Vec::new(),
+            wake: Wake::Now,
+            reached: Reached::default(),
+        }
     }
 
     /// The socket of one of a client's connections, while it lives.
@@ -148,8 +185,13 @@ impl Node {
         }
         let socket = self.sockets.get_mut(&number).expect("an existing socket reports");
         if socket.can_receive() {
-            let count = part(rng, socket.inbound.len());
-            let bytes: Vec<u8> = socket.inbound.drain(..count).collect();
+            let count = part(rng, (socket.inbound.len() - socket.taken).min(RECEIVE_BYTES_MAX));
+            let bytes = socket.inbound[socket.taken..socket.taken + count].to_vec();
+            socket.taken += count;
+            if socket.taken == socket.inbound.len() {
+                socket.inbound.clear();
+                socket.taken = 0;
+            }
             self.core.received(key, &bytes);
         } else if socket.can_end() {
             socket.ended = true;
@@ -213,12 +255,22 @@ impl Node {
             let Disposition { read, close } = self.core.disposition(key);
             assert_eq!(read, socket.reading, "whether to read connection {number} is known");
             assert_ne!(close, Close::Now, "an end of connection {number} is known");
+            let connection = &self.core.state.connections[number as usize];
+            self.reached.note(connection.blocked());
+            let input = connection.input_bytes();
+            assert!(input <= INPUT_BYTES_MAX, "connection {number} has {input} bytes of input");
             if socket.sending.is_none() {
                 assert_eq!(close, Close::No, "an end of connection {number} is known");
                 let left = self.core.take_output(key, Vec::new());
                 assert!(left.is_empty(), "output of connection {number} was left lying");
             }
         }
+    }
+
+    /// What this core has come upon.
+    pub(crate) fn reached(&self) -> Reached {
+        let retried = self.core.state.metrics.counters.transactions_retried;
+        Reached { retried, ..self.reached.clone() }
     }
 
     /// Checks the core's structures.

@@ -7,8 +7,10 @@ pub(crate) struct Socket {
     /// The client at the other end, and which of its connections this is.
     pub(crate) client: usize,
     pub(crate) incarnation: u64,
-    /// Bytes that the client has sent and the core not received.
+    /// Bytes that the client has sent and the core is to receive.
     pub(crate) inbound: Vec<u8>,
+    /// How many of them the core has received all the same, to be removed together.
+    pub(crate) taken: usize,
     /// The client sends nothing after these.
     pub(crate) finished: bool,
     /// The connection is broken.
@@ -33,6 +35,7 @@ impl Socket {
             client,
             incarnation,
             inbound: Vec::new(),
+            taken: 0,
             finished: false,
             broken: false,
             stalled: false,
