@@ -1,7 +1,6 @@
 //! Reading arguments: numbers, option words, and expiries, with the peers' errors.
 
 use kvasir_proto::{Args, number};
-use kvasir_shard::{OwnedValue, ValueRef};
 
 use crate::errors::CommandError;
 
@@ -122,14 +121,4 @@ impl ExpiryUnit {
             .and_then(|deadline| u64::try_from(deadline).ok())
             .ok_or(CommandError::InvalidExpire(command))
     }
-}
-
-/// A value as the bytes of a string.
-pub fn string_bytes(value: ValueRef<'_>) -> Result<Vec<u8>, CommandError> {
-    value.to_vec().ok_or(CommandError::WrongType)
-}
-
-/// A value on its way between shards as the bytes of a string.
-pub fn owned_string(value: &OwnedValue) -> Result<Vec<u8>, CommandError> {
-    string_bytes(value.value())
 }
