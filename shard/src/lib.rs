@@ -28,6 +28,7 @@ mod external;
 mod hash;
 mod journal;
 mod keyspace;
+pub mod lzf;
 mod prefetch;
 mod sizes;
 mod store;
