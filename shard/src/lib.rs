@@ -32,6 +32,7 @@ pub mod lzf;
 mod prefetch;
 mod sizes;
 mod store;
+pub mod stream;
 mod table;
 #[cfg_attr(not(test), expect(dead_code, reason = "the sorted sets that it orders come next"))]
 mod tree;
