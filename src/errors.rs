@@ -114,3 +114,12 @@ impl From<kvasir_shard::OutOfMemory> for CommandError {
         Self::OutOfMemory
     }
 }
+
+impl From<kvasir_shard::AccessError> for CommandError {
+    fn from(error: kvasir_shard::AccessError) -> Self {
+        match error {
+            kvasir_shard::AccessError::WrongType => Self::WrongType,
+            kvasir_shard::AccessError::OutOfMemory => Self::OutOfMemory,
+        }
+    }
+}

@@ -32,6 +32,8 @@ pub(crate) struct Db {
     bytes: usize,
     /// When slots have to be looked at; unused when there is one table.
     schedule: Schedule<u16>,
+    /// When collections have to be looked at for elements that are due, by their cell.
+    members: Schedule<u32>,
 }
 
 impl Db {
@@ -44,6 +46,7 @@ impl Db {
             deadline_sum: 0,
             bytes: 0,
             schedule: Schedule::new(),
+            members: Schedule::new(),
         };
         db.bytes = db.stats().bytes;
         db
@@ -214,8 +217,36 @@ impl Db {
         }
     }
 
-    /// When the database has to be looked at for due keys.
+    /// Follows the moment at which a collection has to be looked at.
+    pub(crate) fn arm_members(
+        &mut self,
+        cell: u32,
+        armed_ms: &mut Option<u64>,
+        next_ms: Option<u64>,
+    ) {
+        self.members.rearm(cell, armed_ms, next_ms);
+    }
+
+    /// Number of collections that have elements with a deadline.
+    pub(crate) fn armed_members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The collection with the earliest due element, if that is due at `now_ms` and no key is due
+    /// before.
+    pub(crate) fn due_members(&self, now_ms: u64) -> Option<u32> {
+        let (moment, cell) = self.members.first()?;
+        let is_first = self.next_key_ms().is_none_or(|key_ms| moment <= key_ms);
+        (moment <= now_ms && is_first).then_some(cell)
+    }
+
+    /// When the database has to be looked at for due keys or elements.
     pub(crate) fn next_ms(&self) -> Option<u64> {
+        [self.next_key_ms(), self.members.next_ms()].into_iter().flatten().min()
+    }
+
+    /// When the database has to be looked at for due keys.
+    fn next_key_ms(&self) -> Option<u64> {
         match &self.tables {
             Tables::One(table) => table.next_ms(),
             Tables::Slots(_) => self.schedule.next_ms(),
@@ -296,7 +327,7 @@ impl Db {
             total.add(&stats);
             slot = found as usize + 1;
         }
-        total.ttl_bytes += self.schedule.memory();
+        total.ttl_bytes += self.schedule.memory() + self.members.memory();
         if let Tables::Slots(slots) = &self.tables {
             total.bytes += slots.len() * size_of::<Option<Box<SlotTable>>>();
         }

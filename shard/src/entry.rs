@@ -10,6 +10,8 @@
 //!
 //! No length of the value is stored: it is what the block has left, less the pad.
 
+use crate::value::ValueType;
+
 /// The header's size.
 const HEADER_BYTES: usize = 4;
 const DEADLINE_BYTES: usize = 6;
@@ -34,6 +36,39 @@ pub(crate) enum Kind {
     Int,
     /// The number of a cell of [`crate::external::Externals`].
     External,
+    /// They are a small collection, as [`crate::pack`] or [`crate::intset`] writes it.
+    Pack(PackKind),
+}
+
+/// What a small collection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PackKind {
+    /// Fields and values by turns.
+    Hash,
+    /// Members.
+    Set,
+    /// Integer members in order, in an array of their own.
+    IntSet,
+    /// Members and scores by turns, in the sorted set's order.
+    SortedSet,
+}
+
+impl PackKind {
+    pub(crate) fn value_type(self) -> ValueType {
+        match self {
+            Self::Hash => ValueType::Hash,
+            Self::Set | Self::IntSet => ValueType::Set,
+            Self::SortedSet => ValueType::SortedSet,
+        }
+    }
+
+    /// The name that OBJECT ENCODING gives it.
+    pub(crate) fn encoding_name(self) -> &'static str {
+        match self {
+            Self::IntSet => "intset",
+            Self::Hash | Self::Set | Self::SortedSet => "listpack",
+        }
+    }
 }
 
 impl Kind {
@@ -42,7 +77,23 @@ impl Kind {
             0 => Self::String,
             1 => Self::Int,
             2 => Self::External,
+            3 => Self::Pack(PackKind::Hash),
+            4 => Self::Pack(PackKind::Set),
+            5 => Self::Pack(PackKind::IntSet),
+            6 => Self::Pack(PackKind::SortedSet),
             _ => unreachable!("only these kinds are written"),
+        }
+    }
+
+    fn bits(self) -> u8 {
+        match self {
+            Self::String => 0,
+            Self::Int => 1,
+            Self::External => 2,
+            Self::Pack(PackKind::Hash) => 3,
+            Self::Pack(PackKind::Set) => 4,
+            Self::Pack(PackKind::IntSet) => 5,
+            Self::Pack(PackKind::SortedSet) => 6,
         }
     }
 }
@@ -72,7 +123,7 @@ impl EntrySpec<'_> {
         assert!(pad < 4, "a block is of the entry's size class");
         let deadline_bit = if self.deadline.is_some() { DEADLINE_BIT } else { 0 };
         let raw_bit = if self.raw { RAW_BIT } else { 0 };
-        block[0] = self.kind as u8 | deadline_bit | (pad as u8) << PAD_SHIFT | raw_bit;
+        block[0] = self.kind.bits() | deadline_bit | (pad as u8) << PAD_SHIFT | raw_bit;
         block[1] = match self.key {
             Some(key) => u8::try_from(key.len()).expect("invariant: long keys lie outside"),
             None => KEY_OUTSIDE,

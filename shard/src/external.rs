@@ -5,7 +5,6 @@ use crate::value::Payload;
 const CHUNK_LEN: usize = 512;
 
 /// One entry's part outside the arena.
-#[derive(Debug)]
 pub(crate) struct External {
     /// The key, where it is too long to lie in the entry.
     pub(crate) key: Option<Box<[u8]>>,
@@ -16,6 +15,14 @@ impl External {
     /// Heap bytes behind it.
     pub(crate) fn memory(&self) -> usize {
         self.key.as_ref().map_or(0, |key| key.len()) + self.payload.memory()
+    }
+
+    /// Bytes in the arena behind it, besides the entry that names it.
+    pub(crate) fn arena_bytes(&self) -> usize {
+        match &self.payload {
+            Payload::Collection(collection) => collection.arena_bytes(),
+            _ => 0,
+        }
     }
 }
 
@@ -110,6 +117,14 @@ impl Externals {
 
     fn cell_mut(&mut self, index: u32) -> &mut Cell {
         &mut self.chunks[index as usize / CHUNK_LEN][index as usize % CHUNK_LEN]
+    }
+
+    /// Every value that is stored.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &External> {
+        self.chunks.iter().flatten().filter_map(|cell| match cell {
+            Cell::Used(external) => Some(external),
+            Cell::Free(_) => None,
+        })
     }
 
     /// Checks the free list and the accounting; O(cells).

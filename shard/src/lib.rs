@@ -15,21 +15,26 @@
 //!
 //! Layout: `arena` gives blocks, `entry` is what lies in one, `external` holds what does not fit,
 //! `store` joins the three; `table` finds entries by hash; `expiry` knows when they fall due; `db`
-//! is a database of one or many tables; `keyspace` is the operations.
+//! is a database of one or many tables; `keyspace` is the operations; `collections` is values of
+//! several elements, `pack` and `intset` the small ones.
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("handles and tagged pointers need 64-bit addresses");
 
 mod arena;
+mod collections;
 mod db;
 mod entry;
 mod expiry;
 mod external;
 mod hash;
+mod intset;
 mod journal;
 mod keyspace;
 mod list;
 pub mod lzf;
+mod owned;
+mod pack;
 mod prefetch;
 mod sizes;
 mod store;
@@ -39,17 +44,20 @@ mod table;
 mod tree;
 mod value;
 
+pub use collections::{EncodingLimits, FieldTtl, HashMut, HashRef};
 pub use db::SLOTS;
 pub use hash::{Key, KeyHasher};
 pub use journal::{Change, ChangeKind, ChangeMask, Journal};
 pub use keyspace::expire::Progress;
 pub use keyspace::iterate::SCAN_CURSOR_BITS;
 pub use keyspace::memory::MemoryUse;
+pub use keyspace::open::AccessError;
 pub use keyspace::snapshot::SavedEntry;
 pub use keyspace::write::{SetOutcome, Ttl};
 pub use keyspace::{Shard, ShardConfig};
 pub use list::{Direction, End, List, ListLimits};
+pub use owned::{Element, Elements, OwnedData, OwnedValue};
 pub use store::OutOfMemory;
 pub use table::TableStats;
 pub use value::parse_canonical_int;
-pub use value::{LargeString, NewValue, Object, OwnedValue, ValueRef, ValueType};
+pub use value::{NewValue, ValueRef, ValueType};

@@ -1,12 +1,12 @@
 //! The entries of a shard, wherever their parts lie: the arena, and the slab for what is outside.
 
 use crate::arena::{Arena, BLOCK_BYTES_MAX, Handle};
-use crate::entry::{self, Entry, EntrySpec, KEY_INLINE_MAX, Kind};
+use crate::entry::{self, Entry, EntrySpec, KEY_INLINE_MAX, Kind, PackKind};
 use crate::external::{External, Externals};
 use crate::hash::KeyHasher;
+use crate::keyspace::open::ContentRef;
 use crate::table::KeySource;
-use crate::value::{LargeString, NewValue, Object, OwnedValue, Payload, ValueRef};
-use crate::value::{encoding_name, parse_canonical_int};
+use crate::value::{LargeString, NewValue, Payload, ValueRef, encoding_name, parse_canonical_int};
 
 /// The memory of the shard is exhausted: the arena's reach, or the names of outside values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,8 +23,20 @@ impl std::error::Error for OutOfMemory {}
 /// A value on its way into an entry.
 pub(crate) enum Incoming<'a> {
     Int(i64),
-    Bytes { bytes: &'a [u8], raw: bool },
-    Owned { payload: Payload, raw: bool },
+    Bytes {
+        bytes: &'a [u8],
+        raw: bool,
+    },
+    /// A small collection, of at most [`BLOCK_BYTES_MAX`] bytes.
+    Pack {
+        kind: PackKind,
+        bytes: &'a [u8],
+    },
+    /// What is to lie outside, but for a string that is short enough not to.
+    Owned {
+        payload: Payload,
+        raw: bool,
+    },
 }
 
 impl<'a> Incoming<'a> {
@@ -37,24 +49,13 @@ impl<'a> Incoming<'a> {
             },
         }
     }
-
-    /// A value that comes from another place. A short string is copied into its entry and its
-    /// allocation dropped; see [`Store::write`].
-    pub(crate) fn from_owned(payload: Payload, raw: bool) -> Self {
-        match payload {
-            Payload::Int(value) => Self::Int(value),
-            payload @ Payload::Object(_) => Self::Owned { payload, raw },
-        }
-    }
 }
 
-/// The bytes of an object that could lie in an entry.
+/// The bytes of a string that could lie in an entry.
 fn short_string(payload: &Payload) -> Option<&[u8]> {
     match payload {
-        Payload::Object(Object::String(text)) if text.bytes.len() < BLOCK_BYTES_MAX => {
-            Some(&text.bytes)
-        }
-        Payload::Object(Object::String(_)) | Payload::Int(_) => None,
+        Payload::String(text) if text.bytes.len() < BLOCK_BYTES_MAX => Some(&text.bytes),
+        _ => None,
     }
 }
 
@@ -123,20 +124,28 @@ impl Store {
             Kind::String => ValueRef::Bytes(entry.value()),
             Kind::Int => ValueRef::Int(entry.int()),
             Kind::External => self.externals.get(entry.external()).payload.value(),
+            Kind::Pack(kind) => ValueRef::Collection(kind.value_type()),
         }
     }
 
     /// The name of an entry's encoding.
     pub(crate) fn encoding_name(&self, handle: Handle) -> &'static str {
-        encoding_name(self.value(handle), self.entry(handle).is_raw())
+        match self.content(handle) {
+            ContentRef::String => encoding_name(self.value(handle), self.entry(handle).is_raw()),
+            ContentRef::Pack(kind, _) => kind.encoding_name(),
+            ContentRef::Collection(collection) => collection.encoding_name(),
+        }
     }
 
     /// Bytes that an entry takes, in the arena and outside.
     pub(crate) fn entry_bytes(&self, handle: Handle) -> usize {
         let entry = self.entry(handle);
         let outside = match entry.kind() {
-            Kind::External => size_of::<External>() + self.externals.get(entry.external()).memory(),
-            Kind::String | Kind::Int => 0,
+            Kind::External => {
+                let external = self.externals.get(entry.external());
+                size_of::<External>() + external.memory() + external.arena_bytes()
+            }
+            Kind::String | Kind::Int | Kind::Pack(_) => 0,
         };
         self.arena.block_bytes(handle) + outside
     }
@@ -173,8 +182,12 @@ impl Store {
             Incoming::Bytes { bytes, raw } => {
                 (spec.kind, spec.raw, spec.value) = (Kind::String, raw, bytes);
                 let fits = is_key_inline && spec.size() <= BLOCK_BYTES_MAX;
-                (!fits)
-                    .then(|| Payload::Object(Object::String(LargeString { bytes: bytes.to_vec() })))
+                (!fits).then(|| Payload::String(LargeString { bytes: bytes.to_vec() }))
+            }
+            Incoming::Pack { kind, bytes } => {
+                (spec.kind, spec.value) = (Kind::Pack(kind), bytes);
+                let fits = is_key_inline && spec.size() <= BLOCK_BYTES_MAX;
+                (!fits).then(|| Payload::Pack(kind, bytes.to_vec()))
             }
             Incoming::Owned { payload, raw } => {
                 spec.raw = raw;
@@ -232,36 +245,6 @@ impl Store {
         external
     }
 
-    /// Frees an entry and hands out its value.
-    pub(crate) fn take(&mut self, handle: Handle) -> OwnedValue {
-        let entry = self.entry(handle);
-        let (raw, deadline_ms) = (entry.is_raw(), entry.deadline());
-        let inline = match entry.kind() {
-            Kind::Int => Some(Payload::Int(entry.int())),
-            Kind::String => {
-                let bytes = entry.value().to_vec();
-                Some(Payload::Object(Object::String(LargeString { bytes })))
-            }
-            Kind::External => None,
-        };
-        let outside = self.release(handle).map(|external| external.payload);
-        let payload = inline.or(outside).expect("invariant: a value is inside or outside");
-        OwnedValue { payload, raw, deadline_ms }
-    }
-
-    /// A copy of an entry's value.
-    pub(crate) fn copy(&self, handle: Handle) -> OwnedValue {
-        let entry = self.entry(handle);
-        let payload = match self.value(handle) {
-            ValueRef::Int(value) => Payload::Int(value),
-            ValueRef::Bytes(bytes) => {
-                Payload::Object(Object::String(LargeString { bytes: bytes.to_vec() }))
-            }
-            ValueRef::Object(object) => Payload::Object(object.clone()),
-        };
-        OwnedValue { payload, raw: entry.is_raw(), deadline_ms: entry.deadline() }
-    }
-
     /// Gives an entry another deadline or none; the entry's handle afterwards. Nothing changes on
     /// failure.
     pub(crate) fn set_deadline(
@@ -285,10 +268,14 @@ impl Store {
         if spec.size() <= BLOCK_BYTES_MAX {
             return self.write_block(&spec, Some(handle));
         }
-        // Only a string can be so long. Its deadline pushes it out of the entry.
+        // The deadline pushes the value out of the entry.
         let key = entry.key().expect("invariant: a long entry has its key inside");
         let head = EntryHead { key, deadline, stamp };
-        self.write(head, Incoming::Bytes { bytes: value, raw }, Some(handle))
+        let incoming = match kind {
+            Kind::Pack(kind) => Incoming::Pack { kind, bytes: value },
+            _ => Incoming::Bytes { bytes: value, raw },
+        };
+        self.write(head, incoming, Some(handle))
     }
 
     /// Grows a string outside its entry to at least `len` bytes; false when the value is no string
@@ -298,13 +285,13 @@ impl Store {
             return false;
         };
         self.externals.update(cell, |external| match &mut external.payload {
-            Payload::Int(_) => false,
-            Payload::Object(Object::String(text)) => {
+            Payload::String(text) => {
                 if len > text.bytes.len() {
                     text.resize(len);
                 }
                 true
             }
+            _ => false,
         })
     }
 
@@ -319,8 +306,8 @@ impl Store {
             return &mut block[range];
         };
         match &mut self.externals.get_mut(cell).payload {
-            Payload::Object(Object::String(text)) => &mut text.bytes,
-            Payload::Int(_) => unreachable!("an integer was turned into text before"),
+            Payload::String(text) => &mut text.bytes,
+            _ => unreachable!("an integer was turned into text before"),
         }
     }
 

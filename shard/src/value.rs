@@ -1,4 +1,7 @@
-//! Values as they come in, are looked at, and travel between shards.
+//! Values as they come in, are looked at, and lie outside their entries.
+
+use crate::collections::Collection;
+use crate::entry::PackKind;
 
 /// The text of the smallest `i64` has 20 bytes, sign included; no longer value can be an integer.
 const INT_TEXT_MAX: usize = 20;
@@ -15,22 +18,31 @@ pub enum NewValue<'a> {
 }
 
 /// A look at a stored value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum ValueRef<'a> {
     /// A string that is the canonical text of this integer.
     Int(i64),
     /// Any other string, short or long.
     Bytes(&'a [u8]),
-    /// A value that is not a string.
-    Object(&'a Object),
+    /// A value of another type, which its own view shows.
+    Collection(ValueType),
 }
 
 /// The types that TYPE distinguishes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
 pub enum ValueType {
     /// A string, whatever its encoding.
     String,
+    /// A sequence of strings.
+    List,
+    /// Distinct strings.
+    Set,
+    /// Distinct strings in the order of their scores.
+    SortedSet,
+    /// Fields with values.
+    Hash,
+    /// Entries in the order of their identifiers.
+    Stream,
 }
 
 impl ValueType {
@@ -38,6 +50,11 @@ impl ValueType {
     pub fn name(self) -> &'static str {
         match self {
             Self::String => "string",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::SortedSet => "zset",
+            Self::Hash => "hash",
+            Self::Stream => "stream",
         }
     }
 }
@@ -47,7 +64,7 @@ impl ValueRef<'_> {
     pub fn value_type(&self) -> ValueType {
         match self {
             Self::Int(_) | Self::Bytes(_) => ValueType::String,
-            Self::Object(object) => object.value_type(),
+            Self::Collection(value_type) => *value_type,
         }
     }
 
@@ -56,7 +73,7 @@ impl ValueRef<'_> {
         match self {
             Self::Int(value) => Some(itoa::Buffer::new().format(*value).len()),
             Self::Bytes(bytes) => Some(bytes.len()),
-            Self::Object(Object::String(text)) => Some(text.bytes.len()),
+            Self::Collection(_) => None,
         }
     }
 
@@ -66,7 +83,7 @@ impl ValueRef<'_> {
         match self {
             Self::Int(value) => Some(use_bytes(itoa::Buffer::new().format(*value).as_bytes())),
             Self::Bytes(bytes) => Some(use_bytes(bytes)),
-            Self::Object(Object::String(text)) => Some(use_bytes(&text.bytes)),
+            Self::Collection(_) => None,
         }
     }
 
@@ -81,59 +98,9 @@ impl ValueRef<'_> {
     }
 }
 
-/// A value taken out of a shard, to be put under another key or into another shard.
-#[derive(Debug)]
-pub struct OwnedValue {
-    pub(crate) payload: Payload,
-    /// The string was changed in place, so that it is reported as `raw` however short it is.
-    pub(crate) raw: bool,
-    /// When the value expires, in milliseconds of the Unix epoch.
-    pub deadline_ms: Option<u64>,
-}
-
-impl OwnedValue {
-    /// A string value, kept as an integer where it is the canonical text of one.
-    pub fn from_bytes(bytes: Vec<u8>, deadline_ms: Option<u64>) -> Self {
-        let payload = match parse_canonical_int(&bytes) {
-            Some(value) => Payload::Int(value),
-            None => Payload::Object(Object::String(LargeString { bytes })),
-        };
-        Self { payload, raw: false, deadline_ms }
-    }
-
-    /// A look at the value.
-    pub fn value(&self) -> ValueRef<'_> {
-        self.payload.value()
-    }
-}
-
-/// A value that has an allocation of its own beside its entry.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Object {
-    /// A string too long to lie in its entry.
-    String(LargeString),
-}
-
-impl Object {
-    /// The type of the value.
-    pub fn value_type(&self) -> ValueType {
-        match self {
-            Self::String(_) => ValueType::String,
-        }
-    }
-
-    /// Bytes of heap memory behind the value.
-    pub fn memory(&self) -> usize {
-        match self {
-            Self::String(text) => text.bytes.capacity(),
-        }
-    }
-}
-
 /// A string in an allocation of its own, with room to grow at the end.
 #[derive(Clone, Debug)]
-pub struct LargeString {
+pub(crate) struct LargeString {
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -152,26 +119,37 @@ impl LargeString {
 }
 
 /// What an entry holds outside the arena.
-#[derive(Clone, Debug)]
 pub(crate) enum Payload {
     /// An integer under a key that is too long to lie in the entry.
     Int(i64),
-    /// Anything else.
-    Object(Object),
+    /// A string that does not fit.
+    String(LargeString),
+    /// A small collection that does not fit.
+    Pack(PackKind, Vec<u8>),
+    /// A large collection.
+    Collection(Box<Collection>),
+    /// A collection that is being changed at this moment.
+    Taken,
 }
 
 impl Payload {
     pub(crate) fn value(&self) -> ValueRef<'_> {
         match self {
             Self::Int(value) => ValueRef::Int(*value),
-            Self::Object(Object::String(text)) => ValueRef::Bytes(&text.bytes),
+            Self::String(text) => ValueRef::Bytes(&text.bytes),
+            Self::Pack(kind, _) => ValueRef::Collection(kind.value_type()),
+            Self::Collection(collection) => ValueRef::Collection(collection.value_type()),
+            Self::Taken => unreachable!("a collection is put back before anything else is done"),
         }
     }
 
+    /// Bytes of heap memory behind it, without those in the arena; O(1).
     pub(crate) fn memory(&self) -> usize {
         match self {
-            Self::Int(_) => 0,
-            Self::Object(object) => object.memory(),
+            Self::Int(_) | Self::Taken => 0,
+            Self::String(text) => text.bytes.capacity(),
+            Self::Pack(_, bytes) => bytes.capacity(),
+            Self::Collection(collection) => collection.heap_bytes(),
         }
     }
 }
@@ -181,7 +159,8 @@ pub(crate) fn encoding_name(value: ValueRef<'_>, raw: bool) -> &'static str {
     match value {
         ValueRef::Int(_) => "int",
         ValueRef::Bytes(bytes) if bytes.len() <= EMBSTR_BYTES_MAX && !raw => "embstr",
-        ValueRef::Bytes(_) | ValueRef::Object(Object::String(_)) => "raw",
+        ValueRef::Bytes(_) => "raw",
+        ValueRef::Collection(_) => unreachable!("a string has a string's encoding"),
     }
 }
 

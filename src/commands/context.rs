@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use kvasir_proto::{Args, Encoder, Resp};
-use kvasir_shard::{Key, NewValue, Shard, Ttl, ValueRef};
+use kvasir_shard::{HashRef, Key, NewValue, Shard, Ttl, ValueRef};
 
 use crate::errors::CommandError;
 use crate::route::connection::ClientState;
@@ -86,6 +86,13 @@ impl ShardContext<'_> {
         };
         self.figures.count_read(value.is_some());
         value
+    }
+
+    /// The hash at a key for a command that reads it, counted and noted as [`Self::read`] does.
+    pub fn read_hash(&mut self, key: &Key<'_>) -> Result<Option<HashRef<'_>>, CommandError> {
+        let hash = self.shard.hash_at(self.db, key, !self.no_touch)?;
+        self.figures.count_read(hash.is_some());
+        Ok(hash)
     }
 
     /// Counts a key that was looked up for reading, for commands that do not need its value.

@@ -27,6 +27,7 @@ mod bitmap;
 mod command;
 mod connection;
 mod generic;
+mod hash;
 mod keyspace;
 mod observe;
 mod server;
@@ -51,6 +52,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "command", commands: command::COMMANDS },
     Family { name: "connection", commands: connection::COMMANDS },
     Family { name: "generic", commands: generic::COMMANDS },
+    Family { name: "hash", commands: hash::COMMANDS },
     Family { name: "keyspace", commands: keyspace::COMMANDS },
     Family { name: "observe", commands: observe::COMMANDS },
     Family { name: "server", commands: server::COMMANDS },

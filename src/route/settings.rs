@@ -1,8 +1,11 @@
 //! The configuration as a core reads it: for each request a field, not a parameter.
 
+use kvasir_shard::EncodingLimits;
+
 use super::core::CoreState;
 use super::engine::{Close, ConnectionKey};
 use crate::config::Config;
+use crate::config::groups::Encodings;
 use crate::config::parameter::Effect;
 use crate::config::value::ClientClass;
 
@@ -25,6 +28,7 @@ impl CoreState {
         let output_limit = config.clients.output_limit(ClientClass::Normal);
         self.output_max = usize::try_from(output_limit.hard_bytes).ok().filter(|bytes| *bytes > 0);
         self.memory_max = config.memory.bytes_max;
+        self.shard.set_encoding_limits(encoding_limits(&config.encodings));
         self.compare_memory();
         if config.security.password.is_empty() {
             // Nobody needs a password any more, not even those who connected when there was one.
@@ -62,5 +66,19 @@ impl CoreState {
         self.shared.memory.reset_peak();
         self.keyspace_figures.hits = 0;
         self.keyspace_figures.misses = 0;
+    }
+}
+
+/// When collections of the shard become large, by the configuration.
+fn encoding_limits(encodings: &Encodings) -> EncodingLimits {
+    let most = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    EncodingLimits {
+        hash_max_listpack_entries: most(encodings.hash_entries_max),
+        hash_max_listpack_value: most(encodings.hash_value_bytes_max),
+        set_max_intset_entries: most(encodings.intset_entries_max),
+        set_max_listpack_entries: most(encodings.set_entries_max),
+        set_max_listpack_value: most(encodings.set_value_bytes_max),
+        zset_max_listpack_entries: most(encodings.zset_entries_max),
+        zset_max_listpack_value: most(encodings.zset_value_bytes_max),
     }
 }

@@ -4,11 +4,12 @@ use super::{Found, Shard};
 use crate::hash::Key;
 use crate::journal::ChangeKind;
 use crate::table::KeySource;
+use crate::value::Payload;
 
 /// What [`Shard::expire_due`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// Keys removed.
+    /// Keys and elements removed.
     pub expired: usize,
     /// When it has to be called next, in milliseconds of the Unix epoch: not after the present time
     /// when the budget was used up, `None` when no key has a deadline.
@@ -28,7 +29,10 @@ impl Shard {
         let mut expired = 0;
         while left > 0 {
             let Some(db) = self.most_due() else { break };
-            let removed = self.expire_segment(db, left);
+            let removed = match self.dbs[db as usize].due_members(self.now_ms) {
+                Some(cell) => self.expire_members(db, cell, left),
+                None => self.expire_segment(db, left),
+            };
             expired += removed;
             left = left.saturating_sub(removed + SEGMENT_COST);
         }
@@ -40,6 +44,11 @@ impl Shard {
         self.dbs.iter().take(self.expiring_dbs).filter_map(crate::db::Db::next_ms).min()
     }
 
+    /// Elements of collections that expired since the start.
+    pub fn expired_members_total(&self) -> u64 {
+        self.expired_members_total
+    }
+
     /// Keys that expired since the start, whether found by a command or by `expire_due`.
     pub fn expired_total(&self) -> u64 {
         self.expired_total
@@ -48,7 +57,8 @@ impl Shard {
     /// Remembers that a database may have deadlines, so that `expire_due` looks at it.
     pub(super) fn note_expiring(&mut self, db: u32) {
         let index = db as usize;
-        if index >= self.expiring_dbs && self.dbs[index].expires() > 0 {
+        let state = &self.dbs[index];
+        if index >= self.expiring_dbs && (state.expires() > 0 || state.armed_members() > 0) {
             self.expiring_dbs = index + 1;
         }
     }
@@ -86,6 +96,44 @@ impl Shard {
         self.dbs[db as usize].rearm(slot, point, self.now_ms, &self.store);
         let removed = due.len();
         self.due = due;
+        removed
+    }
+
+    /// Removes due elements of a collection, and its key with the last of them; how many. Records
+    /// the collection's event, and `Deleted`.
+    fn expire_members(&mut self, db: u32, cell: u32, limit: usize) -> usize {
+        let payload = self
+            .store
+            .externals
+            .update(cell, |external| std::mem::replace(&mut external.payload, Payload::Taken));
+        let Payload::Collection(mut collection) = payload else {
+            unreachable!("only a collection is armed");
+        };
+        let mut freed = Vec::new();
+        let removed = collection.expire(&mut self.store, self.now_ms, limit, &mut freed);
+        let home = collection.members().map(|members| members.home).unwrap_or_default();
+        let (event, is_empty) = (collection.expired_event(), collection.len() == 0);
+        let payload = Payload::Collection(collection);
+        self.store.externals.update(cell, |external| external.payload = payload);
+        for external in freed {
+            self.discard(Some(external));
+        }
+        self.arm_cell(db, cell, home);
+        self.expired_members_total += removed as u64;
+        let table = self.dbs[db as usize].table(home.slot);
+        let found = table.and_then(|table| {
+            table.find(home.hash, |handle| self.store.external_of(handle) == Some(cell))
+        });
+        let (position, handle) = found.expect("invariant: an armed collection has a key");
+        let bytes = self.store.key(handle).to_vec();
+        let key = Key { bytes: &bytes, hash: home.hash, slot: home.slot };
+        if removed > 0 {
+            self.journal.record(ChangeKind::Event(event), db, key.bytes);
+            self.journal.record(ChangeKind::Modified, db, key.bytes);
+        }
+        if is_empty {
+            self.remove_found(db, &key, Found { position, handle }, ChangeKind::Deleted);
+        }
         removed
     }
 }

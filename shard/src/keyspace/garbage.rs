@@ -1,13 +1,19 @@
-//! What was thrown away and takes long to free: long values and whole databases.
+//! What was thrown away and takes long to free: long values, large collections, whole databases.
 
 use std::collections::VecDeque;
 
 use super::Shard;
+use crate::arena::Handle;
+use crate::collections::Collection;
 use crate::db::Db;
+use crate::entry::Kind;
 use crate::external::External;
+use crate::value::Payload;
 
 /// Values of at least this size are freed later; smaller ones cost less than queueing them.
 const LARGE_BYTES: usize = 64 << 10;
+/// Collections of more elements than this are freed later.
+const MANY_ELEMENTS: usize = 64;
 
 struct DetachedDb {
     db: Db,
@@ -15,32 +21,64 @@ struct DetachedDb {
     skip: usize,
 }
 
+struct DetachedCollection {
+    collection: Box<Collection>,
+    /// Elements of the last segment that are freed already.
+    skip: usize,
+}
+
 /// The queue.
 #[derive(Default)]
 pub(super) struct Garbage {
     values: VecDeque<External>,
+    collections: VecDeque<DetachedCollection>,
     dbs: VecDeque<DetachedDb>,
 }
 
 impl Garbage {
-    /// Frees a value now or later.
-    pub(super) fn add(&mut self, external: Option<External>) {
-        if let Some(external) = external.filter(|external| external.memory() >= LARGE_BYTES) {
-            self.values.push_back(external);
-        }
-    }
-
     pub(super) fn add_db(&mut self, db: Db) {
         self.dbs.push_back(DetachedDb { db, skip: 0 });
     }
 
-    /// Bytes of values that wait here; a detached database's are counted by the store.
+    /// Queues what takes long to free; what does not is freed, or left over for the caller when
+    /// its elements are in the arena.
+    fn sort(&mut self, external: External) -> Option<Box<Collection>> {
+        match external.payload {
+            Payload::Collection(collection) if collection.len() > MANY_ELEMENTS => {
+                self.collections.push_back(DetachedCollection { collection, skip: 0 });
+                None
+            }
+            Payload::Collection(collection) => Some(collection),
+            _ => {
+                if external.memory() >= LARGE_BYTES {
+                    self.values.push_back(external);
+                }
+                None
+            }
+        }
+    }
+
+    /// Bytes of values that wait here; a detached database's are counted by the store, as are the
+    /// elements of collections.
     pub(super) fn memory(&self) -> usize {
-        self.values.iter().map(External::memory).sum()
+        let collections = self.collections.iter().map(|detached| detached.collection.heap_bytes());
+        self.values.iter().map(External::memory).sum::<usize>() + collections.sum::<usize>()
     }
 }
 
 impl Shard {
+    /// Frees what lay outside an entry, now or later.
+    pub(crate) fn discard(&mut self, external: Option<External>) {
+        let Some(mut collection) = external.and_then(|external| self.garbage.sort(external)) else {
+            return;
+        };
+        let (mut skip, mut freed) = (0, Vec::new());
+        while collection.drain(&mut self.store, &mut skip, MANY_ELEMENTS, &mut freed) {}
+        for external in freed {
+            self.discard(Some(external));
+        }
+    }
+
     /// Frees what was thrown away, about `budget` entries or long values of it, and gives up to as
     /// many empty pages back to the system; whether there is more to do.
     pub fn collect_garbage(&mut self, budget: usize) -> bool {
@@ -48,25 +86,65 @@ impl Shard {
         while left > 0 && self.garbage.values.pop_front().is_some() {
             left -= 1;
         }
-        while left > 0 {
-            let Some(detached) = self.garbage.dbs.front_mut() else {
-                break;
-            };
-            let store = &mut self.store;
-            let values = &mut self.garbage.values;
-            let mut freed = 0;
-            let has_more = detached.db.drain(&mut detached.skip, left, |handle| {
-                freed += 1;
-                let external = store.release(handle);
-                values.extend(external.filter(|external| external.memory() >= LARGE_BYTES));
-            });
-            if !has_more {
-                self.garbage.dbs.pop_front();
-            }
-            left = left.saturating_sub(freed + 1);
-        }
+        while left > 0 && self.drain_collection(&mut left) {}
+        while left > 0 && self.drain_db(&mut left) {}
         let trimmed = self.store.arena.trim(left);
         let trim_goes_on = trimmed == left && budget > 0;
-        trim_goes_on || !self.garbage.values.is_empty() || !self.garbage.dbs.is_empty()
+        let Garbage { values, collections, dbs } = &self.garbage;
+        trim_goes_on || !values.is_empty() || !collections.is_empty() || !dbs.is_empty()
+    }
+
+    /// Frees elements of the first collection that waits; false when there is none.
+    fn drain_collection(&mut self, left: &mut usize) -> bool {
+        let Some(mut detached) = self.garbage.collections.pop_front() else {
+            return false;
+        };
+        let mut freed = Vec::new();
+        let DetachedCollection { collection, skip } = &mut detached;
+        let has_more = collection.drain(&mut self.store, skip, *left, &mut freed);
+        *left = left.saturating_sub(*left / 2 + 1);
+        if has_more {
+            self.garbage.collections.push_front(detached);
+        }
+        for external in freed {
+            self.discard(Some(external));
+        }
+        true
+    }
+
+    /// Frees entries of the first database that waits; false when there is none.
+    fn drain_db(&mut self, left: &mut usize) -> bool {
+        let Some(mut detached) = self.garbage.dbs.pop_front() else {
+            return false;
+        };
+        let mut handles: Vec<Handle> = Vec::new();
+        let has_more = detached.db.drain(&mut detached.skip, *left, |handle| handles.push(handle));
+        if has_more {
+            self.garbage.dbs.push_front(detached);
+        }
+        for &handle in &handles {
+            let external = self.store.release(handle);
+            self.discard(external);
+        }
+        *left = left.saturating_sub(handles.len() + 1);
+        true
+    }
+
+    /// Ends the arming of the members of an entry that is about to leave its database.
+    pub(super) fn disarm_members(&mut self, db: u32, handle: Handle) {
+        if self.store.entry(handle).kind() == Kind::External {
+            self.disarm_cell(db, self.store.entry(handle).external());
+        }
+    }
+
+    /// As [`Shard::disarm_members`], by the cell.
+    pub(super) fn disarm_cell(&mut self, db: u32, cell: u32) {
+        let Payload::Collection(collection) = &mut self.store.externals.get_mut(cell).payload
+        else {
+            return;
+        };
+        if let Some(members) = collection.members_mut() {
+            self.dbs[db as usize].arm_members(cell, &mut members.armed_ms, None);
+        }
     }
 }

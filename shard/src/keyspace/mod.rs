@@ -4,6 +4,8 @@ pub(crate) mod expire;
 mod garbage;
 pub(crate) mod iterate;
 pub(crate) mod memory;
+pub(crate) mod open;
+mod owned;
 mod relocate;
 pub(crate) mod snapshot;
 mod string;
@@ -12,12 +14,13 @@ mod tests;
 pub(crate) mod write;
 
 use crate::arena::{Arena, Handle};
+use crate::collections::EncodingLimits;
 use crate::db::Db;
 use crate::hash::{Key, KeyHasher};
 use crate::journal::{ChangeKind, Journal};
 use crate::store::Store;
 use crate::table::{KeySource, Position};
-use crate::value::{ValueRef, ValueType};
+use crate::value::{Payload, ValueRef, ValueType};
 use garbage::Garbage;
 
 /// How a shard is made.
@@ -44,7 +47,9 @@ pub struct Shard {
     expired_total: u64,
     /// Databases from this one on have no deadlines.
     expiring_dbs: usize,
+    expired_members_total: u64,
     garbage: Garbage,
+    limits: EncodingLimits,
     /// Reused by what has to hold a few handles or bytes for a moment.
     due: Vec<Handle>,
     scratch: Vec<u8>,
@@ -54,9 +59,9 @@ pub struct Shard {
 
 /// An entry that was found and is not due.
 #[derive(Clone, Copy)]
-struct Found {
+pub(crate) struct Found {
     position: Position,
-    handle: Handle,
+    pub(crate) handle: Handle,
 }
 
 impl Shard {
@@ -81,7 +86,9 @@ impl Shard {
             rng_state: config.rng_seed,
             expired_total: 0,
             expiring_dbs: 0,
+            expired_members_total: 0,
             garbage: Garbage::default(),
+            limits: EncodingLimits::default(),
             due: Vec::new(),
             scratch: Vec::new(),
             journal: Journal::default(),
@@ -102,6 +109,16 @@ impl Shard {
     /// the last is ignored.
     pub fn set_now(&mut self, unix_ms: u64) {
         self.now_ms = self.now_ms.max(unix_ms);
+    }
+
+    /// Sets when small collections become large ones, from now on.
+    pub fn set_encoding_limits(&mut self, limits: EncodingLimits) {
+        self.limits = limits;
+    }
+
+    /// When small collections become large ones.
+    pub fn encoding_limits(&self) -> EncodingLimits {
+        self.limits
     }
 
     /// The time last told.
@@ -256,7 +273,7 @@ impl Shard {
     fn remove_found(&mut self, db: u32, key: &Key<'_>, found: Found, why: ChangeKind) {
         let handle = self.unlink(db, key, found);
         let external = self.store.release(handle);
-        self.garbage.add(external);
+        self.discard(external);
         self.expired_total += u64::from(why == ChangeKind::Expired);
         self.journal.record(why, db, key.bytes);
     }
@@ -265,6 +282,7 @@ impl Shard {
     fn unlink(&mut self, db: u32, key: &Key<'_>, found: Found) -> Handle {
         let Found { position, handle } = found;
         let slot = self.slot_of(key);
+        self.disarm_members(db, handle);
         self.dbs[db as usize].remove(slot, key.hash, (position, handle), &self.store);
         handle
     }
@@ -273,6 +291,13 @@ impl Shard {
     pub fn verify(&self) {
         self.store.arena.verify();
         self.store.externals.verify();
+        for external in self.store.externals.iter() {
+            match &external.payload {
+                Payload::Collection(collection) => collection.verify(&self.store),
+                Payload::Taken => unreachable!("a collection is put back after each change"),
+                Payload::Int(_) | Payload::String(_) | Payload::Pack(..) => {}
+            }
+        }
         for db in &self.dbs {
             db.verify(&self.store);
         }

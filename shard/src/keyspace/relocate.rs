@@ -2,31 +2,50 @@
 
 use super::Shard;
 use crate::db::Db;
+use crate::entry::{Kind, PackKind};
 use crate::hash::Key;
 use crate::journal::ChangeKind;
+use crate::owned::OwnedValue;
 use crate::store::{Incoming, OutOfMemory};
-use crate::value::OwnedValue;
+use crate::value::Payload;
+
+/// A value out of its place, within its shard: what its elements have in the arena stays there.
+struct Moving {
+    form: Form,
+    raw: bool,
+    deadline: Option<u64>,
+}
+
+/// What a value is while it has no entry.
+pub(super) enum Form {
+    Int(i64),
+    Bytes(Vec<u8>),
+    Pack(PackKind, Vec<u8>),
+    Outside(Payload),
+}
 
 impl Shard {
     /// Takes a value out with its deadline, recording `why` ([`ChangeKind::RenamedFrom`] or
-    /// [`ChangeKind::MovedFrom`]).
+    /// [`ChangeKind::MovedFrom`]). O(elements).
     pub fn take(&mut self, db: u32, key: &Key<'_>, why: ChangeKind) -> Option<OwnedValue> {
         let found = self.locate(db, key)?;
+        let value = self.export(found.handle);
         let handle = self.unlink(db, key, found);
+        let external = self.store.release(handle);
+        self.discard(external);
         self.journal.record(why, db, key.bytes);
-        Some(self.store.take(handle))
+        Some(value)
     }
 
-    /// A copy of a value with its deadline, for COPY.
+    /// A copy of a value with its deadline, for COPY. O(elements).
     pub fn copy(&mut self, db: u32, key: &Key<'_>) -> Option<OwnedValue> {
         let found = self.locate(db, key)?;
-        Some(self.store.copy(found.handle))
+        Some(self.export(found.handle))
     }
 
     /// Stores a value that was taken or copied, whatever was there before, recording `New` for a
     /// new key and `why` ([`ChangeKind::RenamedTo`], [`ChangeKind::MovedTo`] or
-    /// [`ChangeKind::Set`]). A short string moves into its entry; a long value moves without being
-    /// copied.
+    /// [`ChangeKind::Set`]). O(elements).
     pub fn put(
         &mut self,
         db: u32,
@@ -35,20 +54,86 @@ impl Shard {
         why: ChangeKind,
     ) -> Result<(), OutOfMemory> {
         let found = self.locate(db, key);
-        let incoming = Incoming::from_owned(value.payload, value.raw);
-        self.place(db, key, found, incoming, value.deadline_ms)?;
+        let (raw, deadline) = (value.raw, value.deadline_ms);
+        let form = self.import(value.data)?;
+        self.attach(db, key, found, Moving { form, raw, deadline })?;
         self.journal.record(why, db, key.bytes);
         Ok(())
     }
 
-    /// Renames a key with its deadline, over whatever has the new name; whether it existed. Both
-    /// keys may be the same.
-    pub fn rename(&mut self, db: u32, from: &Key<'_>, to: &Key<'_>) -> Result<bool, OutOfMemory> {
-        let Some(value) = self.take(db, from, ChangeKind::RenamedFrom) else {
+    /// Moves a value with its deadline to another key, database or both of this shard, over
+    /// whatever is there; whether it existed. Both may be the same. O(1) whatever the value.
+    /// Records `why` for the old and the new key, and `New` where that did not exist.
+    pub fn relocate(
+        &mut self,
+        from: (u32, &Key<'_>),
+        to: (u32, &Key<'_>),
+        why: (ChangeKind, ChangeKind),
+    ) -> Result<bool, OutOfMemory> {
+        let (db, key) = from;
+        let Some(found) = self.locate(db, key) else {
             return Ok(false);
         };
-        self.put(db, to, value, ChangeKind::RenamedTo)?;
+        let moving = self.detach(db, key, found);
+        self.journal.record(why.0, db, key.bytes);
+        let (db, key) = to;
+        let found = self.locate(db, key);
+        self.attach(db, key, found, moving)?;
+        self.journal.record(why.1, db, key.bytes);
         Ok(true)
+    }
+
+    /// Renames a key with its deadline, over whatever has the new name; whether it existed. Both
+    /// keys may be the same. O(1).
+    pub fn rename(&mut self, db: u32, from: &Key<'_>, to: &Key<'_>) -> Result<bool, OutOfMemory> {
+        let why = (ChangeKind::RenamedFrom, ChangeKind::RenamedTo);
+        self.relocate((db, from), (db, to), why)
+    }
+
+    fn detach(&mut self, db: u32, key: &Key<'_>, found: super::Found) -> Moving {
+        let handle = self.unlink(db, key, found);
+        let entry = self.store.entry(handle);
+        let (raw, deadline) = (entry.is_raw(), entry.deadline());
+        let inside = match entry.kind() {
+            Kind::Int => Some(Form::Int(entry.int())),
+            Kind::String => Some(Form::Bytes(entry.value().to_vec())),
+            Kind::Pack(kind) => Some(Form::Pack(kind, entry.value().to_vec())),
+            Kind::External => None,
+        };
+        let outside = self.store.release(handle).map(|external| match external.payload {
+            Payload::Int(value) => Form::Int(value),
+            payload => Form::Outside(payload),
+        });
+        let form = inside.or(outside).expect("invariant: a value is inside or outside");
+        Moving { form, raw, deadline }
+    }
+
+    fn attach(
+        &mut self,
+        db: u32,
+        key: &Key<'_>,
+        found: Option<super::Found>,
+        moving: Moving,
+    ) -> Result<(), OutOfMemory> {
+        let Moving { form, raw, deadline } = moving;
+        let block;
+        let incoming = match form {
+            Form::Int(value) => Incoming::Int(value),
+            Form::Bytes(bytes) => {
+                block = bytes;
+                Incoming::Bytes { bytes: &block, raw }
+            }
+            Form::Pack(kind, bytes) => {
+                block = bytes;
+                Incoming::Pack { kind, bytes: &block }
+            }
+            Form::Outside(payload) => {
+                self.place(db, key, found, Incoming::Owned { payload, raw }, deadline)?;
+                self.arm_members(db, key);
+                return Ok(());
+            }
+        };
+        self.place(db, key, found, incoming, deadline)
     }
 
     /// Exchanges two databases.

@@ -39,6 +39,7 @@ impl Shard {
             Kind::Int => false,
             Kind::String => len <= entry.value().len(),
             Kind::External => self.store.resize_external(handle, len),
+            Kind::Pack(_) => unreachable!("the caller checked that it is a string"),
         }
     }
 

@@ -153,8 +153,11 @@ impl Shard {
         let old_deadline = self.store.entry(old).deadline();
         let old_cell = self.store.external_of(old);
         let handle = self.store.write(head, incoming, Some(old))?;
-        let external = old_cell.map(|cell| self.store.externals.remove(cell));
-        self.garbage.add(external);
+        if let Some(cell) = old_cell {
+            self.disarm_cell(db, cell);
+            let external = self.store.externals.remove(cell);
+            self.discard(Some(external));
+        }
         if handle != old {
             self.dbs[db as usize].replace(slot, position, handle);
         }

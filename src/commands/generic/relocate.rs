@@ -315,15 +315,10 @@ fn move_key(
         return Err(SAME_OBJECT);
     }
     let key = context.key(args.at(1));
-    let moved = !context.shard.exists(target, &key)
-        && match context.shard.take(context.db, &key, ChangeKind::MovedFrom) {
-            None => false,
-            Some(value) => {
-                context.shard.put(target, &key, value, ChangeKind::MovedTo)?;
-                context.changed(1);
-                true
-            }
-        };
+    let (from, to) = ((context.db, &key), (target, &key));
+    let why = (ChangeKind::MovedFrom, ChangeKind::MovedTo);
+    let moved = !context.shard.exists(target, &key) && context.shard.relocate(from, to, why)?;
+    context.changed(u64::from(moved));
     reply.integer(i64::from(moved));
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::commands::definition::{
 use crate::errors::CommandError;
 
 /// Encodes a string value, or null for a missing key.
-pub(super) fn encode_string(
+pub(in crate::commands) fn encode_string(
     value: Option<ValueRef<'_>>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {

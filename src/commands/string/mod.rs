@@ -10,6 +10,7 @@ mod range;
 mod set;
 
 use super::definition::Command;
+pub(super) use get::encode_string;
 
 /// The commands of the family, by name.
 pub(super) const COMMANDS: &[&Command] = &[

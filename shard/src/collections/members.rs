@@ -1,0 +1,263 @@
+//! The elements of a large collection: a table of entries, as the keyspace is one.
+//!
+//! | operation | cost |
+//! |---|---|
+//! | find, insert, remove | those of [`crate::table`]: about two cache misses |
+//! | memory an element | its entry (4 bytes, 6 for a deadline, name, value, rounded up to 4), about 7 in the table, 5 for a deadline |
+
+use crate::arena::Handle;
+use crate::entry::DEADLINE_MAX;
+use crate::external::External;
+use crate::store::{EntryHead, Incoming, OutOfMemory, Store};
+use crate::table::{KeySource, Position, Table};
+
+/// Where the key of a collection lies in its database, for finding it when members expire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Home {
+    pub(crate) hash: u64,
+    pub(crate) slot: u16,
+}
+
+/// The elements. See the module's head.
+pub(crate) struct Members {
+    table: Table,
+    expiring: usize,
+    arena_bytes: usize,
+    /// What the collection is armed for in its database's schedule.
+    pub(crate) armed_ms: Option<u64>,
+    /// Its key, as long as it is armed.
+    pub(crate) home: Home,
+}
+
+/// An element that was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    position: Position,
+    pub(crate) handle: Handle,
+}
+
+impl Members {
+    pub(crate) fn new() -> Self {
+        Self {
+            table: Table::new(),
+            expiring: 0,
+            arena_bytes: 0,
+            armed_ms: None,
+            home: Home::default(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// How many elements have a deadline.
+    pub(crate) fn expiring(&self) -> usize {
+        self.expiring
+    }
+
+    /// When the next element falls due, or a moment before.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.table.next_ms()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.table.bytes()
+    }
+
+    pub(crate) fn arena_bytes(&self) -> usize {
+        self.arena_bytes
+    }
+
+    /// Finds an element, due or not.
+    #[inline]
+    pub(crate) fn find(&self, store: &Store, name: &[u8]) -> Option<Found> {
+        let hash = store.hasher.hash(name);
+        let (position, handle) = self.table.find(hash, |handle| store.is_key(handle, name))?;
+        Some(Found { position, handle })
+    }
+
+    /// Finds an element that is not due.
+    #[inline]
+    pub(crate) fn look(&self, store: &Store, now_ms: u64, name: &[u8]) -> Option<Found> {
+        self.find(store, name).filter(|found| !is_due(store, found.handle, now_ms))
+    }
+
+    /// Adds an element whose name is not among them; its entry. Nothing changes on failure.
+    pub(crate) fn insert(
+        &mut self,
+        store: &mut Store,
+        now_ms: u64,
+        name: &[u8],
+        value: Incoming<'_>,
+        deadline_ms: Option<u64>,
+    ) -> Result<Handle, OutOfMemory> {
+        let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
+        let head = EntryHead { key: name, deadline, stamp: 0 };
+        let handle = store.write(head, value, None)?;
+        let hash = store.hasher.hash(name);
+        self.table.insert(hash, handle, store);
+        self.arena_bytes += store.arena.block_bytes(handle);
+        if let Some(deadline) = deadline {
+            self.table.add_deadline(hash, deadline, now_ms);
+            self.expiring += 1;
+        }
+        Ok(handle)
+    }
+
+    /// Gives an element another value and deadline; its entry afterwards. What lay outside goes to
+    /// `freed`. Nothing changes on failure.
+    pub(crate) fn replace(
+        &mut self,
+        store: &mut Store,
+        now_ms: u64,
+        found: Found,
+        value: Incoming<'_>,
+        deadline_ms: Option<u64>,
+        freed: &mut Vec<External>,
+    ) -> Result<Handle, OutOfMemory> {
+        let old = found.handle;
+        let name = store.key(old).to_vec();
+        let (old_deadline, old_cell) = (store.deadline(old), store.external_of(old));
+        let old_bytes = store.arena.block_bytes(old);
+        let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
+        let head = EntryHead { key: &name, deadline, stamp: 0 };
+        let handle = store.write(head, value, Some(old))?;
+        freed.extend(old_cell.map(|cell| store.externals.remove(cell)));
+        self.moved(store, found.position, (old, old_bytes), handle);
+        self.move_deadline(store.hasher.hash(&name), old_deadline, deadline, now_ms);
+        Ok(handle)
+    }
+
+    /// Gives an element another deadline or none.
+    pub(crate) fn set_deadline(
+        &mut self,
+        store: &mut Store,
+        now_ms: u64,
+        found: Found,
+        deadline_ms: Option<u64>,
+    ) -> Result<Handle, OutOfMemory> {
+        let old = found.handle;
+        let hash = store.hash(old);
+        let (old_deadline, old_bytes) = (store.deadline(old), store.arena.block_bytes(old));
+        let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
+        let handle = store.set_deadline(old, deadline)?;
+        self.moved(store, found.position, (old, old_bytes), handle);
+        self.move_deadline(hash, old_deadline, deadline, now_ms);
+        Ok(handle)
+    }
+
+    /// Removes an element; what lay outside its entry goes to `freed`.
+    pub(crate) fn remove(&mut self, store: &mut Store, found: Found, freed: &mut Vec<External>) {
+        let Found { position, handle } = found;
+        if let Some(deadline) = store.deadline(handle) {
+            self.table.remove_deadline(store.hash(handle), deadline);
+            self.expiring -= 1;
+        }
+        self.table.remove(position, store);
+        self.arena_bytes -= store.arena.block_bytes(handle);
+        freed.extend(store.release(handle));
+    }
+
+    /// Calls `visit` with each element that is not due; O(elements).
+    pub(crate) fn for_each(&self, store: &Store, now_ms: u64, mut visit: impl FnMut(Handle)) {
+        self.table.for_each(|handle| {
+            if !is_due(store, handle, now_ms) {
+                visit(handle);
+            }
+        });
+    }
+
+    /// Goes on from a cursor: see [`Table::scan`].
+    pub(crate) fn scan(
+        &self,
+        store: &Store,
+        now_ms: u64,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut(Handle),
+    ) -> u64 {
+        self.table.scan(cursor, count, store, |handle| {
+            if !is_due(store, handle, now_ms) {
+                visit(handle);
+            }
+        })
+    }
+
+    /// An element at a random place, due or not; `None` without any.
+    pub(crate) fn random(&self, random: u64) -> Option<Handle> {
+        self.table.random(crate::hash::skew(random))
+    }
+
+    /// See [`super::Collection::expire`].
+    pub(crate) fn expire(
+        &mut self,
+        store: &mut Store,
+        now_ms: u64,
+        limit: usize,
+        freed: &mut Vec<External>,
+    ) -> usize {
+        let mut due = Vec::new();
+        let Some(point) = self.table.collect_due(now_ms, limit, store, &mut due) else {
+            return 0;
+        };
+        for &handle in &due {
+            let hash = store.hash(handle);
+            let found = self.table.find(hash, |other| other == handle);
+            let (position, handle) = found.expect("invariant: a due entry is in its table");
+            self.remove(store, Found { position, handle }, freed);
+        }
+        self.table.rearm(point, now_ms, store);
+        due.len()
+    }
+
+    /// See [`super::Collection::drain`].
+    pub(crate) fn drain(
+        &mut self,
+        store: &mut Store,
+        skip: &mut usize,
+        budget: usize,
+        freed: &mut Vec<External>,
+    ) -> bool {
+        let next = self.table.drain(*skip, budget, |handle| freed.extend(store.release(handle)));
+        *skip = next.unwrap_or(0);
+        next.is_some()
+    }
+
+    /// Checks every invariant; O(elements).
+    pub(crate) fn verify(&self, store: &Store) {
+        self.table.verify(store);
+        let (mut expiring, mut bytes) = (0, 0);
+        self.table.for_each(|handle| {
+            expiring += usize::from(store.deadline(handle).is_some());
+            bytes += store.arena.block_bytes(handle);
+        });
+        assert_eq!((expiring, bytes), (self.expiring, self.arena_bytes));
+    }
+
+    /// Follows an entry to its new block.
+    fn moved(&mut self, store: &Store, position: Position, old: (Handle, usize), handle: Handle) {
+        if handle != old.0 {
+            self.table.replace(position, handle);
+            self.arena_bytes = self.arena_bytes - old.1 + store.arena.block_bytes(handle);
+        }
+    }
+
+    fn move_deadline(&mut self, hash: u64, from: Option<u64>, to: Option<u64>, now_ms: u64) {
+        if from == to {
+            return;
+        }
+        if let Some(old) = from {
+            self.table.remove_deadline(hash, old);
+            self.expiring -= 1;
+        }
+        if let Some(new) = to {
+            self.table.add_deadline(hash, new, now_ms);
+            self.expiring += 1;
+        }
+    }
+}
+
+fn is_due(store: &Store, handle: Handle, now_ms: u64) -> bool {
+    store.deadline(handle).is_some_and(|deadline| deadline <= now_ms)
+}

@@ -1,0 +1,154 @@
+//! Values of several elements: hashes, sets and sorted sets; how they are opened, changed and put
+//! back.
+//!
+//! A small collection is a block of packed items ([`crate::pack`], [`crate::intset`]) that lies in
+//! its entry, or outside where it is too long. A large one is a [`Collection`] in a cell outside,
+//! whose elements are entries of the arena in a table of its own ([`members`]): the keyspace's own
+//! structures, so that members have deadlines, cursors and random choice as keys have, and grow a
+//! segment at a time. Small ones become large at the thresholds of [`EncodingLimits`] and never
+//! go back, as in the peers.
+//!
+//! A command looks at a collection through a view (`HashRef`, ...) and changes it inside a closure
+//! (`Shard::update_hash`, ...): the collection is taken out of its place, so that it and the store
+//! of its elements can be changed side by side, and put back afterwards. A key comes into being
+//! with its first element and goes with its last.
+
+mod hash;
+pub(crate) mod members;
+#[cfg(test)]
+mod tests;
+
+pub use hash::{FieldTtl, HashMut, HashRef};
+
+use crate::external::External;
+use crate::store::Store;
+use crate::value::ValueType;
+use members::Members;
+
+/// When a small collection becomes a large one. The names are the configuration's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "they are the configuration parameters of these names")]
+pub struct EncodingLimits {
+    pub hash_max_listpack_entries: usize,
+    pub hash_max_listpack_value: usize,
+    pub set_max_intset_entries: usize,
+    pub set_max_listpack_entries: usize,
+    pub set_max_listpack_value: usize,
+    pub zset_max_listpack_entries: usize,
+    pub zset_max_listpack_value: usize,
+}
+
+impl Default for EncodingLimits {
+    /// The peers' defaults.
+    fn default() -> Self {
+        Self {
+            hash_max_listpack_entries: 512,
+            hash_max_listpack_value: 64,
+            set_max_intset_entries: 512,
+            set_max_listpack_entries: 128,
+            set_max_listpack_value: 64,
+            zset_max_listpack_entries: 128,
+            zset_max_listpack_value: 64,
+        }
+    }
+}
+
+/// A large collection.
+pub(crate) enum Collection {
+    Hash(Members),
+    Set(Members),
+}
+
+impl Collection {
+    pub(crate) fn value_type(&self) -> ValueType {
+        match self {
+            Self::Hash(_) => ValueType::Hash,
+            Self::Set(_) => ValueType::Set,
+        }
+    }
+
+    pub(crate) fn encoding_name(&self) -> &'static str {
+        match self {
+            Self::Hash(_) | Self::Set(_) => "hashtable",
+        }
+    }
+
+    /// How many elements there are, with those that are due and not removed yet.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Hash(members) | Self::Set(members) => members.len(),
+        }
+    }
+
+    /// The table of the elements, of those that have one.
+    pub(crate) fn members(&self) -> Option<&Members> {
+        match self {
+            Self::Hash(members) | Self::Set(members) => Some(members),
+        }
+    }
+
+    pub(crate) fn members_mut(&mut self) -> Option<&mut Members> {
+        match self {
+            Self::Hash(members) | Self::Set(members) => Some(members),
+        }
+    }
+
+    /// Bytes on the heap; O(1).
+    pub(crate) fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Hash(members) | Self::Set(members) => members.heap_bytes(),
+            }
+    }
+
+    /// Bytes of the elements' entries in the arena; O(1).
+    pub(crate) fn arena_bytes(&self) -> usize {
+        match self {
+            Self::Hash(members) | Self::Set(members) => members.arena_bytes(),
+        }
+    }
+
+    /// Removes what is due at `now_ms`, about `limit` elements of it; how many. `freed` gets what
+    /// lay outside their entries.
+    pub(crate) fn expire(
+        &mut self,
+        store: &mut Store,
+        now_ms: u64,
+        limit: usize,
+        freed: &mut Vec<External>,
+    ) -> usize {
+        match self {
+            Self::Hash(members) | Self::Set(members) => members.expire(store, now_ms, limit, freed),
+        }
+    }
+
+    /// The event of elements that expired.
+    pub(crate) fn expired_event(&self) -> &'static str {
+        match self {
+            Self::Hash(_) => "hexpired",
+            Self::Set(_) => "sexpired",
+        }
+    }
+
+    /// Frees about `budget` elements; false when none is left. Only good for throwing the
+    /// collection away. `skip` is 0 at first and the collection's to change.
+    pub(crate) fn drain(
+        &mut self,
+        store: &mut Store,
+        skip: &mut usize,
+        budget: usize,
+        freed: &mut Vec<External>,
+    ) -> bool {
+        match self {
+            Self::Hash(members) | Self::Set(members) => members.drain(store, skip, budget, freed),
+        }
+    }
+
+    /// Checks every invariant; O(elements).
+    pub(crate) fn verify(&self, store: &Store) {
+        assert!(self.len() > 0, "an empty collection has no key");
+        match self {
+            Self::Hash(members) | Self::Set(members) => members.verify(store),
+        }
+    }
+}

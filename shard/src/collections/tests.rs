@@ -1,0 +1,282 @@
+//! Hashes in a shard against maps from fields to values with deadlines.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::{EncodingLimits, FieldTtl};
+use crate::hash::{Key, KeyHasher};
+use crate::journal::{ChangeKind, ChangeMask};
+use crate::keyspace::{Shard, ShardConfig};
+use crate::value::NewValue;
+
+const SEEDS: [u64; 4] = [1, 2, 3, 4];
+
+fn key(bytes: &[u8]) -> Key<'_> {
+    let slot = bytes.first().map_or(0, |&byte| u16::from(byte) % 5 * 4000);
+    Key { bytes, hash: KeyHasher::new(SEEDS).hash(bytes), slot }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Set(u8, u16, Vec<u8>, Option<u64>, bool),
+    Remove(u8, u16),
+    Deadline(u8, u16, Option<u64>),
+    KeyDeadline(u8, u64),
+    Rename(u8, u8),
+    Copy(u8, u8),
+    Move(u8),
+    Delete(u8),
+    Swap,
+    Flush,
+    /// Lets time pass, and what is due expire in steps of this many keys and fields.
+    Advance(u64, usize),
+    Collect(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = 0..4u8;
+    let field = 0..60u16;
+    let value = prop_oneof![
+        6 => proptest::collection::vec(any::<u8>(), 0..20),
+        2 => any::<i64>().prop_map(|value| value.to_string().into_bytes()),
+        1 => proptest::collection::vec(any::<u8>(), 900..1100),
+    ];
+    prop_oneof![
+        30 => (key.clone(), field.clone(), value, proptest::option::weighted(0.1, 1..300u64),
+            any::<bool>()).prop_map(|(k, f, v, ttl, keep)| Step::Set(k, f, v, ttl, keep)),
+        10 => (key.clone(), field.clone()).prop_map(|(key, field)| Step::Remove(key, field)),
+        4 => (key.clone(), field, proptest::option::of(1..300u64))
+            .prop_map(|(key, field, ttl)| Step::Deadline(key, field, ttl)),
+        1 => (key.clone(), 0..300u64).prop_map(|(key, ttl)| Step::KeyDeadline(key, ttl)),
+        2 => (key.clone(), key.clone()).prop_map(|(from, to)| Step::Rename(from, to)),
+        1 => (key.clone(), key.clone()).prop_map(|(from, to)| Step::Copy(from, to)),
+        1 => key.clone().prop_map(Step::Move),
+        1 => key.prop_map(Step::Delete),
+        1 => Just(Step::Swap),
+        1 => Just(Step::Flush),
+        4 => (0..60u64, 1..20usize).prop_map(|(ms, budget)| Step::Advance(ms, budget)),
+        4 => (1..20usize).prop_map(Step::Collect),
+    ]
+}
+
+/// Fields of several lengths, integers among them, some too long to lie in an entry.
+fn field(index: u16) -> Vec<u8> {
+    match index % 10 {
+        0 => format!("{index}").into_bytes(),
+        1 => vec![b'a' + (index / 10) as u8; 300],
+        _ => format!("field:{index}").into_bytes(),
+    }
+}
+
+fn name(index: u8) -> Vec<u8> {
+    let mut name = vec![b'a' + index];
+    if index == 3 {
+        name.resize(300, b'x');
+    }
+    name
+}
+
+type Fields = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+
+#[derive(Default, Clone)]
+struct Hash {
+    fields: Fields,
+    deadline: Option<u64>,
+}
+
+struct Pair {
+    shard: Shard,
+    models: [BTreeMap<Vec<u8>, Hash>; 2],
+    now: u64,
+}
+
+impl Pair {
+    fn new(slot_mode: bool) -> Self {
+        let config = ShardConfig { databases: 2, hash_seeds: SEEDS, slot_mode, rng_seed: 7 };
+        let mut shard = Shard::new(config);
+        shard.set_encoding_limits(EncodingLimits {
+            hash_max_listpack_entries: 20,
+            ..EncodingLimits::default()
+        });
+        Self { shard, models: Default::default(), now: 0 }
+    }
+
+    /// Removes from the models what is due.
+    fn settle(&mut self) {
+        let now = self.now;
+        let is_live = |deadline: Option<u64>| deadline.is_none_or(|deadline| deadline > now);
+        for model in &mut self.models {
+            for hash in model.values_mut() {
+                hash.fields.retain(|_, (_, deadline)| is_live(*deadline));
+            }
+            model.retain(|_, hash| is_live(hash.deadline) && !hash.fields.is_empty());
+        }
+    }
+
+    fn apply(&mut self, step: Step) {
+        let (shard, now) = (&mut self.shard, self.now);
+        let [model, other] = &mut self.models;
+        match step {
+            Step::Set(index, at, value, ttl, keep) => {
+                let (name, field) = (name(index), field(at));
+                let hash = model.entry(name.clone()).or_default();
+                let old = hash.fields.get(&field).and_then(|old| old.1);
+                let (ttl, deadline) = match (ttl, keep) {
+                    (Some(ttl), _) => (FieldTtl::At(now + ttl), Some(now + ttl)),
+                    (None, true) => (FieldTtl::Keep, old),
+                    (None, false) => (FieldTtl::Clear, None),
+                };
+                let set = shard.update_hash(0, &key(&name), |hash| {
+                    hash.set(&field, NewValue::Bytes(&value), ttl).unwrap()
+                });
+                let is_new = hash.fields.insert(field, (value, deadline)).is_none();
+                assert_eq!(set, Ok(is_new));
+            }
+            Step::Remove(index, at) => {
+                let (name, field) = (name(index), field(at));
+                let removed = shard.update_hash(0, &key(&name), |hash| hash.remove(&field));
+                let hash = model.get_mut(&name);
+                assert_eq!(removed, Ok(hash.is_some_and(|h| h.fields.remove(&field).is_some())));
+            }
+            Step::Deadline(index, at, ttl) => {
+                let (name, field) = (name(index), field(at));
+                let deadline = ttl.map(|ttl| now + ttl);
+                let set = shard.update_hash(0, &key(&name), |hash| {
+                    hash.set_deadline(&field, deadline).unwrap()
+                });
+                let found = model.get_mut(&name).and_then(|hash| hash.fields.get_mut(&field));
+                assert_eq!(set, Ok(found.is_some()));
+                if let Some((_, old)) = found {
+                    *old = deadline;
+                }
+            }
+            Step::KeyDeadline(index, ttl) => {
+                let name = name(index);
+                let set = shard.set_deadline(0, &key(&name), now + ttl).unwrap();
+                let hash = model.get_mut(&name);
+                assert_eq!(set, hash.is_some());
+                if let Some(hash) = hash {
+                    hash.deadline = Some(now + ttl);
+                }
+            }
+            Step::Rename(from, to) => {
+                let (from, to) = (name(from), name(to));
+                assert_eq!(
+                    shard.rename(0, &key(&from), &key(&to)).unwrap(),
+                    model.contains_key(&from)
+                );
+                if let Some(hash) = model.remove(&from) {
+                    model.insert(to, hash);
+                }
+            }
+            Step::Copy(from, to) => {
+                let (from, to) = (name(from), name(to));
+                if let Some(value) = shard.copy(0, &key(&from)) {
+                    shard.put(0, &key(&to), value, ChangeKind::Set).unwrap();
+                    model.insert(to, model[&from].clone());
+                }
+            }
+            Step::Move(index) => {
+                let name = name(index);
+                let why = (ChangeKind::MovedFrom, ChangeKind::MovedTo);
+                let moved = shard.relocate((0, &key(&name)), (1, &key(&name)), why).unwrap();
+                assert_eq!(moved, model.contains_key(&name));
+                if let Some(hash) = model.remove(&name) {
+                    other.insert(name, hash);
+                }
+            }
+            Step::Delete(index) => {
+                let name = name(index);
+                assert_eq!(shard.remove(0, &key(&name)), model.remove(&name).is_some());
+            }
+            Step::Swap => {
+                shard.swap_db(0, 1);
+                self.models.swap(0, 1);
+            }
+            Step::Flush => {
+                shard.flush_db(0);
+                model.clear();
+            }
+            Step::Advance(ms, budget) => {
+                self.now += ms;
+                let is_due = |next: Option<u64>| next.is_some_and(|next| next <= self.now);
+                while is_due(shard.expire_due(self.now, budget).next_deadline_ms) {}
+            }
+            Step::Collect(budget) => {
+                shard.collect_garbage(budget);
+            }
+        }
+        self.settle();
+    }
+
+    fn verify(&mut self) {
+        self.shard.verify();
+        for (db, model) in self.models.iter().enumerate() {
+            for index in 0..4 {
+                let name = name(index);
+                let mut seen = Fields::new();
+                let hash = self.shard.hash_at(db as u32, &key(&name), false).unwrap();
+                if let Some(hash) = hash {
+                    hash.for_each(|field, value, deadline| {
+                        let (field, value) = (field.to_vec().unwrap(), value.to_vec().unwrap());
+                        assert_eq!(hash.get(&field).unwrap().to_vec().unwrap(), value);
+                        assert_eq!(hash.deadline(&field), Some(deadline));
+                        assert!(seen.insert(field, (value, deadline)).is_none());
+                    });
+                }
+                let expected = model.get(&name).map(|hash| hash.fields.clone());
+                assert_eq!(seen, expected.unwrap_or_default());
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn behaves_as_maps_with_deadlines(
+        slot_mode: bool,
+        steps in proptest::collection::vec(step(), 1..400),
+    ) {
+        let mut pair = Pair::new(slot_mode);
+        for step in steps {
+            pair.apply(step);
+        }
+        pair.verify();
+        pair.now += 1000;
+        let now = pair.now;
+        while pair.shard.expire_due(now, 10).next_deadline_ms.is_some_and(|next| next <= now) {}
+        pair.settle();
+        pair.verify();
+        pair.shard.flush_db(0);
+        pair.shard.flush_db(1);
+        while pair.shard.collect_garbage(7) {}
+        assert_eq!(pair.shard.arena_bytes(), 0, "nothing is left in the arena");
+    }
+}
+
+#[test]
+fn the_last_field_takes_the_key_with_it_and_changes_are_recorded() {
+    let mut shard = Pair::new(false).shard;
+    shard.journal.set_mask(ChangeMask::ALL);
+    let key = key(b"k");
+    let value = NewValue::Bytes(b"v");
+    shard.update_hash(0, &key, |hash| hash.set(b"f", value, FieldTtl::At(50)).unwrap()).unwrap();
+    shard.expire_due(49, 100);
+    assert_eq!(shard.len(0), 1);
+    shard.expire_due(50, 100);
+    assert_eq!((shard.len(0), shard.expired_members_total()), (0, 1));
+    let kinds: Vec<_> = shard.journal.changes().map(|change| change.kind).collect();
+    use ChangeKind::{Deleted, Event, Modified, New};
+    assert_eq!(kinds, [New, Modified, Event("hexpired"), Modified, Deleted]);
+}
+
+#[test]
+fn a_string_is_not_a_hash() {
+    let mut shard = Pair::new(false).shard;
+    let key = key(b"k");
+    shard.set(0, &key, NewValue::Bytes(b"v"), crate::Ttl::Clear).unwrap();
+    assert!(shard.hash_at(0, &key, true).is_err());
+    assert!(shard.update_hash(0, &key, |_| ()).is_err());
+    shard.verify();
+}

@@ -1,0 +1,162 @@
+//! Values out of the shard and into it: by themselves, without anything in the arena.
+
+use super::Shard;
+use super::open::ContentRef;
+use super::relocate::Form;
+use crate::arena::Handle;
+use crate::collections::Collection;
+use crate::collections::members::Members;
+use crate::entry::PackKind;
+use crate::external::External;
+use crate::intset;
+use crate::owned::{Element, Elements, OwnedData, OwnedValue};
+use crate::pack;
+use crate::store::{Incoming, OutOfMemory};
+use crate::table::KeySource;
+use crate::value::{Payload, ValueRef};
+
+impl Shard {
+    /// A copy of an entry's value and deadline; O(elements).
+    pub(super) fn export(&self, handle: Handle) -> OwnedValue {
+        let entry = self.store.entry(handle);
+        let data = match self.store.content(handle) {
+            ContentRef::String => match self.store.value(handle) {
+                ValueRef::Int(value) => OwnedData::Int(value),
+                value => OwnedData::String(value.to_vec().expect("invariant: it is a string")),
+            },
+            ContentRef::Pack(kind, block) => export_pack(kind, block),
+            ContentRef::Collection(collection) => self.export_collection(collection),
+        };
+        OwnedValue { data, raw: entry.is_raw(), deadline_ms: entry.deadline() }
+    }
+
+    fn export_collection(&self, collection: &Collection) -> OwnedData {
+        match collection {
+            Collection::Hash(members) => {
+                let mut elements = Elements::with_capacity(members.arena_bytes());
+                members.for_each(&self.store, self.now_ms, |handle| {
+                    let name = ValueRef::Bytes(self.store.key(handle));
+                    let deadline = self.store.deadline(handle);
+                    elements.push_field(name, self.store.value(handle), deadline);
+                });
+                OwnedData::Hash(elements)
+            }
+            Collection::Set(members) => {
+                let mut elements = Elements::with_capacity(members.arena_bytes());
+                members.for_each(&self.store, self.now_ms, |handle| {
+                    let name = ValueRef::Bytes(self.store.key(handle));
+                    elements.push_member(name, self.store.deadline(handle));
+                });
+                OwnedData::Set(elements)
+            }
+        }
+    }
+
+    /// The form that a value has in this shard, by its size; O(elements). What has no elements
+    /// must not come here.
+    pub(super) fn import(&mut self, data: OwnedData) -> Result<Form, OutOfMemory> {
+        Ok(match data {
+            OwnedData::Int(value) => Form::Int(value),
+            OwnedData::String(bytes) => Form::Bytes(bytes),
+            OwnedData::Hash(elements) => self.import_hash(&elements)?,
+            OwnedData::Set(elements) => self.import_set(&elements)?,
+            OwnedData::SortedSet(_) => unreachable!("no command makes one yet"),
+        })
+    }
+
+    fn import_hash(&mut self, elements: &Elements) -> Result<Form, OutOfMemory> {
+        let limits = self.limits;
+        if elements.len() <= limits.hash_max_listpack_entries
+            && elements.longest() <= limits.hash_max_listpack_value
+            && elements.expiring() == 0
+        {
+            let mut block = Vec::new();
+            for Element { name, value, .. } in elements.iter() {
+                pack::push_value(&mut block, name);
+                pack::push_value(&mut block, value);
+            }
+            return Ok(Form::Pack(PackKind::Hash, block));
+        }
+        let members = self.import_members(elements)?;
+        Ok(Form::Outside(Payload::Collection(Box::new(Collection::Hash(members)))))
+    }
+
+    fn import_set(&mut self, elements: &Elements) -> Result<Form, OutOfMemory> {
+        let limits = self.limits;
+        let is_plain = elements.expiring() == 0;
+        let all_ints = || elements.iter().all(|element| matches!(element.name, ValueRef::Int(_)));
+        if is_plain && elements.len() <= limits.set_max_intset_entries && all_ints() {
+            let mut block = Vec::new();
+            for element in elements.iter() {
+                if let ValueRef::Int(value) = element.name {
+                    intset::insert(&mut block, value);
+                }
+            }
+            return Ok(Form::Pack(PackKind::IntSet, block));
+        }
+        if is_plain
+            && elements.len() <= limits.set_max_listpack_entries
+            && elements.longest() <= limits.set_max_listpack_value
+        {
+            let mut block = Vec::new();
+            elements.iter().for_each(|element| pack::push_value(&mut block, element.name));
+            return Ok(Form::Pack(PackKind::Set, block));
+        }
+        let members = self.import_members(elements)?;
+        Ok(Form::Outside(Payload::Collection(Box::new(Collection::Set(members)))))
+    }
+
+    /// A table of elements. What was made of it is freed on failure.
+    fn import_members(&mut self, elements: &Elements) -> Result<Members, OutOfMemory> {
+        let mut members = Members::new();
+        for Element { name, value, deadline_ms, .. } in elements.iter() {
+            let name = name.to_vec().expect("invariant: names are strings");
+            let incoming = match value {
+                ValueRef::Int(value) => Incoming::Int(value),
+                ValueRef::Bytes(bytes) => Incoming::Bytes { bytes, raw: false },
+                ValueRef::Collection(_) => unreachable!("elements are strings"),
+            };
+            let now_ms = self.now_ms;
+            if let Err(out_of_memory) =
+                members.insert(&mut self.store, now_ms, &name, incoming, deadline_ms)
+            {
+                let collection = Box::new(Collection::Set(members));
+                let payload = Payload::Collection(collection);
+                self.discard(Some(External { key: None, payload }));
+                return Err(out_of_memory);
+            }
+        }
+        Ok(members)
+    }
+}
+
+fn export_pack(kind: PackKind, block: &[u8]) -> OwnedData {
+    let mut elements = Elements::with_capacity(block.len() * 2);
+    match kind {
+        PackKind::Hash => {
+            let mut items = pack::Items::new(block);
+            while let Some(field) = items.next() {
+                let value = items.next().expect("invariant: a field has a value");
+                elements.push_field(field.value(), value.value(), None);
+            }
+            OwnedData::Hash(elements)
+        }
+        PackKind::Set => {
+            pack::Items::new(block).for_each(|member| elements.push_member(member.value(), None));
+            OwnedData::Set(elements)
+        }
+        PackKind::IntSet => {
+            intset::iter(block)
+                .for_each(|member| elements.push_member(ValueRef::Int(member), None));
+            OwnedData::Set(elements)
+        }
+        PackKind::SortedSet => {
+            let mut items = pack::Items::new(block);
+            while let Some(member) = items.next() {
+                let score = items.next().expect("invariant: a member has a score");
+                elements.push_scored(member.value(), score.number(), None);
+            }
+            OwnedData::SortedSet(elements)
+        }
+    }
+}
