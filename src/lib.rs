@@ -10,6 +10,7 @@ pub mod host;
 pub mod identity;
 pub mod logging;
 pub mod metrics;
+pub mod persist;
 pub mod route;
 pub mod server;
 pub mod sha1;

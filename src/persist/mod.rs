@@ -1,0 +1,3 @@
+//! What outlives the process: the peers' file and dump formats.
+
+pub mod rdb;

@@ -1,0 +1,56 @@
+//! Why something could not be read.
+
+use std::fmt;
+use std::io;
+
+/// What was wrong, and where.
+#[derive(Debug)]
+pub struct RdbError {
+    /// Bytes of the source that had been read when it was noticed.
+    pub offset: u64,
+    /// What was wrong.
+    pub kind: RdbErrorKind,
+}
+
+/// What was wrong with what was read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RdbErrorKind {
+    /// The source ends too early, or a length goes beyond its end.
+    Truncated,
+    /// The source cannot be read.
+    Io(io::Error),
+    /// A value that is damaged; the sentence says how.
+    Corrupt(&'static str),
+    /// A collection without elements, which no key can hold.
+    EmptyCollection,
+    /// A value type that does not exist.
+    UnknownType(u8),
+    /// A value of a module, by the module type's name.
+    Module(String),
+}
+
+impl fmt::Display for RdbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            RdbErrorKind::Truncated => f.write_str("the data ends too early")?,
+            RdbErrorKind::Io(error) => write!(f, "reading failed: {error}")?,
+            RdbErrorKind::Corrupt(how) => write!(f, "the data is damaged: {how}")?,
+            RdbErrorKind::EmptyCollection => f.write_str("a collection without elements")?,
+            RdbErrorKind::UnknownType(code) => write!(f, "no value type has the number {code}")?,
+            RdbErrorKind::Module(name) => {
+                write!(f, "a value of the module type {name:?}, which this server does not have")?;
+            }
+        }
+        write!(f, " (at byte {})", self.offset)
+    }
+}
+
+impl std::error::Error for RdbError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            RdbErrorKind::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
