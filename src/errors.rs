@@ -58,9 +58,25 @@ pub enum CommandError {
     Other(&'static str),
     /// An error whose text carries values: the whole text, code included.
     Custom(String),
+    /// An error that quotes an argument; see [`CommandError::quoting`].
+    Quoting {
+        /// The text before the argument, code included.
+        before: &'static str,
+        /// The argument as the client sent it, up to its first zero byte.
+        argument: Vec<u8>,
+        /// The text behind it.
+        after: &'static str,
+    },
 }
 
 impl CommandError {
+    /// An error that quotes an argument as the client sent it, which need not be UTF-8: up to its
+    /// first zero byte, where the peers' texts end.
+    pub fn quoting(before: &'static str, argument: &[u8], after: &'static str) -> Self {
+        let end = argument.iter().position(|byte| *byte == 0).unwrap_or(argument.len());
+        Self::Quoting { before, argument: argument[..end].to_vec(), after }
+    }
+
     /// The error reply without its leading `-`: bytes, as it may quote what the client sent.
     pub fn to_wire(&self) -> Vec<u8> {
         match self {
@@ -71,6 +87,9 @@ impl CommandError {
             Self::UnknownSubcommand { subcommand, command } => {
                 [b"ERR unknown subcommand '", &subcommand[..], b"'. Try ", command, b" HELP."]
                     .concat()
+            }
+            Self::Quoting { before, argument, after } => {
+                [before.as_bytes(), argument, after.as_bytes()].concat()
             }
             other => other.to_string().into_bytes(),
         }
@@ -92,7 +111,7 @@ impl fmt::Display for CommandError {
             Self::WrongArity(name) => {
                 write!(f, "ERR wrong number of arguments for '{name}' command")
             }
-            Self::UnknownCommand { .. } | Self::UnknownSubcommand { .. } => {
+            Self::UnknownCommand { .. } | Self::UnknownSubcommand { .. } | Self::Quoting { .. } => {
                 f.write_str(&String::from_utf8_lossy(&self.to_wire()))
             }
             Self::InvalidExpire(name) => write!(f, "ERR invalid expire time in '{name}' command"),

@@ -3,6 +3,8 @@
 //! Only the last `*` is ever tried again, one byte further: what an earlier one could give up is
 //! covered by the later one. So a match takes O(pattern x text) at worst, and no pattern, however
 //! hostile, takes exponential time.
+//!
+//! An empty text matches the empty pattern only, and not `*`, as with the peers.
 
 /// Patterns with more stars than this match nothing that needs them all, as with the peers, which
 /// go no deeper.
@@ -13,12 +15,21 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     matches_by(pattern, text, |byte| byte)
 }
 
+/// Whether a key matches the pattern of KEYS or SCAN: `*` alone stands for every key, also for the
+/// empty one, which no other pattern with a star matches.
+pub fn matches_key(pattern: &[u8], key: &[u8]) -> bool {
+    pattern == b"*" || matches(pattern, key)
+}
+
 /// Whether the whole of `text` matches `pattern`, ASCII letters in any case.
 pub fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
     matches_by(pattern, text, |byte| byte.to_ascii_lowercase())
 }
 
 fn matches_by(pattern: &[u8], text: &[u8], fold: impl Fn(u8) -> u8) -> bool {
+    if text.is_empty() {
+        return pattern.is_empty();
+    }
     let (mut rest, mut at) = (pattern, 0);
     let mut stars = 0;
     // What follows the last `*`, and where in the text it is to be tried next.
@@ -101,7 +112,8 @@ mod tests {
         for (pattern, text, expected) in [
             ("", "", true),
             ("", "a", false),
-            ("*", "", true),
+            ("*", "", false),
+            ("**", "", false),
             ("**", "a", true),
             ("a*c", "abbc", true),
             ("a*c", "abbcd", false),
@@ -127,6 +139,14 @@ mod tests {
         ] {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn a_star_alone_means_every_key() {
+        assert!(matches_key(b"*", b""));
+        assert!(!matches_key(b"**", b""));
+        assert!(matches_key(b"", b""));
+        assert!(matches_key(b"**", b"a"));
     }
 
     #[test]

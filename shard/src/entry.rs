@@ -18,8 +18,9 @@ const DEADLINE_BYTES: usize = 6;
 /// Keys up to this length lie in their entry.
 pub(crate) const KEY_INLINE_MAX: usize = 254;
 const KEY_OUTSIDE: u8 = 255;
-/// The largest deadline that can be stored: the year 10889.
-pub(crate) const DEADLINE_MAX: u64 = (1 << 48) - 1;
+/// The largest deadline that can be stored, in milliseconds of the Unix epoch: the year 10889. A
+/// later one is stored as this.
+pub const DEADLINE_MAX: u64 = (1 << 48) - 1;
 
 const KIND_MASK: u8 = 0b0000_1111;
 const DEADLINE_BIT: u8 = 0b0001_0000;

@@ -46,6 +46,7 @@ mod value;
 
 pub use collections::{EncodingLimits, FieldTtl, HashMut, HashRef};
 pub use db::SLOTS;
+pub use entry::DEADLINE_MAX;
 pub use hash::{Key, KeyHasher};
 pub use journal::{Change, ChangeKind, ChangeMask, Journal};
 pub use keyspace::expire::Progress;

@@ -35,6 +35,11 @@ impl OwnedValue {
         Self { data, raw: false, deadline_ms }
     }
 
+    /// A string that was put together in place, and is reported as `raw` whatever it holds.
+    pub fn from_written(bytes: Vec<u8>) -> Self {
+        Self { raw: true, ..Self::new(OwnedData::String(bytes), None) }
+    }
+
     /// A string value, kept as an integer where it is the canonical text of one.
     pub fn from_bytes(bytes: Vec<u8>, deadline_ms: Option<u64>) -> Self {
         let data = match parse_canonical_int(&bytes) {

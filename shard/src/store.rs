@@ -6,7 +6,8 @@ use crate::external::{External, Externals};
 use crate::hash::KeyHasher;
 use crate::keyspace::open::ContentRef;
 use crate::table::KeySource;
-use crate::value::{LargeString, NewValue, Payload, ValueRef, encoding_name, parse_canonical_int};
+use crate::value::{LargeString, NewValue, Payload, ValueRef};
+use crate::value::{encoding_name, is_too_long_for_embstr, parse_canonical_int};
 
 /// The memory of the shard is exhausted: the arena's reach, or the names of outside values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +44,7 @@ impl<'a> Incoming<'a> {
     pub(crate) fn new(value: NewValue<'a>) -> Self {
         match value {
             NewValue::Int(value) => Self::Int(value),
+            NewValue::Text(bytes) => Self::Bytes { bytes, raw: false },
             NewValue::Bytes(bytes) => match parse_canonical_int(bytes) {
                 Some(value) => Self::Int(value),
                 None => Self::Bytes { bytes, raw: false },
@@ -180,7 +182,8 @@ impl Store {
             }
             Incoming::Int(value) => Some(Payload::Int(value)),
             Incoming::Bytes { bytes, raw } => {
-                (spec.kind, spec.raw, spec.value) = (Kind::String, raw, bytes);
+                let too_long = is_too_long_for_embstr(head.key, bytes, head.deadline.is_some());
+                (spec.kind, spec.raw, spec.value) = (Kind::String, raw || too_long, bytes);
                 let fits = is_key_inline && spec.size() <= BLOCK_BYTES_MAX;
                 (!fits).then(|| Payload::String(LargeString { bytes: bytes.to_vec() }))
             }
@@ -190,7 +193,8 @@ impl Store {
                 (!fits).then(|| Payload::Pack(kind, bytes.to_vec()))
             }
             Incoming::Owned { payload, raw } => {
-                spec.raw = raw;
+                // A string that is not short is always reported so.
+                spec.raw = raw || matches!(payload, Payload::String(_));
                 Some(payload)
             }
         };
@@ -264,6 +268,9 @@ impl Store {
         copy.copy_from_slice(block);
         let entry = Entry::new(copy);
         let (key, value) = (entry.key(), entry.value());
+        let raw = raw
+            || kind == Kind::String
+                && is_too_long_for_embstr(key.unwrap_or_default(), value, deadline.is_some());
         let spec = EntrySpec { kind, raw, stamp, deadline, key, value };
         if spec.size() <= BLOCK_BYTES_MAX {
             return self.write_block(&spec, Some(handle));

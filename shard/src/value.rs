@@ -5,14 +5,19 @@ use crate::entry::PackKind;
 
 /// The text of the smallest `i64` has 20 bytes, sign included; no longer value can be an integer.
 const INT_TEXT_MAX: usize = 20;
-/// Strings up to this length are reported as `embstr`, as the peers do.
-const EMBSTR_BYTES_MAX: usize = 44;
+/// Strings are reported as `embstr` while they and their key have so many bytes together, as with
+/// Valkey, which packs a short value with its key into a block of 64 bytes.
+const EMBSTR_BYTES_MAX: usize = 41;
+/// What a deadline takes of that.
+const EMBSTR_DEADLINE_BYTES: usize = 8;
 
 /// A value to store.
 #[derive(Clone, Copy, Debug)]
 pub enum NewValue<'a> {
     /// A string; kept as an integer where it is the canonical text of an `i64`.
     Bytes(&'a [u8]),
+    /// A string that is never kept as an integer: a number with a fraction, even without one.
+    Text(&'a [u8]),
     /// An integer.
     Int(i64),
 }
@@ -154,11 +159,19 @@ impl Payload {
     }
 }
 
-/// The name that OBJECT ENCODING gives a string; `raw` says that it was changed in place.
+/// Whether a string that is stored under a key is reported as `raw` for its length. Once it is, it
+/// stays so until it is set anew, whatever becomes of the deadline or the key's name.
+pub(crate) fn is_too_long_for_embstr(key: &[u8], value: &[u8], has_deadline: bool) -> bool {
+    let deadline = if has_deadline { EMBSTR_DEADLINE_BYTES } else { 0 };
+    key.len() + value.len() + deadline > EMBSTR_BYTES_MAX
+}
+
+/// The name that OBJECT ENCODING gives a string; `raw` says that it was changed in place, or was
+/// too long for the other when it was stored.
 pub(crate) fn encoding_name(value: ValueRef<'_>, raw: bool) -> &'static str {
     match value {
         ValueRef::Int(_) => "int",
-        ValueRef::Bytes(bytes) if bytes.len() <= EMBSTR_BYTES_MAX && !raw => "embstr",
+        ValueRef::Bytes(_) if !raw => "embstr",
         ValueRef::Bytes(_) => "raw",
         ValueRef::Collection(_) => unreachable!("a string has a string's encoding"),
     }

@@ -27,12 +27,6 @@ pub fn is_word(bytes: &[u8], word: &str) -> bool {
     bytes.eq_ignore_ascii_case(word.as_bytes())
 }
 
-/// An argument as errors quote it: up to the first zero byte, where the peers' texts end.
-pub fn text_argument(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end])
-}
-
 /// The optional words after a command's fixed arguments, read one after the other.
 pub struct Options<'a> {
     args: Args<'a>,

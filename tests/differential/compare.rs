@@ -56,6 +56,11 @@ impl Pair<'_> {
                 let at = index * batch + offset;
                 let (mine, theirs) = (ours.try_read(), peer.try_read());
                 if !agree(rule_of(request), &mine, &theirs) {
+                    // What is still under way must not meet the next stream's FLUSHALL.
+                    for client in [&mut ours, &mut peer] {
+                        let left = requests.len() - offset - 1;
+                        (0..left).take_while(|_| client.try_read().is_ok()).for_each(drop);
+                    }
                     return Some(Difference { at, ours: text(&mine), peer: text(&theirs) });
                 }
                 match mine {

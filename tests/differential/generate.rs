@@ -96,21 +96,17 @@ const DOUBLES: &[&[u8]] = &[
     b"0x1p3",
     b"123456789012345678",
 ];
-/// Times to live: none that may run out during a stream.
-const TIMES_TO_LIVE: &[&[u8]] = &[
-    b"100000",
-    b"200000",
-    b"100000000",
-    b"0",
-    b"-1",
-    b"-100",
-    b"9223372036854775807",
-    b"9223372036854775",
-    b"-9223372036854775808",
-    b"abc",
-    b"",
-    b"1.5",
-];
+/// Unusual times to live: none that may run out during a stream, and of those beyond the end of our
+/// time but one moment, as they are all the same to ours.
+const TIMES_TO_LIVE: &[&[u8]] =
+    &[b"0", b"-1", b"-100", b"9223372036854775807", b"-9223372036854775808", b"abc", b"", b"1.5"];
+/// Between two ordinary times to live, in their unit: longer than a stream takes in milliseconds,
+/// so that which of two deadlines is the later does not depend on when they were set.
+const STEP_OF_TIME: usize = 20_000;
+/// How many different ones there are.
+const STEPS_OF_TIME: usize = 1_000;
+/// The greatest number of seconds that fits into the peer's milliseconds: too late from now.
+const SECONDS_MAX: &[&[u8]] = &[b"9223372036854775"];
 const PATTERNS: &[&[u8]] =
     &[b"*", b"?", b"[a-c]", b"*{t}", b"", b"[", b"\\", b"[^a]", b"a*", b"nothing", b"**", b"[b-a]"];
 const ENCODINGS: &[&[u8]] = &[
@@ -140,13 +136,23 @@ pub(crate) struct Generator<'a> {
     commands: &'a [Syntax],
     rng: Rng,
     now_s: u64,
+    /// How many ordinary times to live there have been.
+    ordinary_times: usize,
+    /// Where the request that is being made has times.
+    times: Vec<usize>,
 }
 
 impl<'a> Generator<'a> {
     /// A generator that is a function of the seed (and, for absolute times, of the day).
     pub(crate) fn new(commands: &'a [Syntax], seed: u64) -> Self {
         let passed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Self { commands, rng: Rng::new(seed), now_s: passed / 86_400 * 86_400 }
+        Self {
+            commands,
+            rng: Rng::new(seed),
+            now_s: passed / 86_400 * 86_400,
+            ordinary_times: 0,
+            times: Vec::new(),
+        }
     }
 
     /// A request of a random command, with the command's name.
@@ -161,6 +167,7 @@ impl<'a> Generator<'a> {
         let mut request: Request =
             syntax.name.split('|').map(|word| self.in_some_case(word)).collect();
         let fixed = request.len();
+        self.times.clear();
         for arg in &syntax.args {
             self.add(arg, &mut request);
         }
@@ -194,6 +201,9 @@ impl<'a> Generator<'a> {
                     }
                 }
                 kind => {
+                    if kind == Kind::UnixTime || ["seconds", "milliseconds"].contains(&&*arg.name) {
+                        self.times.push(request.len());
+                    }
                     let value = self.value(kind, &arg.name);
                     request.push(value);
                 }
@@ -207,6 +217,8 @@ impl<'a> Generator<'a> {
             (Kind::UnixTime, _) => return self.moment(name.contains("milli")),
             (Kind::Pattern, _) => PATTERNS,
             (Kind::Double, _) => DOUBLES,
+            (_, "seconds" | "milliseconds") if self.rng.one_in(2) => return self.time_to_live(),
+            (_, "seconds") if self.rng.one_in(5) => SECONDS_MAX,
             (_, "seconds" | "milliseconds") => TIMES_TO_LIVE,
             (_, "encoding") => ENCODINGS,
             (_, "offset") => OFFSETS,
@@ -219,6 +231,14 @@ impl<'a> Generator<'a> {
             _ => STRINGS,
         };
         self.rng.pick(pool).to_vec()
+    }
+
+    /// An ordinary time to live, unlike those before it.
+    fn time_to_live(&mut self) -> Vec<u8> {
+        self.ordinary_times += 1;
+        // A step that shares no factor with their number meets all of them before it repeats one.
+        let step = self.ordinary_times * 389 % STEPS_OF_TIME;
+        (100_000 + step * STEP_OF_TIME).to_string().into_bytes()
     }
 
     /// A moment long past, far ahead, or none at all.
@@ -248,6 +268,9 @@ impl<'a> Generator<'a> {
         match self.rng.below(7) {
             0 if request.len() > 1 => drop(request.pop()),
             1 => request.push(self.rng.pick(STRINGS).to_vec()),
+            2 | 3 if self.times.contains(&at) => {
+                request[at] = self.rng.pick(TIMES_TO_LIVE).to_vec();
+            }
             2 if at >= fixed => request[at] = self.rng.pick(STRINGS).to_vec(),
             3 if at >= fixed => request[at] = self.rng.pick(INTEGERS).to_vec(),
             4 if at >= fixed => drop(request.remove(at)),

@@ -31,6 +31,21 @@ impl Shard {
         Ok(self.store.string_mut(found.handle))
     }
 
+    /// Makes a string ready to be written to, so that it is reported as `raw` from then on, as the
+    /// peers do before they see that there is nothing to write. An integer becomes its text.
+    /// Records nothing: the value is the same.
+    pub fn write_out(&mut self, db: u32, key: &Key<'_>) -> Result<(), OutOfMemory> {
+        let Some(found) = self.locate(db, key) else { return Ok(()) };
+        if self.store.entry(found.handle).is_raw() {
+            return Ok(());
+        }
+        if self.resize_in_place(found.handle, 0) {
+            self.store.string_mut(found.handle);
+            return Ok(());
+        }
+        self.rewrite(db, key, Some(found), 0)
+    }
+
     /// Makes an entry ready to be written to without giving it another block; false when it needs
     /// one.
     fn resize_in_place(&mut self, handle: Handle, len: usize) -> bool {

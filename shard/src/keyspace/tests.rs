@@ -8,7 +8,7 @@ use super::*;
 use crate::journal::ChangeMask;
 use crate::keyspace::expire::Progress;
 use crate::keyspace::write::Ttl;
-use crate::value::NewValue;
+use crate::value::{NewValue, OwnedValue};
 
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
@@ -430,12 +430,37 @@ fn encodings_are_named_as_the_peers_do() {
     check(b"12", "int");
     check(b"-9223372036854775808", "int");
     check(b"012", "embstr");
-    check(&[b'x'; 44], "embstr");
-    check(&[b'x'; 45], "raw");
+    check(&[b'x'; 40], "embstr");
+    check(&[b'x'; 41], "raw");
     check(&[b'x'; 5000], "raw");
     check(b"short", "embstr");
     shard.string_mut(0, &key(b"k"), 0).unwrap();
     assert_eq!(shard.encoding_name(0, &key(b"k")), Some("raw"));
+    let name = |shard: &mut Shard| shard.encoding_name(0, &key(b"k")).unwrap();
+    // A deadline takes room, and what it has pushed out stays out.
+    shard.set(0, &key(b"k"), NewValue::Bytes(&[b'x'; 33]), Ttl::Clear).unwrap();
+    assert_eq!(name(&mut shard), "embstr");
+    shard.set_deadline(0, &key(b"k"), 1000).unwrap();
+    assert_eq!(name(&mut shard), "raw");
+    shard.persist(0, &key(b"k")).unwrap();
+    assert_eq!(name(&mut shard), "raw");
+    shard.set(0, &key(b"k"), NewValue::Bytes(&[b'x'; 32]), Ttl::At(1000)).unwrap();
+    assert_eq!(name(&mut shard), "embstr");
+    // So does a longer name.
+    let long = [b'n'; 12];
+    shard.rename(0, &key(b"k"), &key(&long)).unwrap();
+    assert_eq!(shard.encoding_name(0, &key(&long)), Some("raw"));
+    shard.rename(0, &key(&long), &key(b"k")).unwrap();
+    assert_eq!(name(&mut shard), "raw");
+    shard.set(0, &key(b"k"), NewValue::Text(b"12"), Ttl::Clear).unwrap();
+    assert_eq!(name(&mut shard), "embstr");
+    shard.set(0, &key(b"k"), NewValue::Int(12), Ttl::Clear).unwrap();
+    shard.write_out(0, &key(b"k")).unwrap();
+    assert_eq!(name(&mut shard), "raw");
+    assert_eq!(shard.get(0, &key(b"k")).unwrap().to_vec().unwrap(), b"12");
+    let written = OwnedValue::from_written(b"12".to_vec());
+    shard.put(0, &key(b"k"), written, ChangeKind::Set).unwrap();
+    assert_eq!(name(&mut shard), "raw");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::entry::DEADLINE_MAX;
 use crate::hash::Key;
 use crate::journal::ChangeKind;
 use crate::store::{EntryHead, Incoming, OutOfMemory};
-use crate::value::NewValue;
+use crate::value::{NewValue, is_too_long_for_embstr};
 
 /// What becomes of a key's deadline when its value is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +42,12 @@ impl Shard {
             Ttl::Keep => old,
             Ttl::At(deadline) => Some(deadline),
         };
-        self.place(db, key, found, Incoming::new(value), deadline)?;
+        let mut incoming = Incoming::new(value);
+        if let Incoming::Bytes { bytes, raw } = &mut incoming {
+            // A deadline that is taken away now still was there when the peers chose the encoding.
+            *raw |= is_too_long_for_embstr(key.bytes, bytes, old.is_some());
+        }
+        self.place(db, key, found, incoming, deadline)?;
         self.journal.record(ChangeKind::Set, db, key.bytes);
         if matches!(ttl, Ttl::At(_)) {
             self.journal.record(ChangeKind::Expire, db, key.bytes);

@@ -257,6 +257,8 @@ fn write_fields(
     let grows = context.string_len(key)? < len_needed;
     if grows {
         context.shard.string_mut(context.db, key, len_needed)?;
+    } else {
+        context.shard.write_out(context.db, key)?;
     }
     reply.array(operations.len());
     for Operation { field, offset, action } in operations {

@@ -206,7 +206,7 @@ fn store(context: &mut ShardContext<'_>, key: &[u8], result: Vec<u8>) -> Result<
         let removed = context.shard.remove(context.db, &key);
         context.changed(u64::from(removed));
     } else {
-        let value = OwnedValue::from_bytes(result, None);
+        let value = OwnedValue::from_written(result);
         context.shard.put(context.db, &key, value, ChangeKind::Set)?;
         context.changed(1);
     }

@@ -61,6 +61,8 @@ fn setbit(
         let bytes = context.shard.string_mut(context.db, &key, len_needed)?;
         bits::set(bytes, offset, bit);
         context.changed(1);
+    } else {
+        context.shard.write_out(context.db, &key)?;
     }
     reply.integer(i64::from(old));
     Ok(())

@@ -105,14 +105,12 @@ impl<'a> Greeting<'a> {
                 greeting.credentials = Some((user, password));
                 at += 3;
             } else if let (true, Some(name)) = (is_word(option, "SETNAME"), args.get(at + 1)) {
-                check_attribute("Client names", name)?;
+                check_attribute(b"Client names", name)?;
                 greeting.name = Some(name);
                 at += 2;
             } else {
-                let option = String::from_utf8_lossy(option);
-                return Err(CommandError::Custom(format!(
-                    "ERR Syntax error in HELLO option '{option}'"
-                )));
+                let before = "ERR Syntax error in HELLO option '";
+                return Err(CommandError::quoting(before, option, "'"));
             }
         }
         Ok(greeting)

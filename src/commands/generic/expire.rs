@@ -1,8 +1,9 @@
 //! Deadlines: EXPIRE, PEXPIRE, EXPIREAT, PEXPIREAT.
 
 use kvasir_proto::{Args, Encoder};
+use kvasir_shard::DEADLINE_MAX;
 
-use crate::commands::arguments::{ExpiryUnit, integer, is_word, text_argument};
+use crate::commands::arguments::{ExpiryUnit, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
@@ -37,8 +38,7 @@ impl Conditions {
     fn parse(words: Args<'_>) -> Result<Self, CommandError> {
         let known = |word: &&[u8]| ["NX", "XX", "GT", "LT"].iter().any(|name| is_word(word, name));
         if let Some(word) = words.iter().find(|word| !known(word)) {
-            let word = text_argument(word);
-            return Err(CommandError::Custom(format!("ERR Unsupported option {word}")));
+            return Err(CommandError::quoting("ERR Unsupported option ", word, ""));
         }
         let has = |name| words.iter().any(|word| is_word(word, name));
         if has("NX") && (has("XX") || has("GT") || has("LT")) {
@@ -87,6 +87,8 @@ fn expire_by(
     let now_ms = context.shard.now_ms();
     let new =
         unit.deadline(integer(args.at(2))?, now_ms).ok_or(CommandError::InvalidExpire(command))?;
+    // Compared as it would be stored.
+    let new = new.min(DEADLINE_MAX as i64);
     let key = context.key(args.at(1));
     let changes =
         context.shard.deadline(context.db, &key).is_some_and(|old| conditions.hold(old, new));

@@ -78,7 +78,7 @@ fn matching(state: &mut CoreState, view: ClientView, cursor: u64, pattern: &[u8]
     let mut reply = Encoder::new(&mut encoded, view.resp);
     let mut count = 0;
     let cursor = state.shard.scan(view.db, cursor, STEP, &mut |key, _| {
-        if glob::matches(pattern, key) {
+        if glob::matches_key(pattern, key) {
             reply.bulk(key);
             count += 1;
         }

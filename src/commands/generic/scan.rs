@@ -8,7 +8,7 @@
 use kvasir_proto::{Args, Encoder, number};
 use kvasir_shard::ValueType;
 
-use crate::commands::arguments::{Options, integer, is_word, text_argument};
+use crate::commands::arguments::{Options, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler};
 use crate::errors::CommandError;
@@ -80,15 +80,15 @@ impl<'a> Selection<'a> {
 
     fn includes(&self, key: &[u8], value_type: ValueType) -> bool {
         self.type_name.is_none_or(|name| name == value_type.name())
-            && self.pattern.is_none_or(|pattern| glob::matches(pattern, key))
+            && self.pattern.is_none_or(|pattern| glob::matches_key(pattern, key))
     }
 }
 
 fn type_name(word: &[u8]) -> Result<&'static str, CommandError> {
-    TYPE_NAMES.into_iter().find(|name| is_word(word, name)).ok_or_else(|| {
-        let word = text_argument(word);
-        CommandError::Custom(format!("ERR unknown type name '{word}'"))
-    })
+    TYPE_NAMES
+        .into_iter()
+        .find(|name| is_word(word, name))
+        .ok_or_else(|| CommandError::quoting("ERR unknown type name '", word, "'"))
 }
 
 pub(super) const SCAN: Command = Command {

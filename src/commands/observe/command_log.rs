@@ -174,11 +174,11 @@ fn slowlog_get(tx: Transaction, request: Request) -> Coordination {
             2 => SLOWLOG_COUNT,
             3 => count(args.at(2))?,
             _ => {
-                let name = String::from_utf8_lossy(args.at(1));
-                return Err(CommandError::Custom(format!(
-                    "ERR unknown subcommand or wrong number of arguments for '{name}'. Try \
-                     SLOWLOG HELP."
-                )));
+                return Err(CommandError::quoting(
+                    "ERR unknown subcommand or wrong number of arguments for '",
+                    args.at(1),
+                    "'. Try SLOWLOG HELP.",
+                ));
             }
         };
         newest(tx, &request, LogKind::Slow, count).await

@@ -173,7 +173,7 @@ fn incrbyfloat(
     let sum = sum.ok_or(NO_NUMBER)?;
     let mut text = Vec::new();
     sum.append_to(&mut text);
-    context.shard.set(context.db, &key, NewValue::Bytes(&text), Ttl::Keep)?;
+    context.shard.set(context.db, &key, NewValue::Text(&text), Ttl::Keep)?;
     context.changed(1);
     reply.bulk(&text);
     Ok(())

@@ -172,15 +172,21 @@ enum GetexOption<'a> {
 
 fn getex_option(args: Args<'_>) -> Result<GetexOption<'_>, CommandError> {
     let mut options = Options::new(args, 2);
-    let Some(word) = options.next() else { return Ok(GetexOption::Leave) };
-    let option = if let Some(unit) = ExpiryUnit::of_word(word) {
-        GetexOption::Expire(unit, options.value()?)
-    } else if is_word(word, "PERSIST") {
-        GetexOption::Persist
-    } else {
-        return Err(CommandError::Syntax);
-    };
-    if options.left() > 0 { Err(CommandError::Syntax) } else { Ok(option) }
+    let mut option = GetexOption::Leave;
+    while let Some(word) = options.next() {
+        // An option may be repeated; the last amount counts. Two different ones may not meet.
+        option = match (ExpiryUnit::of_word(word), option) {
+            (Some(unit), GetexOption::Leave) => GetexOption::Expire(unit, options.value()?),
+            (Some(unit), GetexOption::Expire(same, _)) if unit == same => {
+                GetexOption::Expire(unit, options.value()?)
+            }
+            (None, GetexOption::Leave | GetexOption::Persist) if is_word(word, "PERSIST") => {
+                GetexOption::Persist
+            }
+            _ => return Err(CommandError::Syntax),
+        };
+    }
+    Ok(option)
 }
 
 fn getex(

@@ -75,7 +75,7 @@ fn lcs(
 ) -> Result<(), CommandError> {
     let a = text(context, args.at(1))?;
     let b = text(context, args.at(2))?;
-    answer(&a, &b, form(args)?, reply)
+    answer(&a, &b, form(args)?, context.string_max, reply)
 }
 
 fn text(context: &mut ShardContext<'_>, key: &[u8]) -> Result<Vec<u8>, CommandError> {
@@ -97,8 +97,9 @@ fn lcs_spread(transaction: Transaction, request: Request) -> Coordination {
         let mut next = || texts.next().expect("invariant: a result for each key");
         let (a, b) = (next()?, next()?);
         let form = form(request.args())?;
+        let string_max = request.shared.config.load().clients.bulk_bytes_max as usize;
         let mut result = Ok(());
-        let reply = request.encode(|reply| result = answer(&a, &b, form, reply));
+        let reply = request.encode(|reply| result = answer(&a, &b, form, string_max, reply));
         result.map(|()| reply)
     })
 }
@@ -110,8 +111,17 @@ struct Match {
     b: (usize, usize),
 }
 
-fn answer(a: &[u8], b: &[u8], form: Form, reply: &mut Encoder<'_>) -> Result<(), CommandError> {
-    if (a.len() + 1).saturating_mul(b.len() + 1) > CELLS_MAX {
+/// Compares two texts and replies. The table of the comparison may not take more than
+/// `proto-max-bulk-len`, `string_max`, as with the peers.
+fn answer(
+    a: &[u8],
+    b: &[u8],
+    form: Form,
+    string_max: usize,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    let cells_max = CELLS_MAX.min(string_max / size_of::<u32>());
+    if (a.len() + 1).saturating_mul(b.len() + 1) > cells_max {
         return Err(CommandError::Other(
             "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
         ));

@@ -157,9 +157,11 @@ fn set_options(args: Args<'_>, now_ms: u64) -> Result<SetOptions<'_>, CommandErr
     let mut keep = false;
     while let Some(word) = options.next() {
         if let Some(unit) = ExpiryUnit::of_word(word) {
-            if expiry.replace((unit, options.value()?)).is_some() || keep {
+            // The same unit may be repeated; the last amount counts.
+            if keep || expiry.is_some_and(|(other, _)| other != unit) {
                 return Err(CommandError::Syntax);
             }
+            expiry = Some((unit, options.value()?));
         } else if is_word(word, "GET") {
             parsed.get = true;
         } else if is_word(word, "KEEPTTL") {
@@ -168,7 +170,10 @@ fn set_options(args: Args<'_>, now_ms: u64) -> Result<SetOptions<'_>, CommandErr
             }
             keep = true;
         } else if let Some(condition) = Condition::of_word(word, &mut options)? {
-            if parsed.condition != Condition::Always && parsed.condition != condition {
+            // NX and XX may be repeated, a comparison may not.
+            let repeated = parsed.condition == condition
+                && matches!(condition, Condition::Missing | Condition::Exists);
+            if parsed.condition != Condition::Always && !repeated {
                 return Err(CommandError::Syntax);
             }
             parsed.condition = condition;

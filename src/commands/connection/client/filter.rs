@@ -73,12 +73,11 @@ impl ClientKind {
             ("slave", ClientKind::Replica),
             ("pubsub", ClientKind::PubSub),
         ];
-        NAMES.iter().find(|(known, _)| is_word(name, known)).map(|(_, kind)| *kind).ok_or_else(
-            || {
-                let name = String::from_utf8_lossy(name);
-                CommandError::Custom(format!("ERR Unknown client type '{name}'"))
-            },
-        )
+        NAMES
+            .iter()
+            .find(|(known, _)| is_word(name, known))
+            .map(|(_, kind)| *kind)
+            .ok_or_else(|| CommandError::quoting("ERR Unknown client type '", name, "'"))
     }
 }
 
@@ -88,7 +87,25 @@ impl Filter {
         let mut filter = Self { tests: Vec::new(), skip_me };
         let mut at = 0;
         while at < args.len() {
-            let (name, value) = (args.at(at), args.get(at + 1).ok_or(CommandError::Syntax)?);
+            let name = args.at(at);
+            let (negated, bare) = match name.split_at_checked(4) {
+                Some((prefix, rest)) if is_word(prefix, "NOT-") => (true, rest),
+                _ => (false, name),
+            };
+            if is_word(bare, "ID") {
+                at += 1;
+                // No id at all is accepted, as by the peers; then no client passes.
+                let mut ids = HashSet::new();
+                while let Some(value) = args.get(at)
+                    && let Some(id) = client_id(value)?
+                {
+                    ids.insert(id);
+                    at += 1;
+                }
+                filter.add(Condition::Id(ids), negated);
+                continue;
+            }
+            let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
             at += 2;
             if is_word(name, "SKIPME") {
                 filter.skip_me = match value {
@@ -98,23 +115,7 @@ impl Filter {
                 };
                 continue;
             }
-            let (negated, name) = match name.split_at_checked(4) {
-                Some((prefix, rest)) if is_word(prefix, "NOT-") => (true, rest),
-                _ => (false, name),
-            };
-            if is_word(name, "ID") {
-                let mut ids = HashSet::from([client_id(value)?.ok_or(CommandError::Syntax)?]);
-                while let Some(value) = args.get(at)
-                    && let Some(id) = client_id(value)?
-                {
-                    ids.insert(id);
-                    at += 1;
-                }
-                filter.add(Condition::Id(ids), negated);
-            } else {
-                let condition = Condition::parse(name, value, negated)?;
-                filter.add(condition, negated);
-            }
+            filter.add(Condition::parse(bare, value, negated)?, negated);
         }
         Ok(filter)
     }
@@ -159,9 +160,9 @@ impl Condition {
             () if word("NAME") => Self::Name(bytes()),
             () if word("LIB-NAME") => Self::LibName(bytes()),
             () if word("LIB-VER") => Self::LibVersion(bytes()),
-            () if word("FLAGS") => Self::Flags(letters(value, FLAG_LETTERS, "flags")?),
+            () if word("FLAGS") => Self::Flags(letters(value, FLAG_LETTERS, UNKNOWN_FLAGS)?),
             () if word("CAPA") => {
-                Self::Capabilities(letters(value, CAPABILITY_LETTERS, "capability")?)
+                Self::Capabilities(letters(value, CAPABILITY_LETTERS, UNKNOWN_CAPABILITY)?)
             }
             () if word("DB") => Self::Db(database(value)?),
             () if word("MAXAGE") && !negated => Self::Age(seconds("maxage", value)?),
@@ -207,17 +208,18 @@ fn user(name: &[u8]) -> Result<Vec<u8>, CommandError> {
     if name == b"default" {
         return Ok(name.to_vec());
     }
-    let name = String::from_utf8_lossy(name);
-    Err(CommandError::Custom(format!("ERR No such user '{name}'")))
+    Err(CommandError::quoting("ERR No such user '", name, "'"))
 }
 
+const UNKNOWN_FLAGS: &str = "ERR Unknown flags found in the provided filter: ";
+const UNKNOWN_CAPABILITY: &str = "ERR Unknown capability found in the provided filter: ";
+
 /// Letters that are all known.
-fn letters(value: &[u8], known: &[u8], what: &str) -> Result<Vec<u8>, CommandError> {
+fn letters(value: &[u8], known: &[u8], refusal: &'static str) -> Result<Vec<u8>, CommandError> {
     if value.iter().all(|letter| known.contains(letter)) {
         return Ok(value.to_vec());
     }
-    let value = String::from_utf8_lossy(value);
-    Err(CommandError::Custom(format!("ERR Unknown {what} found in the provided filter: {value}")))
+    Err(CommandError::quoting(refusal, value, ""))
 }
 
 fn database(value: &[u8]) -> Result<u32, CommandError> {

@@ -9,15 +9,14 @@ use crate::errors::CommandError;
 
 /// Refuses what would break the lines of `CLIENT LIST` apart. `what` names it in the error.
 pub(in crate::commands::connection) fn check_attribute(
-    what: &str,
+    what: &[u8],
     value: &[u8],
 ) -> Result<(), CommandError> {
     if value.iter().all(u8::is_ascii_graphic) {
         return Ok(());
     }
-    Err(CommandError::Custom(format!(
-        "ERR {what} cannot contain spaces, newlines or special characters."
-    )))
+    let after = " cannot contain spaces, newlines or special characters.";
+    Err(CommandError::quoting("ERR ", what, after))
 }
 
 pub(super) const CLIENT_ID: Command = Command {
@@ -83,7 +82,7 @@ fn set_name(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let name = args.at(2);
-    check_attribute("Client names", name)?;
+    check_attribute(b"Client names", name)?;
     context.client().name = name.to_vec();
     reply.ok();
     Ok(())
@@ -113,15 +112,14 @@ fn set_info(
 ) -> Result<(), CommandError> {
     let (option, value) = (args.at(2), args.at(3));
     let client = context.client();
-    let shown = String::from_utf8_lossy(option);
     let field = if is_word(option, "LIB-NAME") {
         &mut client.lib_name
     } else if is_word(option, "LIB-VER") {
         &mut client.lib_ver
     } else {
-        return Err(CommandError::Custom(format!("ERR Unrecognized option '{shown}'")));
+        return Err(CommandError::quoting("ERR Unrecognized option '", option, "'"));
     };
-    check_attribute(&shown, value)?;
+    check_attribute(option, value)?;
     *field = value.to_vec();
     reply.ok();
     Ok(())

@@ -102,6 +102,9 @@ pub(super) const CLIENT_LIST: Command = Command {
 /// Clients by id, that is in the order in which they came, from whichever core.
 fn list(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
+        if request.args().len() == 3 {
+            return Err(CommandError::Syntax);
+        }
         let filter = Arc::new(Filter::parse(request.args().tail(2), false)?);
         let asking = request.client;
         let describe = move |state: &mut CoreState| {

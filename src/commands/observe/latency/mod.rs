@@ -76,10 +76,8 @@ fn graph(tx: Transaction, request: Request) -> Coordination {
         let event = Event::named(name);
         let Some((event, series)) = event.and_then(|event| Some((event, events.series(event)?)))
         else {
-            let name = String::from_utf8_lossy(name);
-            return Err(CommandError::Custom(format!(
-                "ERR No samples available for event '{name}'"
-            )));
+            let before = "ERR No samples available for event '";
+            return Err(CommandError::quoting(before, name, "'"));
         };
         let text = graph::text(event.name(), series, request.now_ms / 1000);
         Ok(request.encode(|reply| reply.verbatim(*b"txt", text.as_bytes())))

@@ -216,10 +216,11 @@ fn debug(transaction: Transaction, request: Request) -> Coordination {
             ));
         }
         let Some(subcommand) = Subcommand::find(request.args()) else {
-            let name = String::from_utf8_lossy(request.args().at(1));
-            return Err(CommandError::Custom(format!(
-                "ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."
-            )));
+            return Err(CommandError::quoting(
+                "ERR unknown subcommand or wrong number of arguments for '",
+                request.args().at(1),
+                "'. Try DEBUG HELP.",
+            ));
         };
         (subcommand.run)(transaction, request).await
     })
@@ -259,10 +260,7 @@ fn set_active_expire(transaction: Transaction, request: Request) -> Coordination
 }
 
 fn error(_: Transaction, request: Request) -> Coordination {
-    Box::pin(async move {
-        let text = String::from_utf8_lossy(request.args().at(2)).into_owned();
-        Err(CommandError::Custom(text))
-    })
+    Box::pin(async move { Err(CommandError::quoting("", request.args().at(2), "")) })
 }
 
 fn log(_: Transaction, request: Request) -> Coordination {
