@@ -182,7 +182,7 @@ impl HashMut<'_, '_> {
     ) -> Result<bool, OutOfMemory> {
         self.open.changed = true;
         let len = match value {
-            NewValue::Bytes(bytes) => bytes.len(),
+            NewValue::Bytes(bytes) | NewValue::Text(bytes) => bytes.len(),
             NewValue::Int(_) => 0,
         };
         let limits = self.open.limits;
@@ -312,7 +312,7 @@ fn incoming_of(item: Item<'_>) -> Incoming<'_> {
 fn push_new(block: &mut Vec<u8>, value: NewValue<'_>) {
     match value {
         NewValue::Int(value) => pack::push_int(block, value),
-        NewValue::Bytes(bytes) => pack::push(block, bytes),
+        NewValue::Bytes(bytes) | NewValue::Text(bytes) => pack::push(block, bytes),
     }
 }
 

@@ -8,7 +8,8 @@ use super::*;
 use crate::journal::ChangeMask;
 use crate::keyspace::expire::Progress;
 use crate::keyspace::write::Ttl;
-use crate::value::{NewValue, OwnedValue};
+use crate::owned::OwnedValue;
+use crate::value::NewValue;
 
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
