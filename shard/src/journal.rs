@@ -39,7 +39,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    fn bit(self) -> u32 {
+    const fn bit(self) -> u32 {
         let index = match self {
             Self::New => 0,
             Self::Set => 1,
@@ -75,6 +75,12 @@ impl ChangeMask {
     #[must_use]
     pub fn with(self, kind: ChangeKind) -> Self {
         Self(self.0 | kind.bit())
+    }
+
+    /// This set without `kind`.
+    #[must_use]
+    pub const fn without(self, kind: ChangeKind) -> Self {
+        Self(self.0 & !kind.bit())
     }
 
     /// What is in either.

@@ -10,11 +10,15 @@ use crate::route::shard_map::ShardMap;
 
 mod arguments;
 mod bits;
+mod blocking;
 mod categories;
 mod keys;
 
 pub use arguments::{Arg, ArgFlags, ArgKind};
 use bits::bit_set;
+pub use blocking::{
+    Attempt, AttemptHandler, Blocking, Patience, SpreadAttempt, SpreadCoordination, SpreadOutcome,
+};
 pub use categories::Categories;
 pub use keys::{BeginSearch, FindKeys, KeyFlags, KeySpec};
 
@@ -117,6 +121,8 @@ pub enum Handler {
         /// Runs on that shard.
         run: ShardHandler,
     },
+    /// Waits until one of its keys has what it wants.
+    Blocking(&'static Blocking),
     /// Runs on the connection's core and touches no key: connection and server state.
     Local(LocalHandler),
     /// Runs on the connection's core and visits shards that it chooses, under the given locks.

@@ -272,6 +272,14 @@ fn push(
     id
 }
 
+/// A command that is in no family, for tests of what runs commands. It is counted as the first one.
+#[cfg(test)]
+pub(crate) fn entry_of_test(command: &'static Command) -> &'static Entry {
+    let mut entries = Vec::new();
+    push(&mut entries, command, None);
+    &Vec::leak(entries)[0]
+}
+
 /// As much of an argument as an error quotes.
 const QUOTED_BYTES: usize = 128;
 

@@ -174,7 +174,7 @@ fn flags_keys_and_handlers_agree() {
                 assert!(!entry.command.arity.accepts(1), "{entry:?} alone cannot be handled");
                 false
             }
-            Handler::Shard(_) | Handler::Multi { .. } => true,
+            Handler::Shard(_) | Handler::Multi { .. } | Handler::Blocking(_) => true,
             Handler::Placed { .. } => false,
             Handler::Local(_) | Handler::Global(..) => continue,
         };

@@ -45,6 +45,12 @@ pub struct ClientFigures {
     pub connected: u64,
     /// Held back by `CLIENT PAUSE` or a blocking command.
     pub blocked: u64,
+    /// Waiting for a key until some moment.
+    pub with_deadline: u64,
+    /// Keys that somebody waits for.
+    pub blocking_keys: u64,
+    /// Those of them whose loss is noticed.
+    pub noticed_keys: u64,
     /// The largest input buffer, bytes.
     pub input_max: u64,
     /// The largest output buffer, bytes.
@@ -56,7 +62,13 @@ pub struct ClientFigures {
 impl ClientFigures {
     /// O(connections).
     fn of(state: &CoreState) -> Self {
-        let mut figures = Self::default();
+        let mut figures = Self {
+            blocked: state.waits.waiting() as u64,
+            with_deadline: state.waits.with_deadline() as u64,
+            ..Self::default()
+        };
+        let (keys, noticed) = state.waiters.keys();
+        (figures.blocking_keys, figures.noticed_keys) = (keys as u64, noticed as u64);
         for (_, connection) in &state.connections {
             let buffers = connection.buffers();
             figures.connected += 1;
@@ -72,6 +84,9 @@ impl ClientFigures {
     fn add(&mut self, other: &Self) {
         self.connected += other.connected;
         self.blocked += other.blocked;
+        self.with_deadline += other.with_deadline;
+        self.blocking_keys += other.blocking_keys;
+        self.noticed_keys += other.noticed_keys;
         self.input_max = self.input_max.max(other.input_max);
         self.output_max = self.output_max.max(other.output_max);
         self.memory += other.memory;

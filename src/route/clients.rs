@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use kvasir_proto::Args;
 
+use super::blocking::Ending;
 use super::connection::{Blocked, Connection};
 use super::core::{Core, CoreState};
 use super::engine::{Close, ConnectionKey, ShardId, SocketInfo};
@@ -53,6 +54,9 @@ impl Core {
     pub(super) fn disconnect(&mut self, key: ConnectionKey) {
         self.state.stop_monitoring(key);
         self.coordinations.forget(key);
+        let client = self.state.connections[key.0 as usize].client.id;
+        self.state.waits.end(client, Ending::Gone);
+        self.finish_ended();
         self.state.connections.remove(key.0 as usize);
         self.state.shared.clients.fetch_sub(1, Ordering::Relaxed);
     }

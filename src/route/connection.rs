@@ -22,6 +22,8 @@ pub enum Blocked {
     No,
     /// A coordinated command of this connection is under way.
     Coordinating,
+    /// A blocking command waits for a key.
+    Waiting,
     /// `CLIENT PAUSE`, until it ends.
     Paused,
     /// Too many replies are outstanding.

@@ -7,11 +7,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use kvasir_proto::{Args, Encoder};
 
+use super::blocking::Claim;
 use super::connection::{Blocked, Connection};
 use super::core::Core;
 use super::engine::{ConnectionKey, ShardId};
@@ -19,7 +21,7 @@ use super::locks::{Mode, Outcome, Owner, Scope, TransactionId};
 use super::message::{Control, Done, OwnedArgs, Reply, ReplyTo, Task};
 use super::transaction::{Request, Transaction};
 use crate::commands::context::{Coordination as Running, Coordinator};
-use crate::commands::definition::{Handler, KeyFlags, LockScope};
+use crate::commands::definition::{Flags, Handler, KeyFlags, LockScope};
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
 
@@ -30,7 +32,7 @@ const COORDINATOR_BITS: u32 = 10;
 
 impl TransactionId {
     /// The next identifier of the process, for a transaction that `coordinator` coordinates.
-    fn draw(counter: &std::sync::atomic::AtomicU64, coordinator: ShardId) -> Self {
+    pub(super) fn draw(counter: &std::sync::atomic::AtomicU64, coordinator: ShardId) -> Self {
         // Relaxed: only uniqueness and growth of the counter itself matter; what orders
         // transactions is the arrival of their locks.
         let count = counter.fetch_add(1, Ordering::Relaxed);
@@ -57,6 +59,8 @@ struct Coordination {
     ungranted: usize,
     /// Attempts that were refused.
     refusals: u32,
+    /// For an attempt of a blocking command: whether the client still waits.
+    claim: Option<Arc<Claim>>,
     stage: Stage,
 }
 
@@ -109,7 +113,8 @@ impl Coordinations {
     /// Whether a connection waits for the end of one. O(all).
     pub(super) fn awaited_by(&self, key: ConnectionKey, connection: &Connection) -> bool {
         let is_its_own = |to: ReplyTo| to.connection == key && to.client == connection.client.id;
-        self.running.values().any(|running| is_its_own(running.reply_to))
+        let commands = self.running.values().filter(|running| running.claim.is_none());
+        commands.into_iter().any(|running| is_its_own(running.reply_to))
     }
 
     /// Every identifier belongs to the coordination that has it, and every sleeper runs.
@@ -142,7 +147,8 @@ impl Core {
         let found = entry.keys(args, |index, flags| {
             let hash = map.key(args.at(index)).hash;
             keys.extend(
-                dbs_of(entry, args, db).map(|db| (map.fingerprint(db, hash), mode_of(flags))),
+                dbs_of(entry, args, db)
+                    .map(|db| (map.fingerprint(db, hash), mode_of(entry, flags))),
             );
         });
         // A request whose keys cannot be told is malformed: it touches none, and will say so.
@@ -151,7 +157,7 @@ impl Core {
     }
 
     /// The locks of a command on each shard that it names.
-    fn scopes_by_shard(
+    pub(super) fn scopes_by_shard(
         &self,
         entry: &'static Entry,
         args: Args<'_>,
@@ -172,8 +178,8 @@ impl Core {
         entry.keys(args, |index, flags| {
             let bytes = args.at(index);
             let hash = map.key(bytes).hash;
-            let locks =
-                dbs_of(entry, args, db).map(|db| (map.fingerprint(db, hash), mode_of(flags)));
+            let locks = dbs_of(entry, args, db)
+                .map(|db| (map.fingerprint(db, hash), mode_of(entry, flags)));
             let owner = map.owner(bytes);
             match scopes.iter_mut().find(|(shard, _)| *shard == owner) {
                 Some((_, Scope::Keys(keys))) => keys.extend(locks),
@@ -199,8 +205,21 @@ impl Core {
         let sequence = connection.reserve();
         let reply_to = ReplyTo { connection: key, client, sequence };
         let request = Request::new(entry, key, client, view, &self.state, args);
+        let number = self.add_coordination(reply_to, scopes, None, request, coordinator);
+        self.request_locks(number);
+        Ok(())
+    }
+
+    fn add_coordination(
+        &mut self,
+        reply_to: ReplyTo,
+        scopes: Vec<(ShardId, Scope)>,
+        claim: Option<Arc<Claim>>,
+        request: Request,
+        coordinator: Coordinator,
+    ) -> u64 {
         let coordination = Coordination {
-            entry,
+            entry: request.entry,
             reply_to,
             args: request.owned_args(),
             began: self.state.shared.stopwatch.ticks(),
@@ -208,13 +227,32 @@ impl Core {
             id: None,
             ungranted: 0,
             refusals: 0,
+            claim,
             stage: Stage::Locking { request: Box::new(request), coordinator },
         };
         let number = self.coordinations.next;
         self.coordinations.next += 1;
         self.coordinations.running.insert(number, coordination);
-        self.request_locks(number);
-        Ok(())
+        number
+    }
+
+    /// Starts to coordinate an attempt of a blocking command. With `summon`, a shard has drawn its
+    /// identifier and requested the locks there.
+    pub(super) fn begin_attempt(
+        &mut self,
+        reply_to: ReplyTo,
+        scopes: Vec<(ShardId, Scope)>,
+        claim: Arc<Claim>,
+        request: Request,
+        coordinator: Coordinator,
+        summon: Option<(ShardId, TransactionId, Outcome)>,
+    ) {
+        let number = self.add_coordination(reply_to, scopes, Some(claim), request, coordinator);
+        let Some((shard, id, outcome)) = summon else {
+            return self.request_locks(number);
+        };
+        self.request_locks_as(number, id, Some(shard));
+        self.locked(shard, id, outcome);
     }
 
     /// Requests the locks of a coordination with a new identifier, or starts it if it needs none.
@@ -230,15 +268,30 @@ impl Core {
             id = id.patient();
             coordination.scopes.sort_unstable_by_key(|(shard, _)| *shard);
         }
+        if !id.is_patient() {
+            return self.request_locks_as(number, id, None);
+        }
         coordination.id = Some(id);
         coordination.ungranted = coordination.scopes.len();
         self.coordinations.by_id.insert(id, number);
-        if id.is_patient() {
-            return self.request_next_lock(number, id);
-        }
+        self.request_next_lock(number, id);
+    }
+
+    /// Requests the locks of a coordination under this identifier on every shard but one that has
+    /// been asked already.
+    fn request_locks_as(&mut self, number: u64, id: TransactionId, asked: Option<ShardId>) {
+        let me = self.state.id;
+        let coordination = self.coordinations.running.get_mut(&number);
+        let coordination = coordination.expect("invariant: only running ones request locks");
+        coordination.id = Some(id);
+        coordination.ungranted = coordination.scopes.len();
+        self.coordinations.by_id.insert(id, number);
         let scopes = coordination.scopes.clone();
         let mut here = None;
         for (shard, scope) in scopes {
+            if Some(shard) == asked {
+                continue;
+            }
             if shard == me {
                 here = Some(scope);
             } else {
@@ -307,6 +360,12 @@ impl Core {
     fn start(&mut self, number: u64) {
         let coordination = self.coordinations.running.get_mut(&number);
         let coordination = coordination.expect("invariant: only running ones start");
+        if coordination.claim.as_ref().is_some_and(|claim| !claim.take()) {
+            // The client's wait has ended: it has been told, and nobody waits for the outcome.
+            self.release_everywhere(number, &[]);
+            self.coordinations.running.remove(&number);
+            return;
+        }
         let stage = std::mem::replace(&mut coordination.stage, Stage::Moving);
         let Stage::Locking { request, coordinator } = stage else {
             unreachable!("a coordination starts once");
@@ -395,6 +454,7 @@ impl Core {
             let elsewhere: Vec<ShardId> = visited.into_iter().filter(|s| *s != me).collect();
             self.release_everywhere(number, &elsewhere);
         }
+        self.after_command();
     }
 
     /// A task of a coordination has answered.
@@ -417,6 +477,10 @@ impl Core {
     }
 
     fn finish(&mut self, number: u64, result: Result<Vec<u8>, CommandError>) {
+        let is_attempt = self.coordinations.running[&number].claim.is_some();
+        if is_attempt && self.finish_in_vain(number) {
+            return;
+        }
         self.release_everywhere(number, &[]);
         let coordination = self.coordinations.running.remove(&number);
         let Coordination { entry, reply_to, args, began, .. } =
@@ -430,6 +494,9 @@ impl Core {
         });
         let nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
         let done = Done { reply_end: reply.len(), nanoseconds, failed, parked: false };
+        if is_attempt {
+            return self.served(reply_to, entry, &reply, done, args.view());
+        }
         self.record(entry, done, args.view(), &reply, reply_to);
         self.fill(reply_to, &reply);
         let connection = self.state.connection(reply_to.connection);
@@ -439,13 +506,36 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Ends an attempt of a blocking command after which it waits; false when it is done instead.
+    fn finish_in_vain(&mut self, number: u64) -> bool {
+        let Coordination { stage, scopes, reply_to, .. } = &self.coordinations.running[&number];
+        let Stage::Running { transaction, .. } = stage else {
+            unreachable!("only running coordinations finish");
+        };
+        let to = *reply_to;
+        let Some(in_vain) = transaction.exchange.borrow_mut().in_vain.take() else {
+            let shards: Vec<ShardId> = scopes.iter().map(|(shard, _)| *shard).collect();
+            self.attempt_done(to, &shards);
+            return false;
+        };
+        self.release_everywhere(number, &[]);
+        self.coordinations.running.remove(&number);
+        self.attempt_in_vain(to, in_vain.args);
+        true
+    }
+}
+
 /// The databases in which a command uses its keys: the client's, and perhaps another.
 fn dbs_of(entry: &'static Entry, args: Args<'_>, db: u32) -> impl Iterator<Item = u32> + use<> {
     let other = entry.command.other_db.and_then(|other_db| other_db(args));
     std::iter::once(db).chain(other.filter(|other| *other != db))
 }
 
-/// What a command with these key flags needs of the key.
-fn mode_of(flags: KeyFlags) -> Mode {
-    if flags.has(KeyFlags::RO) { Mode::Read } else { Mode::Write }
+/// What a command with these key flags needs of the key. `XREADGROUP` says that it only reads, and
+/// changes what belongs to the group.
+fn mode_of(entry: &'static Entry, flags: KeyFlags) -> Mode {
+    let waits = matches!(entry.command.handler, Handler::Blocking(_));
+    let reads = flags.has(KeyFlags::RO) && !(waits && entry.command.flags.has(Flags::WRITE));
+    if reads { Mode::Read } else { Mode::Write }
 }

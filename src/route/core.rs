@@ -13,6 +13,7 @@ use kvasir_proto::{ArgRanges, Limits};
 use kvasir_shard::{Progress, Shard};
 use slab::Slab;
 
+use super::blocking::{Ending, Waiters, Waits};
 use super::clients::OUTPUT_RESUME_BYTES;
 use super::connection::{Blocked, Connection};
 use super::coordinate::Coordinations;
@@ -21,7 +22,7 @@ use super::engine::{
     Close, ConnectionKey, Disposition, Engine, Now, ShardId, ShutdownSignal, SocketInfo, Wake,
 };
 use super::locks::Locks;
-use super::message::{Batch, BatchKind};
+use super::message::{Batch, BatchKind, ReplyTo};
 use super::remote::{Granted, Outboxes, ParkedRequests};
 use super::shared::Shared;
 use crate::commands::context::KeyspaceFigures;
@@ -75,6 +76,10 @@ pub struct CoreState {
     pub limits: Limits,
     /// `client-query-buffer-limit`, bytes.
     pub query_buffer_max: usize,
+    /// The waits of this core's clients.
+    pub waits: Waits,
+    /// Who waits for keys of this shard.
+    pub waiters: Waiters,
     dirty: VecDeque<ConnectionKey>,
 }
 
@@ -115,6 +120,10 @@ impl CoreState {
         if connection.close != Close::Now {
             connection.close = how;
         }
+        if connection.blocked == Blocked::Waiting {
+            let client = connection.client.id;
+            self.waits.end(client, Ending::Gone);
+        }
         self.mark_dirty(key);
     }
 
@@ -144,6 +153,10 @@ pub struct Residue {
     pub parked: usize,
     /// Commands of several shards that this core coordinates.
     pub coordinations: usize,
+    /// Clients of this core that wait for a key.
+    pub waits: usize,
+    /// Clients that wait for a key of this shard.
+    pub waiters: usize,
     /// Messages that have not been handed to the driver.
     pub batches: usize,
     /// Connections whose requests are to go on in the next piece of work.
@@ -161,6 +174,8 @@ pub struct Core {
     pub(super) granted: Granted,
     pub(super) outboxes: Outboxes,
     pub(super) coordinations: Coordinations,
+    /// Somebody further up is going through the keys that may be ready.
+    pub(super) serving: bool,
     pub(super) ready: VecDeque<ConnectionKey>,
     /// Space for parsed requests, reused.
     pub(super) lookahead: Vec<ArgRanges>,
@@ -188,6 +203,8 @@ impl Core {
             out_of_memory: false,
             limits,
             query_buffer_max: 1 << 30,
+            waits: Waits::default(),
+            waiters: Waiters::default(),
             dirty: VecDeque::new(),
             shared,
         };
@@ -199,6 +216,7 @@ impl Core {
             granted: Granted::default(),
             outboxes: Outboxes::new(id, shards),
             coordinations: Coordinations::default(),
+            serving: false,
             ready: VecDeque::new(),
             lookahead: (0..LOOKAHEAD).map(|_| ArgRanges::default()).collect(),
             ahead: Vec::with_capacity(LOOKAHEAD),
@@ -211,9 +229,14 @@ impl Core {
         self.locks.verify();
         self.state.shard.verify();
         self.coordinations.verify();
+        self.state.waits.verify();
+        self.state.waiters.verify();
         for (key, connection) in &self.state.connections {
             let waits = self.coordinations.awaited_by(ConnectionKey(key as u32), connection);
             assert_eq!(waits, connection.blocked == Blocked::Coordinating, "who waits is blocked");
+            let is_its_own = |to: ReplyTo| to.client == connection.client.id;
+            let waits = self.state.waits.replies().any(is_its_own);
+            assert_eq!(waits, connection.blocked == Blocked::Waiting, "who waits is blocked");
         }
     }
 
@@ -224,6 +247,8 @@ impl Core {
             locked: !self.locks.is_idle(),
             parked: self.parked.len(),
             coordinations: self.coordinations.len(),
+            waits: self.state.waits.len(),
+            waiters: self.state.waiters.len(),
             batches: self.outboxes.len(),
             ready: self.ready.len(),
             dirty: self.state.dirty.len(),
@@ -298,8 +323,9 @@ impl Core {
         let expiry = next_expiry_ms.map(|ms| in_us(ms * 1000));
         let pause = self.state.pause.map(|pause| in_us(pause.until_us));
         let sleeper = self.coordinations.next_wake_us();
+        let wait = self.state.waits.next_deadline_us();
         let sample = Some(self.state.metrics.next_sample_us());
-        let next = [expiry, pause, sleeper, sample].into_iter().flatten().min();
+        let next = [expiry, pause, sleeper, wait, sample].into_iter().flatten().min();
         next.map_or(Wake::Never, Wake::At)
     }
 }
@@ -364,6 +390,12 @@ impl Engine for Core {
             self.state.close(key, Close::Now);
         } else if connection.is_finished() {
             self.state.close(key, Close::AfterOutput);
+        } else if connection.blocked == Blocked::Waiting {
+            // Who waits for a key and sends nothing more is gone, as far as anyone can tell.
+            let client = connection.client.id;
+            if self.state.waits.is_waiting(client) {
+                self.state.waits.end(client, Ending::Gone);
+            }
         }
     }
 
@@ -400,6 +432,8 @@ impl Engine for Core {
                 self.take_turn(key);
             }
         }
+        self.state.waits.end_due(self.state.now.monotonic_us);
+        self.finish_ended();
         let began = self.state.metrics.ticks();
         // A pause leaves the keyspace as it is.
         let expiry = if self.state.active_expire && self.state.pause.is_none() {
@@ -410,6 +444,7 @@ impl Engine for Core {
         if expiry.expired > 0 {
             self.state.metrics.event_since(Event::ExpireCycle, began);
         }
+        self.after_command();
         let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
         if !self.ready.is_empty() || garbage || expiry.expired == EXPIRE_BUDGET {
             return Wake::Now;

@@ -231,6 +231,7 @@ impl Core {
                 Some(owner) => self.run_on(owner, key, entry, request.hash, args),
                 None => self.coordinate(key, entry, spread, args)?,
             },
+            Handler::Blocking(blocking) => self.block(key, entry, blocking, request, args)?,
             Handler::Global(_, coordinator) => self.coordinate(key, entry, coordinator, args)?,
         }
         if monitored {
@@ -241,7 +242,7 @@ impl Core {
 
     /// The shard that owns every key of the command, if there is one. A command whose keys cannot
     /// be told is malformed: any shard will answer so.
-    fn common_owner(&self, entry: &'static Entry, args: Args<'_>) -> Option<ShardId> {
+    pub(super) fn common_owner(&self, entry: &'static Entry, args: Args<'_>) -> Option<ShardId> {
         let map = self.state.shared.map;
         if map.shards() == 1 {
             return Some(self.state.id);
@@ -260,7 +261,7 @@ impl Core {
     }
 
     /// Runs a command on the shard that owns its keys.
-    fn run_on(
+    pub(super) fn run_on(
         &mut self,
         owner: ShardId,
         key: ConnectionKey,
@@ -288,6 +289,7 @@ impl Core {
         let start = buffer.len();
         let done = self.run_shard_handler(entry, view, args, &mut buffer);
         self.end_reply(key, entry, buffer, start, done, args);
+        self.after_command();
     }
 
     fn run_local(
@@ -314,7 +316,7 @@ impl Core {
     }
 
     /// Gives a reply that was written at once to its connection, and counts the command.
-    fn end_reply(
+    pub(super) fn end_reply(
         &mut self,
         key: ConnectionKey,
         entry: &'static Entry,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use kvasir_proto::{ArgRange, Args, Resp};
 
+use super::blocking::Message;
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Outcome, Scope, TransactionId};
 use crate::commands::table::Entry;
@@ -174,6 +175,17 @@ impl OwnedArgs {
         Self { data: args.buffer().into(), ranges: args.ranges().into() }
     }
 
+    /// Arguments that are not those of a request as it came.
+    pub fn of_parts<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut data = Vec::new();
+        let mut ranges = Vec::new();
+        for part in parts {
+            ranges.push(ArgRange { start: data.len() as u32, len: part.len() as u32 });
+            data.extend_from_slice(part);
+        }
+        Self { data: data.into(), ranges: ranges.into() }
+    }
+
     /// The arguments, the command's name included.
     pub fn view(&self) -> Args<'_> {
         Args::new(&self.data, &self.ranges)
@@ -227,6 +239,8 @@ pub enum Control {
         /// Its arguments, for the command log.
         args: OwnedArgs,
     },
+    /// About a client that waits for a key.
+    Blocking(Message),
     /// A line for the clients that monitor.
     Monitor(Arc<[u8]>),
 }
@@ -242,6 +256,7 @@ impl std::fmt::Debug for Control {
             }
             Self::Ran { coordination, index, .. } => write!(f, "Ran({coordination}/{index})"),
             Self::LateReply { to, .. } => write!(f, "LateReply({to:?})"),
+            Self::Blocking(message) => message.fmt(f),
             Self::Monitor(_) => f.write_str("Monitor"),
         }
     }

@@ -1,5 +1,6 @@
 //! From a connection's bytes to the shard that owns the key, and back, without I/O.
 
+pub mod blocking;
 pub mod connection;
 pub mod core;
 pub mod engine;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use kvasir_proto::{Args, Encoder};
 
+use super::blocking::waiters::{Pending, Ticket};
 use super::core::Core;
 use super::engine::ShardId;
 use super::locks::{Outcome, Owner, Scope, TransactionId};
@@ -12,7 +13,7 @@ use super::message::{
 };
 use super::transaction::shard_context;
 use crate::commands::context::ShardHandler;
-use crate::commands::definition::Handler;
+use crate::commands::definition::{Blocking, Handler};
 use crate::commands::table::Entry;
 
 /// Empty batches kept for reuse.
@@ -87,14 +88,21 @@ pub(super) struct Granted {
     at_work: bool,
 }
 
-/// A request that waits for a lock, with its own copy of the arguments.
-pub(super) struct Parked {
-    /// The core of the connection.
-    origin: ShardId,
-    entry: &'static Entry,
-    reply_to: ReplyTo,
-    view: ClientView,
-    args: OwnedArgs,
+/// What waits for a lock, with its own copy of the arguments.
+pub(super) enum Parked {
+    /// A request.
+    Request {
+        /// The core of the connection.
+        origin: ShardId,
+        entry: &'static Entry,
+        reply_to: ReplyTo,
+        view: ClientView,
+        args: OwnedArgs,
+    },
+    /// A blocking command that has not been tried yet.
+    Attempt(Box<Pending>, OwnedArgs),
+    /// One who waits for a key, which is ready.
+    Waiter(Ticket),
 }
 
 /// The requests that wait for a lock of this shard.
@@ -115,12 +123,19 @@ impl ParkedRequests {
     }
 }
 
-/// The handler that runs on a single shard.
-pub(super) fn shard_handler(entry: &Entry) -> ShardHandler {
+/// What runs on a single shard.
+enum Runs {
+    Handler(ShardHandler),
+    /// Tried once, without waiting.
+    Blocking(&'static Blocking),
+}
+
+fn shard_handler(entry: &Entry) -> Runs {
     match entry.command.handler {
         Handler::Shard(handler)
         | Handler::Multi { whole: handler, .. }
-        | Handler::Placed { run: handler, .. } => handler,
+        | Handler::Placed { run: handler, .. } => Runs::Handler(handler),
+        Handler::Blocking(blocking) => Runs::Blocking(blocking),
         _ => unreachable!("only commands that run on a single shard are sent to one"),
     }
 }
@@ -172,7 +187,9 @@ impl Core {
                 return Done { parked: true, reply_end: replies.len(), ..Done::default() };
             }
         }
-        self.run_shard_handler(request.entry, request.view, args, replies)
+        let done = self.run_shard_handler(request.entry, request.view, args, replies);
+        self.after_command();
+        done
     }
 
     /// Runs a command on this shard, appending its reply.
@@ -186,7 +203,11 @@ impl Core {
         let handler = shard_handler(entry);
         let start = replies.len();
         let mut context = shard_context(&mut self.state, view);
-        let result = handler(&mut context, args, &mut Encoder::new(replies, view.resp));
+        let mut encoder = Encoder::new(replies, view.resp);
+        let result = match handler {
+            Runs::Handler(handler) => handler(&mut context, args, &mut encoder),
+            Runs::Blocking(blocking) => blocking.run_once(&mut context, args, &mut encoder),
+        };
         let failed = result.is_err();
         if let Err(error) = result {
             replies.truncate(start);
@@ -206,9 +227,23 @@ impl Core {
         args: Args<'_>,
         scope: Scope,
     ) {
+        let args = OwnedArgs::new(args);
+        self.park_this(Parked::Request { origin, entry, reply_to, view, args }, scope);
+    }
+
+    /// Makes the first attempt of a blocking command wait for the claims before it.
+    pub(super) fn park_attempt(&mut self, pending: Pending, args: OwnedArgs, scope: Scope) {
+        self.park_this(Parked::Attempt(Box::new(pending), args), scope);
+    }
+
+    /// Makes one whose key is ready wait for the claims before it.
+    pub(super) fn park_waiter(&mut self, ticket: Ticket, scope: Scope) {
+        self.park_this(Parked::Waiter(ticket), scope);
+    }
+
+    fn park_this(&mut self, parked: Parked, scope: Scope) {
         let number = self.parked.next;
         self.parked.next += 1;
-        let parked = Parked { origin, entry, reply_to, view, args: OwnedArgs::new(args) };
         self.parked.requests.insert(number, parked);
         let outcome = self.locks.request(Owner::Parked(number), scope);
         assert_eq!(outcome, Outcome::Queued, "invariant: what is admitted is not parked");
@@ -229,6 +264,7 @@ impl Core {
                 Owner::Parked(number) => {
                     self.run_parked(number);
                     self.locks.release(owner, &mut self.granted.owners);
+                    self.after_command();
                 }
             }
         }
@@ -236,7 +272,13 @@ impl Core {
     }
 
     fn run_parked(&mut self, number: u64) {
-        let Parked { origin, entry, reply_to: to, view, args } = self.parked.take(number);
+        let (origin, entry, to, view, args) = match self.parked.take(number) {
+            Parked::Request { origin, entry, reply_to, view, args } => {
+                (origin, entry, reply_to, view, args)
+            }
+            Parked::Attempt(pending, args) => return self.try_admitted(*pending, args),
+            Parked::Waiter(ticket) => return self.try_granted(ticket),
+        };
         let mut reply = Vec::new();
         self.state.metrics.start_lap();
         let done = self.run_shard_handler(entry, view, args.view(), &mut reply);
@@ -272,11 +314,13 @@ impl Core {
                     self.release(Owner::Transaction(id));
                 }
                 self.outboxes.control(origin, Control::Ran { coordination, index, reply });
+                self.after_command();
             }
             Control::Ran { coordination, index, reply } => self.ran(coordination, index, reply),
             Control::LateReply { to, entry, reply, done, args } => {
                 self.late_reply(to, entry, &reply, done, args.view());
             }
+            Control::Blocking(message) => self.heed(origin, message),
             Control::Monitor(line) => self.state.feed_monitors(&line),
         }
     }

@@ -54,11 +54,18 @@ impl Core {
             if output.len() > OUTPUT_PAUSE_BYTES {
                 break;
             }
+            if !self.state.shard.journal.is_empty() {
+                self.state.follow_journal();
+                if self.state.waiters.has_noted() {
+                    break;
+                }
+            }
         }
         let connection = &mut self.state.connections[key.0 as usize];
         connection.output = output;
         connection.client.commands += count as u64;
         connection.client.last_command = last;
+        self.after_command();
         count
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use kvasir_proto::{Args, Encoder};
 
+use super::blocking::Registration;
 use super::engine::{ConnectionKey, ShardId};
 use super::message::{ClientView, OwnedArgs, Reply, Task};
 use super::shard_map::ShardMap;
@@ -42,6 +43,8 @@ pub struct Request {
     pub map: ShardMap,
     /// What all cores share.
     pub shared: Arc<Shared>,
+    /// Where the command waits if it is tried in vain.
+    pub(super) registration: Option<Registration>,
     args: OwnedArgs,
 }
 
@@ -55,10 +58,22 @@ impl Request {
         state: &CoreState,
         args: Args<'_>,
     ) -> Self {
+        Self::of_owned(entry, connection, client, view, state, OwnedArgs::new(args))
+    }
+
+    /// Shares the arguments.
+    pub(super) fn of_owned(
+        entry: &'static Entry,
+        connection: ConnectionKey,
+        client: u64,
+        view: ClientView,
+        state: &CoreState,
+        args: OwnedArgs,
+    ) -> Self {
         let (home, map, now_ms) = (state.id, state.shared.map, state.unix_ms());
         let shared = Arc::clone(&state.shared);
-        let args = OwnedArgs::new(args);
-        Self { entry, connection, home, client, view, now_ms, map, shared, args }
+        let registration = None;
+        Self { entry, connection, home, client, view, now_ms, map, shared, registration, args }
     }
 
     /// The arguments, the command's name included.
@@ -125,6 +140,14 @@ pub(super) struct Exchange {
     pub(super) sleep_us: Option<u64>,
     pub(super) results: Vec<Option<Reply>>,
     pub(super) awaited: usize,
+    /// The command was tried in vain and waits now, perhaps with other arguments.
+    pub(super) in_vain: Option<InVain>,
+}
+
+/// An attempt of a blocking command after which it waits.
+pub(super) struct InVain {
+    /// What the command is tried with from now on, if not as before.
+    pub(super) args: Option<OwnedArgs>,
 }
 
 /// The coordinator's handle on the shards.
@@ -180,6 +203,11 @@ impl Transaction {
     {
         let shards = self.shards();
         self.hop(shards.map(|shard| (shard, task.clone()))).await
+    }
+
+    /// Tells that the command waits, from its last hop on, perhaps with other arguments.
+    pub(super) fn wait_with(&self, args: Option<OwnedArgs>) {
+        self.exchange.borrow_mut().in_vain = Some(InVain { args });
     }
 
     /// Lets the core do other work before the coordination goes on; the locks stay. For those with

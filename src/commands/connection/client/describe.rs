@@ -35,9 +35,9 @@ fn info(
 }
 
 /// The letters that stand for a client's state, in the peers' order; `N` if there is none.
-pub(super) fn flags(connection: &Connection) -> String {
+pub(super) fn flags(state: &CoreState, connection: &Connection) -> String {
     let client = &connection.client;
-    let blocked = connection.blocked() == Blocked::Paused;
+    let blocked = connection.blocked() == Blocked::Paused || state.waits.is_waiting(client.id);
     let letters = [
         (client.monitor, 'O'),
         (blocked, 'b'),
@@ -80,7 +80,7 @@ pub(super) fn append_line(out: &mut Vec<u8>, state: &CoreState, connection: &Con
     line.bytes("name", &client.name);
     line.number("age", age_s(state, connection) as i64);
     line.number("idle", idle_s(state, connection) as i64);
-    line.text("flags", &flags(connection));
+    line.text("flags", &flags(state, connection));
     line.text("capa", capabilities(connection));
     line.number("db", client.view.db.into());
     line.text("sub", "0");

@@ -185,7 +185,7 @@ impl Condition {
             Self::Name(name) => client.name == *name,
             Self::LibName(name) => client.lib_name == *name,
             Self::LibVersion(version) => client.lib_ver == *version,
-            Self::Flags(letters) => has(&describe::flags(connection), letters),
+            Self::Flags(letters) => has(&describe::flags(state, connection), letters),
             Self::Capabilities(letters) => has(describe::capabilities(connection), letters),
             Self::Db(db) => client.view.db == *db,
             Self::Age(least) => describe::age_s(state, connection) >= *least,

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use kvasir_proto::{Args, Encoder};
-
 use super::describe::append_line;
 use super::filter::Filter;
 use crate::commands::arguments::{integer, is_word};
-use crate::commands::context::{Coordination, LocalContext};
+use crate::commands::context::Coordination;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
 use crate::errors::CommandError;
+use crate::route::blocking::Ending;
 use crate::route::core::CoreState;
 use crate::route::engine::{Close, ConnectionKey};
 use crate::route::transaction::{Request, Transaction};
@@ -308,23 +307,29 @@ pub(super) const CLIENT_UNBLOCK: Command = Command {
         )
         .optional(),
     ],
-    handler: Handler::Local(unblock),
+    handler: Handler::Global(LockScope::None, unblock),
     ..Command::BASE
 };
 
-/// No command blocks yet, so there is nobody to unblock.
-fn unblock(
-    _: &mut LocalContext<'_>,
-    args: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    if let Some(reason) = args.get(3)
-        && !is_word(reason, "TIMEOUT")
-        && !is_word(reason, "ERROR")
-    {
-        return Err(CommandError::Other("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
-    }
-    integer(args.at(2))?;
-    reply.integer(0);
-    Ok(())
+/// Whether the client waited for a key, and does so no more.
+fn unblock(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let args = request.args();
+        let ending = match args.get(3) {
+            None => Ending::Timeout,
+            Some(reason) if is_word(reason, "TIMEOUT") => Ending::Timeout,
+            Some(reason) if is_word(reason, "ERROR") => Ending::Unblocked,
+            Some(_) => {
+                let text = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+                return Err(CommandError::Other(text));
+            }
+        };
+        let client = integer(args.at(2))? as u64;
+        let end = move |state: &mut CoreState| {
+            state.waits.is_waiting(client) && state.waits.end(client, ending)
+        };
+        let ended = transaction.on_all(end).await;
+        let count = ended.into_iter().filter(|ended| *ended).count();
+        Ok(request.encode(|reply| reply.integer(count as i64)))
+    })
 }

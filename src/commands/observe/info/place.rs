@@ -81,10 +81,10 @@ impl View<'_> {
             ("tracking_clients", 0),
             ("pubsub_clients", 0),
             ("watching_clients", 0),
-            ("clients_in_timeout_table", 0),
+            ("clients_in_timeout_table", clients.with_deadline),
             ("total_watched_keys", 0),
-            ("total_blocking_keys", 0),
-            ("total_blocking_keys_on_nokey", 0),
+            ("total_blocking_keys", clients.blocking_keys),
+            ("total_blocking_keys_on_nokey", clients.noticed_keys),
         ]);
         let (reason, actions, left_us) = match self.figures.pause {
             None => ("none", "none", 0),
