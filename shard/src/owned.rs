@@ -1,6 +1,7 @@
 //! Values that belong to no shard: on their way from one to another, from and to files.
 
 use crate::pack::{self, Item};
+use crate::stream::Stream;
 use crate::value::{ValueRef, ValueType, parse_canonical_int};
 
 /// A value by itself, to be put under a key of any shard.
@@ -27,6 +28,8 @@ pub enum OwnedData {
     Set(Elements),
     /// Members and their scores.
     SortedSet(Elements),
+    /// Entries, groups and what is remembered beside them.
+    Stream(Box<Stream>),
 }
 
 impl OwnedValue {
@@ -57,6 +60,7 @@ impl OwnedValue {
             OwnedData::Hash(_) => ValueRef::Collection(ValueType::Hash),
             OwnedData::Set(_) => ValueRef::Collection(ValueType::Set),
             OwnedData::SortedSet(_) => ValueRef::Collection(ValueType::SortedSet),
+            OwnedData::Stream(_) => ValueRef::Collection(ValueType::Stream),
         }
     }
 }

@@ -80,5 +80,7 @@ fn encoding_limits(encodings: &Encodings) -> EncodingLimits {
         set_max_listpack_value: most(encodings.set_value_bytes_max),
         zset_max_listpack_entries: most(encodings.zset_entries_max),
         zset_max_listpack_value: most(encodings.zset_value_bytes_max),
+        stream_node_max_bytes: most(encodings.stream_node_bytes_max),
+        stream_node_max_entries: most(encodings.stream_node_entries_max),
     }
 }

@@ -22,6 +22,7 @@ pub use hash::{FieldTtl, HashMut, HashRef};
 
 use crate::external::External;
 use crate::store::Store;
+use crate::stream::Stream;
 use crate::value::ValueType;
 use members::Members;
 
@@ -36,6 +37,8 @@ pub struct EncodingLimits {
     pub set_max_listpack_value: usize,
     pub zset_max_listpack_entries: usize,
     pub zset_max_listpack_value: usize,
+    pub stream_node_max_bytes: usize,
+    pub stream_node_max_entries: usize,
 }
 
 impl Default for EncodingLimits {
@@ -49,6 +52,8 @@ impl Default for EncodingLimits {
             set_max_listpack_value: 64,
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
         }
     }
 }
@@ -57,6 +62,7 @@ impl Default for EncodingLimits {
 pub(crate) enum Collection {
     Hash(Members),
     Set(Members),
+    Stream(Box<Stream>),
 }
 
 impl Collection {
@@ -64,12 +70,14 @@ impl Collection {
         match self {
             Self::Hash(_) => ValueType::Hash,
             Self::Set(_) => ValueType::Set,
+            Self::Stream(_) => ValueType::Stream,
         }
     }
 
     pub(crate) fn encoding_name(&self) -> &'static str {
         match self {
             Self::Hash(_) | Self::Set(_) => "hashtable",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -77,6 +85,20 @@ impl Collection {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Hash(members) | Self::Set(members) => members.len(),
+            Self::Stream(stream) => stream.log().len() as usize,
+        }
+    }
+
+    /// Whether its key goes when it has no element. A stream stays, for what it remembers.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.len() == 0 && !matches!(self, Self::Stream(_))
+    }
+
+    /// About how many pieces there are to free.
+    pub(crate) fn pieces(&self) -> usize {
+        match self {
+            Self::Hash(_) | Self::Set(_) => self.len(),
+            Self::Stream(stream) => stream.pieces(),
         }
     }
 
@@ -84,12 +106,14 @@ impl Collection {
     pub(crate) fn members(&self) -> Option<&Members> {
         match self {
             Self::Hash(members) | Self::Set(members) => Some(members),
+            Self::Stream(_) => None,
         }
     }
 
     pub(crate) fn members_mut(&mut self) -> Option<&mut Members> {
         match self {
             Self::Hash(members) | Self::Set(members) => Some(members),
+            Self::Stream(_) => None,
         }
     }
 
@@ -98,6 +122,7 @@ impl Collection {
         size_of::<Self>()
             + match self {
                 Self::Hash(members) | Self::Set(members) => members.heap_bytes(),
+                Self::Stream(stream) => size_of::<Stream>() + stream.memory(),
             }
     }
 
@@ -105,6 +130,7 @@ impl Collection {
     pub(crate) fn arena_bytes(&self) -> usize {
         match self {
             Self::Hash(members) | Self::Set(members) => members.arena_bytes(),
+            Self::Stream(_) => 0,
         }
     }
 
@@ -119,6 +145,7 @@ impl Collection {
     ) -> usize {
         match self {
             Self::Hash(members) | Self::Set(members) => members.expire(store, now_ms, limit, freed),
+            Self::Stream(_) => 0,
         }
     }
 
@@ -127,6 +154,7 @@ impl Collection {
         match self {
             Self::Hash(_) => "hexpired",
             Self::Set(_) => "sexpired",
+            Self::Stream(_) => unreachable!("the entries of a stream have no deadlines"),
         }
     }
 
@@ -141,14 +169,16 @@ impl Collection {
     ) -> bool {
         match self {
             Self::Hash(members) | Self::Set(members) => members.drain(store, skip, budget, freed),
+            Self::Stream(stream) => stream.drain(budget),
         }
     }
 
     /// Checks every invariant; O(elements).
     pub(crate) fn verify(&self, store: &Store) {
-        assert!(self.len() > 0, "an empty collection has no key");
+        assert!(!self.is_gone(), "an empty collection has no key");
         match self {
             Self::Hash(members) | Self::Set(members) => members.verify(store),
+            Self::Stream(stream) => stream.verify(),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Garbage {
     /// its elements are in the arena.
     fn sort(&mut self, external: External) -> Option<Box<Collection>> {
         match external.payload {
-            Payload::Collection(collection) if collection.len() > MANY_ELEMENTS => {
+            Payload::Collection(collection) if collection.pieces() > MANY_ELEMENTS => {
                 self.collections.push_back(DetachedCollection { collection, skip: 0 });
                 None
             }

@@ -8,6 +8,7 @@ pub(crate) mod open;
 mod owned;
 mod relocate;
 pub(crate) mod snapshot;
+mod stream;
 mod string;
 #[cfg(test)]
 mod tests;

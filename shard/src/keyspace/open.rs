@@ -68,7 +68,7 @@ impl Content {
         match self {
             Self::Pack(PackKind::IntSet, block) => crate::intset::len(block) == 0,
             Self::Pack(_, block) => block.is_empty(),
-            Self::Large(collection) => collection.len() == 0,
+            Self::Large(collection) => collection.is_gone(),
         }
     }
 }

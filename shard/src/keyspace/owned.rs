@@ -49,6 +49,7 @@ impl Shard {
                 });
                 OwnedData::Set(elements)
             }
+            Collection::Stream(stream) => OwnedData::Stream(stream.clone()),
         }
     }
 
@@ -60,6 +61,9 @@ impl Shard {
             OwnedData::String(bytes) => Form::Bytes(bytes),
             OwnedData::Hash(elements) => self.import_hash(&elements)?,
             OwnedData::Set(elements) => self.import_set(&elements)?,
+            OwnedData::Stream(stream) => {
+                Form::Outside(Payload::Collection(Box::new(Collection::Stream(stream))))
+            }
             OwnedData::SortedSet(_) => unreachable!("no command makes one yet"),
         })
     }

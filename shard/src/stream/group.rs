@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use super::Id;
+use super::{Id, Log};
 
 /// Bytes a pending entry takes in the three indexes, with the slack of their nodes.
 const PENDING_BYTES: usize =
@@ -124,6 +124,33 @@ impl Group {
             free: Vec::new(),
             name_bytes: 0,
         }
+    }
+
+    /// Notes that an entry of the log is being delivered, the first time if it is above all others:
+    /// then the count of entries read follows as the peers let it, where it can be told.
+    pub fn advance(&mut self, log: &Log, id: Id) {
+        if id <= self.last_delivered {
+            return;
+        }
+        let follows = self.last_delivered >= log.first_id();
+        match self.entries_read {
+            Some(read) if follows && !log.has_deleted_from(self.last_delivered) => {
+                self.entries_read = Some(read.wrapping_add(1));
+            }
+            _ if log.entries_added() > 0 => self.entries_read = log.entries_added_up_to(id),
+            _ => {}
+        }
+        self.last_delivered = id;
+    }
+
+    /// How many entries of the log it has not read, where that is known.
+    pub fn lag(&self, log: &Log) -> Option<i64> {
+        let read = match self.entries_read {
+            _ if log.entries_added() == 0 => return Some(0),
+            Some(read) if !log.has_deleted_from(self.last_delivered) => read,
+            _ => log.entries_added_up_to(self.last_delivered)?,
+        };
+        Some(log.entries_added().wrapping_sub(read) as i64)
     }
 
     /// The consumer of a name.

@@ -61,7 +61,7 @@ pub enum TrimHow {
 }
 
 /// The entries. Appending is O(1), finding O(log blocks) and a walk of a block.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Log {
     /// Blocks in order, in parts of at most [`CHUNK_MAX`]; no part is empty.
     chunks: VecDeque<Vec<Block>>,
@@ -72,6 +72,15 @@ pub struct Log {
     entries_added: u64,
     /// Heap bytes of the blocks.
     bytes: usize,
+}
+
+impl Clone for Log {
+    /// A copy, without the room that its last block has to grow.
+    fn clone(&self) -> Self {
+        let chunks = self.chunks.clone();
+        let bytes = chunks.iter().flatten().map(Block::memory).sum();
+        Self { chunks, bytes, ..*self }
+    }
 }
 
 /// Where a block is.

@@ -229,6 +229,11 @@ impl Stream {
             + idempotence.map_or(0, |table| size_of::<Idempotence>() + table.memory())
     }
 
+    /// About how many blocks and pending entries there are to free. O(groups).
+    pub fn pieces(&self) -> usize {
+        self.log.blocks() + self.groups.values().map(Group::pending_len).sum::<usize>()
+    }
+
     /// Frees about so many blocks and pending entries, so that a large stream need not be dropped
     /// at once; whether there is more. What is left may only be dropped or drained.
     pub fn drain(&mut self, budget: usize) -> bool {
