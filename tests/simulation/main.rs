@@ -8,6 +8,7 @@
 //! `KVASIR_SIM_SEED=N cargo test --test simulation replay -- --nocapture` repeats one run and
 //! prints its steps; `KVASIR_SIM_SCENARIO` names the scenario when it is not the common one.
 
+mod expiry;
 mod fault;
 mod load;
 mod model;

@@ -507,7 +507,7 @@ impl World {
 }
 
 /// The cores of one process, as the server makes them, but for the clock.
-fn cores(shards: u16, rng: &mut Rng) -> impl Iterator<Item = Core> + use<> {
+pub(crate) fn cores(shards: u16, rng: &mut Rng) -> impl Iterator<Item = Core> + use<> {
     let seeds: [u64; 4] = std::array::from_fn(|_| rng.bits());
     let map = ShardMap::new(shards, KeyHasher::new(seeds));
     let process = Process {

@@ -80,8 +80,7 @@ fn lcs(
 
 fn text(context: &mut ShardContext<'_>, key: &[u8]) -> Result<Vec<u8>, CommandError> {
     let key = context.key(key);
-    let not_a_string =
-        CommandError::Other("WRONGTYPE The specified keys must contain string values");
+    let not_a_string = CommandError::Other("ERR The specified keys must contain string values");
     context.read(&key).map_or(Ok(Vec::new()), |value| value.to_vec().ok_or(not_a_string))
 }
 
