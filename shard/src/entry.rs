@@ -52,6 +52,8 @@ pub(crate) enum PackKind {
     IntSet,
     /// Members and scores by turns, in the sorted set's order.
     SortedSet,
+    /// Elements, as [`crate::list`] writes a block.
+    List,
 }
 
 impl PackKind {
@@ -60,6 +62,7 @@ impl PackKind {
             Self::Hash => ValueType::Hash,
             Self::Set | Self::IntSet => ValueType::Set,
             Self::SortedSet => ValueType::SortedSet,
+            Self::List => ValueType::List,
         }
     }
 
@@ -67,7 +70,7 @@ impl PackKind {
     pub(crate) fn encoding_name(self) -> &'static str {
         match self {
             Self::IntSet => "intset",
-            Self::Hash | Self::Set | Self::SortedSet => "listpack",
+            Self::Hash | Self::Set | Self::SortedSet | Self::List => "listpack",
         }
     }
 }
@@ -82,6 +85,7 @@ impl Kind {
             4 => Self::Pack(PackKind::Set),
             5 => Self::Pack(PackKind::IntSet),
             6 => Self::Pack(PackKind::SortedSet),
+            7 => Self::Pack(PackKind::List),
             _ => unreachable!("only these kinds are written"),
         }
     }
@@ -95,6 +99,7 @@ impl Kind {
             Self::Pack(PackKind::Set) => 4,
             Self::Pack(PackKind::IntSet) => 5,
             Self::Pack(PackKind::SortedSet) => 6,
+            Self::Pack(PackKind::List) => 7,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Values that belong to no shard: on their way from one to another, from and to files.
 
+use crate::list::List;
 use crate::pack::{self, Item};
 use crate::stream::Stream;
 use crate::value::{ValueRef, ValueType, parse_canonical_int};
@@ -30,6 +31,8 @@ pub enum OwnedData {
     SortedSet(Elements),
     /// Entries, groups and what is remembered beside them.
     Stream(Box<Stream>),
+    /// Elements in order.
+    List(List),
 }
 
 impl OwnedValue {
@@ -61,6 +64,7 @@ impl OwnedValue {
             OwnedData::Set(_) => ValueRef::Collection(ValueType::Set),
             OwnedData::SortedSet(_) => ValueRef::Collection(ValueType::SortedSet),
             OwnedData::Stream(_) => ValueRef::Collection(ValueType::Stream),
+            OwnedData::List(_) => ValueRef::Collection(ValueType::List),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The configuration as a core reads it: for each request a field, not a parameter.
 
-use kvasir_shard::EncodingLimits;
+use kvasir_shard::{EncodingLimits, ListLimits};
 
 use super::core::CoreState;
 use super::engine::{Close, ConnectionKey};
@@ -82,5 +82,9 @@ fn encoding_limits(encodings: &Encodings) -> EncodingLimits {
         zset_max_listpack_value: most(encodings.zset_value_bytes_max),
         stream_node_max_bytes: most(encodings.stream_node_bytes_max),
         stream_node_max_entries: most(encodings.stream_node_entries_max),
+        list: ListLimits::new(
+            encodings.list_node_size.into(),
+            encodings.list_compress_depth.into(),
+        ),
     }
 }

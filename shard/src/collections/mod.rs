@@ -14,13 +14,17 @@
 //! with its first element and goes with its last.
 
 mod hash;
+mod list;
 pub(crate) mod members;
 #[cfg(test)]
 mod tests;
 
 pub use hash::{FieldTtl, HashMut, HashRef};
+pub use list::{ListMut, ListRef};
+pub(crate) use list::{change_large, change_small};
 
 use crate::external::External;
+use crate::list::{List, ListLimits};
 use crate::store::Store;
 use crate::stream::Stream;
 use crate::value::ValueType;
@@ -39,6 +43,8 @@ pub struct EncodingLimits {
     pub zset_max_listpack_value: usize,
     pub stream_node_max_bytes: usize,
     pub stream_node_max_entries: usize,
+    /// `list-max-listpack-size` and `list-compress-depth`.
+    pub list: ListLimits,
 }
 
 impl Default for EncodingLimits {
@@ -54,6 +60,7 @@ impl Default for EncodingLimits {
             zset_max_listpack_value: 64,
             stream_node_max_bytes: 4096,
             stream_node_max_entries: 100,
+            list: ListLimits::default(),
         }
     }
 }
@@ -63,6 +70,7 @@ pub(crate) enum Collection {
     Hash(Members),
     Set(Members),
     Stream(Box<Stream>),
+    List(List),
 }
 
 impl Collection {
@@ -71,6 +79,7 @@ impl Collection {
             Self::Hash(_) => ValueType::Hash,
             Self::Set(_) => ValueType::Set,
             Self::Stream(_) => ValueType::Stream,
+            Self::List(_) => ValueType::List,
         }
     }
 
@@ -78,6 +87,7 @@ impl Collection {
         match self {
             Self::Hash(_) | Self::Set(_) => "hashtable",
             Self::Stream(_) => "stream",
+            Self::List(list) => list.encoding_name(),
         }
     }
 
@@ -86,6 +96,7 @@ impl Collection {
         match self {
             Self::Hash(members) | Self::Set(members) => members.len(),
             Self::Stream(stream) => stream.log().len() as usize,
+            Self::List(list) => list.len(),
         }
     }
 
@@ -99,6 +110,7 @@ impl Collection {
         match self {
             Self::Hash(_) | Self::Set(_) => self.len(),
             Self::Stream(stream) => stream.pieces(),
+            Self::List(list) => list.blocks(),
         }
     }
 
@@ -106,14 +118,14 @@ impl Collection {
     pub(crate) fn members(&self) -> Option<&Members> {
         match self {
             Self::Hash(members) | Self::Set(members) => Some(members),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::List(_) => None,
         }
     }
 
     pub(crate) fn members_mut(&mut self) -> Option<&mut Members> {
         match self {
             Self::Hash(members) | Self::Set(members) => Some(members),
-            Self::Stream(_) => None,
+            Self::Stream(_) | Self::List(_) => None,
         }
     }
 
@@ -123,6 +135,7 @@ impl Collection {
             + match self {
                 Self::Hash(members) | Self::Set(members) => members.heap_bytes(),
                 Self::Stream(stream) => size_of::<Stream>() + stream.memory(),
+                Self::List(list) => list.memory(),
             }
     }
 
@@ -130,7 +143,7 @@ impl Collection {
     pub(crate) fn arena_bytes(&self) -> usize {
         match self {
             Self::Hash(members) | Self::Set(members) => members.arena_bytes(),
-            Self::Stream(_) => 0,
+            Self::Stream(_) | Self::List(_) => 0,
         }
     }
 
@@ -145,7 +158,7 @@ impl Collection {
     ) -> usize {
         match self {
             Self::Hash(members) | Self::Set(members) => members.expire(store, now_ms, limit, freed),
-            Self::Stream(_) => 0,
+            Self::Stream(_) | Self::List(_) => 0,
         }
     }
 
@@ -155,6 +168,7 @@ impl Collection {
             Self::Hash(_) => "hexpired",
             Self::Set(_) => "sexpired",
             Self::Stream(_) => unreachable!("the entries of a stream have no deadlines"),
+            Self::List(_) => unreachable!("the elements of a list have no deadlines"),
         }
     }
 
@@ -170,6 +184,8 @@ impl Collection {
         match self {
             Self::Hash(members) | Self::Set(members) => members.drain(store, skip, budget, freed),
             Self::Stream(stream) => stream.drain(budget),
+            // Freeing a block costs about as much as freeing an element that is an entry.
+            Self::List(list) => list.drain(budget),
         }
     }
 
@@ -179,6 +195,7 @@ impl Collection {
         match self {
             Self::Hash(members) | Self::Set(members) => members.verify(store),
             Self::Stream(stream) => stream.verify(),
+            Self::List(list) => list.verify(),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod expire;
 mod garbage;
 pub(crate) mod iterate;
+mod list;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod owned;

@@ -115,6 +115,18 @@ impl Shard {
         change: impl FnOnce(&mut Open<'_>) -> R,
     ) -> Result<R, AccessError> {
         let found = self.locate(db, key);
+        self.update_found(db, key, found, empty, change)
+    }
+
+    /// As [`Shard::update`], where the key was looked for already.
+    pub(crate) fn update_found<R>(
+        &mut self,
+        db: u32,
+        key: &Key<'_>,
+        found: Option<Found>,
+        empty: PackKind,
+        change: impl FnOnce(&mut Open<'_>) -> R,
+    ) -> Result<R, AccessError> {
         let content = match found {
             None => Content::Pack(empty, self.take_scratch(&[])),
             Some(found) => {

@@ -9,6 +9,7 @@ use crate::collections::members::Members;
 use crate::entry::PackKind;
 use crate::external::External;
 use crate::intset;
+use crate::list::List;
 use crate::owned::{Element, Elements, OwnedData, OwnedValue};
 use crate::pack;
 use crate::store::{Incoming, OutOfMemory};
@@ -24,6 +25,9 @@ impl Shard {
                 ValueRef::Int(value) => OwnedData::Int(value),
                 value => OwnedData::String(value.to_vec().expect("invariant: it is a string")),
             },
+            ContentRef::Pack(PackKind::List, text) => {
+                OwnedData::List(List::from_text(text, self.limits.list))
+            }
             ContentRef::Pack(kind, block) => export_pack(kind, block),
             ContentRef::Collection(collection) => self.export_collection(collection),
         };
@@ -50,6 +54,7 @@ impl Shard {
                 OwnedData::Set(elements)
             }
             Collection::Stream(stream) => OwnedData::Stream(stream.clone()),
+            Collection::List(list) => OwnedData::List(list.clone()),
         }
     }
 
@@ -64,6 +69,10 @@ impl Shard {
             OwnedData::Stream(stream) => {
                 Form::Outside(Payload::Collection(Box::new(Collection::Stream(stream))))
             }
+            OwnedData::List(list) => match list.small_text() {
+                Some(text) => Form::Pack(PackKind::List, text.to_vec()),
+                None => Form::Outside(Payload::Collection(Box::new(Collection::List(list)))),
+            },
             OwnedData::SortedSet(_) => unreachable!("no command makes one yet"),
         })
     }
@@ -162,5 +171,6 @@ fn export_pack(kind: PackKind, block: &[u8]) -> OwnedData {
             }
             OwnedData::SortedSet(elements)
         }
+        PackKind::List => unreachable!("a list is exported whole"),
     }
 }

@@ -59,7 +59,7 @@ fn split_first_long(bytes: &[u8]) -> (&[u8], &[u8]) {
 
 /// Writes an element to the start of `target`, which has room for it.
 #[inline]
-fn write_element(target: &mut [u8], element: &[u8]) {
+pub(super) fn write_element(target: &mut [u8], element: &[u8]) {
     let len = element.len();
     let after = if len < SHORT_LENGTHS {
         target[0] = len as u8;

@@ -29,6 +29,7 @@
 mod block;
 mod directory;
 mod edit;
+pub(crate) mod small;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -94,7 +95,7 @@ impl ListLimits {
         Self { block_bytes: COUNTED_BLOCK_BYTES, block_count, compress_depth }
     }
 
-    fn is_counted(self) -> bool {
+    pub(crate) fn is_counted(self) -> bool {
         self.block_count != u32::MAX
     }
 
@@ -128,6 +129,11 @@ impl List {
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Blocks: how many pieces there are to free.
+    pub(crate) fn blocks(&self) -> usize {
+        self.directory.blocks()
     }
 
     /// Bytes of heap memory behind the list. O(1).
