@@ -44,7 +44,9 @@ mod table;
 mod tree;
 mod value;
 
-pub use collections::{EncodingLimits, FieldTtl, HashMut, HashRef, ListMut, ListRef};
+pub use collections::{
+    EncodingLimits, FieldTtl, HashMut, HashRef, ListMut, ListRef, SetMut, SetRef,
+};
 pub use db::SLOTS;
 pub use entry::DEADLINE_MAX;
 pub use hash::{Key, KeyHasher};

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use kvasir_proto::{Args, Encoder, Resp};
-use kvasir_shard::{HashRef, Key, NewValue, Shard, Ttl, ValueRef};
+use kvasir_shard::{HashRef, Key, NewValue, SetRef, Shard, Ttl, ValueRef};
 
 use crate::errors::CommandError;
 use crate::route::connection::ClientState;
@@ -93,6 +93,13 @@ impl ShardContext<'_> {
         let hash = self.shard.hash_at(self.db, key, !self.no_touch)?;
         self.figures.count_read(hash.is_some());
         Ok(hash)
+    }
+
+    /// The set at a key for a command that reads it, counted and noted as [`Self::read`] does.
+    pub fn read_set(&mut self, key: &Key<'_>) -> Result<Option<SetRef<'_>>, CommandError> {
+        let set = self.shard.set_at(self.db, key, !self.no_touch)?;
+        self.figures.count_read(set.is_some());
+        Ok(set)
     }
 
     /// Counts a key that was looked up for reading, for commands that do not need its value.

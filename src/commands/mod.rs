@@ -17,6 +17,7 @@
 pub mod arguments;
 pub mod context;
 pub mod definition;
+pub mod element_scan;
 pub mod help;
 pub mod keys;
 mod names;
@@ -31,6 +32,7 @@ mod hash;
 mod keyspace;
 mod observe;
 mod server;
+mod set;
 mod string;
 
 #[cfg(test)]
@@ -56,5 +58,6 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "keyspace", commands: keyspace::COMMANDS },
     Family { name: "observe", commands: observe::COMMANDS },
     Family { name: "server", commands: server::COMMANDS },
+    Family { name: "set", commands: set::COMMANDS },
     Family { name: "string", commands: string::COMMANDS },
 ];

@@ -16,12 +16,14 @@
 mod hash;
 mod list;
 pub(crate) mod members;
+mod set;
 #[cfg(test)]
 mod tests;
 
 pub use hash::{FieldTtl, HashMut, HashRef};
 pub use list::{ListMut, ListRef};
 pub(crate) use list::{change_large, change_small};
+pub use set::{SetMut, SetRef};
 
 use crate::external::External;
 use crate::list::{List, ListLimits};

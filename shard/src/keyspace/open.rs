@@ -96,10 +96,19 @@ impl Shard {
         key: &Key<'_>,
         touch: bool,
     ) -> Option<(ContentRef<'_>, &Store)> {
-        let found = if touch { self.locate(db, key) } else { self.look(db, key) }?;
-        if touch && self.store.entry(found.handle).stamp() != self.access_stamp {
+        if !touch {
+            return self.peek_content(db, key);
+        }
+        let found = self.locate(db, key)?;
+        if self.store.entry(found.handle).stamp() != self.access_stamp {
             self.store.set_stamp(found.handle, self.access_stamp);
         }
+        Some((self.store.content(found.handle), &self.store))
+    }
+
+    /// As [`Shard::content`], without noting the access.
+    pub(crate) fn peek_content(&self, db: u32, key: &Key<'_>) -> Option<(ContentRef<'_>, &Store)> {
+        let found = self.look(db, key)?;
         Some((self.store.content(found.handle), &self.store))
     }
 

@@ -1,0 +1,394 @@
+//! Sets: distinct members, and a deadline for each member that has one.
+
+use super::Collection;
+use super::members::Members;
+use crate::arena::Handle;
+use crate::entry::PackKind;
+use crate::hash::Key;
+use crate::intset;
+use crate::keyspace::Shard;
+use crate::keyspace::open::{AccessError, Content, ContentRef, Open};
+use crate::pack;
+use crate::store::{Incoming, OutOfMemory, Store};
+use crate::table::KeySource;
+use crate::value::{ValueRef, parse_canonical_int};
+
+/// The longest text of a 64-bit integer.
+const INT_TEXT_MAX: usize = 20;
+
+/// A look at a set. Members that are due are not seen.
+#[derive(Clone, Copy)]
+pub struct SetRef<'a> {
+    form: Form<'a>,
+    store: &'a Store,
+    now_ms: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Form<'a> {
+    Ints(&'a [u8]),
+    Pack(&'a [u8]),
+    Large(&'a Members),
+}
+
+impl<'a> Form<'a> {
+    fn of_pack(kind: PackKind, block: &'a [u8]) -> Option<Self> {
+        match kind {
+            PackKind::IntSet => Some(Self::Ints(block)),
+            PackKind::Set => Some(Self::Pack(block)),
+            PackKind::Hash | PackKind::SortedSet => None,
+        }
+    }
+}
+
+impl<'a> SetRef<'a> {
+    fn of(found: (ContentRef<'a>, &'a Store), now_ms: u64) -> Result<Self, AccessError> {
+        let (content, store) = found;
+        let form = match content {
+            ContentRef::Pack(kind, block) => Form::of_pack(kind, block),
+            ContentRef::Collection(Collection::Set(members)) => Some(Form::Large(members)),
+            ContentRef::String | ContentRef::Collection(_) => None,
+        };
+        Ok(Self { form: form.ok_or(AccessError::WrongType)?, store, now_ms })
+    }
+
+    /// Number of members, with those that are due and not removed yet. O(1) but for small sets of
+    /// strings.
+    pub fn len(&self) -> usize {
+        match self.form {
+            Form::Ints(block) => intset::len(block),
+            Form::Pack(block) => pack::count(block),
+            Form::Large(members) => members.len(),
+        }
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of members that have a deadline.
+    pub fn expiring(&self) -> usize {
+        match self.form {
+            Form::Ints(_) | Form::Pack(_) => 0,
+            Form::Large(members) => members.expiring(),
+        }
+    }
+
+    /// Whether `member` is in the set.
+    #[inline]
+    pub fn contains(&self, member: &[u8]) -> bool {
+        match self.form {
+            Form::Ints(block) => parse_canonical_int(member)
+                .is_some_and(|value| intset::search(block, value).is_ok()),
+            Form::Pack(block) => pack::find(block, member, 1).is_some(),
+            Form::Large(members) => members.look(self.store, self.now_ms, member).is_some(),
+        }
+    }
+
+    /// A member's deadline: `None` for a missing member, `Some(None)` for one without.
+    pub fn deadline(&self, member: &[u8]) -> Option<Option<u64>> {
+        match self.form {
+            Form::Ints(_) | Form::Pack(_) => self.contains(member).then_some(None),
+            Form::Large(members) => {
+                let found = members.look(self.store, self.now_ms, member)?;
+                Some(self.store.deadline(found.handle))
+            }
+        }
+    }
+
+    /// Calls `visit` with each member until it returns false; O(members).
+    pub fn for_each(&self, mut visit: impl FnMut(ValueRef<'a>) -> bool) {
+        match self.form {
+            Form::Ints(block) => {
+                intset::iter(block).map(ValueRef::Int).all(visit);
+            }
+            Form::Pack(block) => {
+                pack::Items::new(block).all(|member| visit(member.value()));
+            }
+            Form::Large(members) => {
+                let mut goes_on = true;
+                members.for_each(self.store, self.now_ms, |handle| {
+                    goes_on = goes_on && visit(self.member(handle));
+                });
+            }
+        }
+    }
+
+    /// Calls `visit` with members from `cursor` (0: the start) on, about `count` of them or all of
+    /// a small set; the cursor to go on from, 0 at the end. The guarantee is SCAN's.
+    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(ValueRef<'a>)) -> u64 {
+        match self.form {
+            Form::Ints(_) | Form::Pack(_) => {
+                self.for_each(|member| {
+                    visit(member);
+                    true
+                });
+                0
+            }
+            Form::Large(members) => {
+                members.scan(self.store, self.now_ms, cursor, count, |handle| {
+                    visit(self.member(handle));
+                })
+            }
+        }
+    }
+
+    /// A member chosen by a random number; `None` when there is none, or it is due. O(1) but for
+    /// small sets of strings.
+    pub fn random(&self, random: u64) -> Option<ValueRef<'a>> {
+        let index = random.checked_rem(self.len() as u64)? as usize;
+        match self.form {
+            Form::Ints(block) => Some(ValueRef::Int(intset::at(block, index))),
+            Form::Pack(block) => pack::Items::new(block).nth(index).map(pack::Item::value),
+            Form::Large(members) => {
+                let handle = members.random(random)?;
+                let is_due = self.store.deadline(handle).is_some_and(|at| at <= self.now_ms);
+                (!is_due).then(|| self.member(handle))
+            }
+        }
+    }
+
+    fn member(&self, handle: Handle) -> ValueRef<'a> {
+        ValueRef::Bytes(self.store.key(handle))
+    }
+}
+
+/// A set that is being changed.
+pub struct SetMut<'o, 'a> {
+    open: &'o mut Open<'a>,
+}
+
+impl SetMut<'_, '_> {
+    /// A look at it.
+    pub fn view(&self) -> SetRef<'_> {
+        let form = match &self.open.content {
+            Content::Pack(kind, block) => {
+                Form::of_pack(*kind, block).expect("invariant: a set was opened")
+            }
+            Content::Large(collection) => Form::Large(members_of(collection)),
+        };
+        SetRef { form, store: self.open.store, now_ms: self.open.now_ms }
+    }
+
+    /// Records an event of this name once the change is done, before the key goes with its last
+    /// member.
+    pub fn event(&mut self, name: &'static str) {
+        self.open.events.push(name);
+    }
+
+    /// Makes the set large at once when `members` more are too many for a small one, as the peers
+    /// do before they add several.
+    pub fn expect_members(&mut self, members: usize) -> Result<(), OutOfMemory> {
+        let limits = self.open.limits;
+        let most = match &self.open.content {
+            Content::Pack(_, block) if block.is_empty() => return Ok(()),
+            Content::Pack(PackKind::IntSet, _) => limits.set_max_intset_entries,
+            Content::Pack(..) => limits.set_max_listpack_entries,
+            Content::Large(_) => return Ok(()),
+        };
+        if members > most { self.enlarge() } else { Ok(()) }
+    }
+
+    /// Adds a member; whether it is new. `expected` is how many are about to be added with this
+    /// one, which the form of a new set depends on, as in the peers.
+    pub fn add(&mut self, member: &[u8], expected: usize) -> Result<bool, OutOfMemory> {
+        let value = parse_canonical_int(member);
+        let limits = self.open.limits;
+        if let Content::Pack(kind, block) = &mut self.open.content
+            && block.is_empty()
+        {
+            let fits = |most: usize| expected <= most;
+            if value.is_some() && fits(limits.set_max_intset_entries) {
+                *kind = PackKind::IntSet;
+            } else if fits(limits.set_max_listpack_entries) {
+                *kind = PackKind::Set;
+            } else {
+                self.enlarge()?;
+            }
+        }
+        let added = match (&mut self.open.content, value) {
+            (Content::Pack(PackKind::IntSet, block), Some(value)) => {
+                let added = intset::insert(block, value);
+                if intset::len(block) > limits.set_max_intset_entries {
+                    self.enlarge()?;
+                }
+                added
+            }
+            (Content::Pack(PackKind::IntSet, block), None) => {
+                let ints = intset::len(block);
+                if ints < limits.set_max_listpack_entries
+                    && member.len().max(longest(block)) <= limits.set_max_listpack_value
+                {
+                    self.open.content = Content::Pack(PackKind::Set, packed(block));
+                } else {
+                    self.enlarge()?;
+                }
+                self.add_string(member)?
+            }
+            _ => self.add_string(member)?,
+        };
+        self.open.changed |= added;
+        Ok(added)
+    }
+
+    /// Adds a member to a set that is not one of integers.
+    fn add_string(&mut self, member: &[u8]) -> Result<bool, OutOfMemory> {
+        let limits = self.open.limits;
+        if let Content::Pack(_, block) = &mut self.open.content {
+            if pack::find(block, member, 1).is_some() {
+                return Ok(false);
+            }
+            if member.len() <= limits.set_max_listpack_value
+                && pack::count(block) < limits.set_max_listpack_entries
+            {
+                pack::push(block, member);
+                return Ok(true);
+            }
+            self.enlarge()?;
+        }
+        let Open { content, store, now_ms, freed, .. } = &mut *self.open;
+        let Content::Large(collection) = content else { unreachable!("it was made large") };
+        let members = members_of_mut(collection);
+        if let Some(found) = members.find(store, member) {
+            let is_due = store.deadline(found.handle).is_some_and(|deadline| deadline <= *now_ms);
+            if !is_due {
+                return Ok(false);
+            }
+            members.remove(store, found, freed);
+        }
+        members.insert(store, *now_ms, member, NOTHING, None)?;
+        Ok(true)
+    }
+
+    /// Removes a member; whether it was there.
+    pub fn remove(&mut self, member: &[u8]) -> bool {
+        let Open { content, store, now_ms, freed, .. } = &mut *self.open;
+        let removed = match content {
+            Content::Pack(PackKind::IntSet, block) => {
+                parse_canonical_int(member).is_some_and(|value| intset::remove(block, value))
+            }
+            Content::Pack(_, block) => {
+                let found = pack::find(block, member, 1);
+                found.map(|range| block.drain(range)).is_some()
+            }
+            Content::Large(collection) => {
+                let members = members_of_mut(collection);
+                let found = members.look(store, *now_ms, member);
+                found.map(|found| members.remove(store, found, freed)).is_some()
+            }
+        };
+        self.open.changed |= removed;
+        removed
+    }
+
+    /// Takes a member out that a random number chooses; `None` when there is none, or it is due.
+    pub fn pop(&mut self, random: u64) -> Option<Vec<u8>> {
+        let member = self.view().random(random)?.to_vec()?;
+        self.remove(&member);
+        Some(member)
+    }
+
+    /// Gives a member another deadline or none; whether the member exists.
+    pub fn set_deadline(
+        &mut self,
+        member: &[u8],
+        deadline_ms: Option<u64>,
+    ) -> Result<bool, OutOfMemory> {
+        let Some(old) = self.view().deadline(member) else {
+            return Ok(false);
+        };
+        if old == deadline_ms {
+            return Ok(true);
+        }
+        self.enlarge()?;
+        let Open { content, store, now_ms, .. } = &mut *self.open;
+        let Content::Large(collection) = content else { unreachable!("it was made large") };
+        let members = members_of_mut(collection);
+        let found = members.find(store, member).expect("invariant: it was seen just now");
+        members.set_deadline(store, *now_ms, found, deadline_ms)?;
+        self.open.changed = true;
+        Ok(true)
+    }
+
+    /// Makes it a large set, if it is not.
+    fn enlarge(&mut self) -> Result<(), OutOfMemory> {
+        let Open { content, store, now_ms, .. } = &mut *self.open;
+        let Content::Pack(kind, block) = content else { return Ok(()) };
+        let mut members = Members::new();
+        let form = Form::of_pack(*kind, block).expect("invariant: a set was opened");
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        SetRef { form, store, now_ms: *now_ms }.for_each(|member| {
+            names.extend(member.to_vec());
+            true
+        });
+        for name in names {
+            members.insert(store, *now_ms, &name, NOTHING, None)?;
+        }
+        *content = Content::Large(Box::new(Collection::Set(members)));
+        Ok(())
+    }
+}
+
+/// What a member's entry has for a value.
+const NOTHING: Incoming<'static> = Incoming::Bytes { bytes: b"", raw: false };
+
+/// The length of the longest member of a set of integers, as text.
+fn longest(ints: &[u8]) -> usize {
+    let len = |value: Option<i64>| value.map_or(0, |value| itoa::Buffer::new().format(value).len());
+    let mut values = intset::iter(ints);
+    let (least, greatest) = (values.next(), values.next_back());
+    len(least).max(len(greatest)).min(INT_TEXT_MAX)
+}
+
+/// A set of integers as one of strings.
+fn packed(ints: &[u8]) -> Vec<u8> {
+    let mut block = Vec::new();
+    intset::iter(ints).for_each(|value| pack::push_int(&mut block, value));
+    block
+}
+
+fn members_of(collection: &Collection) -> &Members {
+    match collection {
+        Collection::Set(members) => members,
+        _ => unreachable!("a set was opened"),
+    }
+}
+
+fn members_of_mut(collection: &mut Collection) -> &mut Members {
+    match collection {
+        Collection::Set(members) => members,
+        _ => unreachable!("a set was opened"),
+    }
+}
+
+impl Shard {
+    /// A look at the set at a key, `None` for a missing key. `touch` notes the access and removes
+    /// the key when it is due.
+    pub fn set_at(
+        &mut self,
+        db: u32,
+        key: &Key<'_>,
+        touch: bool,
+    ) -> Result<Option<SetRef<'_>>, AccessError> {
+        let now_ms = self.now_ms();
+        self.content(db, key, touch).map(|found| SetRef::of(found, now_ms)).transpose()
+    }
+
+    /// As [`Shard::set_at`], without noting the access: several sets can be looked at together.
+    pub fn peek_set(&self, db: u32, key: &Key<'_>) -> Result<Option<SetRef<'_>>, AccessError> {
+        let now_ms = self.now_ms();
+        self.peek_content(db, key).map(|found| SetRef::of(found, now_ms)).transpose()
+    }
+
+    /// Changes the set at a key, which is made with its first member and removed with its last.
+    /// Records `New`, the events that `change` names, `Modified` and `Deleted`.
+    pub fn update_set<R>(
+        &mut self,
+        db: u32,
+        key: &Key<'_>,
+        change: impl FnOnce(&mut SetMut<'_, '_>) -> R,
+    ) -> Result<R, AccessError> {
+        self.update(db, key, PackKind::Set, |open| change(&mut SetMut { open }))
+    }
+}

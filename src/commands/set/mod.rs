@@ -1,0 +1,45 @@
+//! Sets.
+
+mod algebra;
+mod algebra_spread;
+mod member;
+mod random;
+mod relocate;
+mod scan;
+
+use kvasir_proto::Encoder;
+use kvasir_shard::ValueRef;
+
+use super::definition::Command;
+
+/// The commands of the family, by name.
+pub(super) const COMMANDS: &[&Command] = &[
+    &member::SADD,
+    &member::SCARD,
+    &algebra::SDIFF,
+    &algebra::SDIFFCARD,
+    &algebra::SDIFFSTORE,
+    &algebra::SINTER,
+    &algebra::SINTERCARD,
+    &algebra::SINTERSTORE,
+    &member::SISMEMBER,
+    &member::SMEMBERS,
+    &member::SMISMEMBER,
+    &relocate::SMOVE,
+    &random::SPOP,
+    &random::SRANDMEMBER,
+    &member::SREM,
+    &scan::SSCAN,
+    &algebra::SUNION,
+    &algebra::SUNIONCARD,
+    &algebra::SUNIONSTORE,
+];
+
+/// Encodes a member.
+fn encode_member(member: ValueRef<'_>, reply: &mut Encoder<'_>) {
+    match member {
+        ValueRef::Int(value) => reply.bulk_integer(value),
+        ValueRef::Bytes(bytes) => reply.bulk(bytes),
+        ValueRef::Collection(_) => unreachable!("a member is a string"),
+    }
+}

@@ -1,0 +1,238 @@
+//! Members at random: SPOP, SRANDMEMBER.
+
+use std::collections::HashSet;
+
+use kvasir_proto::{Args, Encoder};
+use kvasir_shard::{ChangeKind, Key, SetRef, ValueRef};
+
+use super::encode_member;
+use crate::commands::arguments::integer;
+use crate::commands::context::ShardContext;
+use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
+use crate::errors::CommandError;
+
+/// Members that SRANDMEMBER replies with at most when they may repeat: a core does nothing else
+/// meanwhile.
+const REPEATED_MAX: u64 = 1 << 24;
+/// Attempts to come upon a member that is not due, before the first such one is taken.
+const ATTEMPTS: usize = 32;
+
+/// A random member; `None` when all are due.
+fn pick<'a>(set: &SetRef<'a>, next_random: &mut impl FnMut() -> u64) -> Option<ValueRef<'a>> {
+    (0..ATTEMPTS).find_map(|_| set.random(next_random())).or_else(|| {
+        let mut first = None;
+        set.for_each(|member| {
+            first = Some(member);
+            false
+        });
+        first
+    })
+}
+
+pub(super) const SPOP: Command = Command {
+    name: "spop",
+    summary: "Returns one or more random members from a set after removing them. Deletes the \
+        set if the last member was popped.",
+    complexity: "Without the count argument O(1), otherwise O(N) where N is the value of the \
+        passed count.",
+    since: "1.0.0",
+    group: Group::Set,
+    arity: Arity::at_least(2),
+    flags: Flags::WRITE.or(Flags::FAST),
+    tips: &["nondeterministic_output"],
+    keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE))],
+    args: &[Arg::key("key", 0), Arg::integer("count").optional().since("3.2.0")],
+    history: &[("3.2.0", "Added the `count` argument.")],
+    handler: Handler::Shard(spop),
+    ..Command::BASE
+};
+
+fn spop(
+    context: &mut ShardContext<'_>,
+    args: Args<'_>,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    let key = context.key(args.at(1));
+    match args.len() {
+        2 => pop_one(context, &key, reply),
+        3 => {
+            let count = usize::try_from(integer(args.at(2))?)
+                .map_err(|_| CommandError::Other("ERR value is out of range, must be positive"))?;
+            pop_many(context, &key, count, reply)
+        }
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+fn pop_one(
+    context: &mut ShardContext<'_>,
+    key: &Key<'_>,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    let mut random = Random::new(context);
+    let popped = context.shard.update_set(context.db, key, |set| {
+        let member = pick(&set.view(), &mut || random.next())?.to_vec()?;
+        set.remove(&member);
+        set.event("spop");
+        Some(member)
+    })?;
+    context.count_read(popped.is_some());
+    match popped {
+        None => reply.null(),
+        Some(member) => {
+            reply.bulk(&member);
+            context.changed(1);
+        }
+    }
+    Ok(())
+}
+
+fn pop_many(
+    context: &mut ShardContext<'_>,
+    key: &Key<'_>,
+    count: usize,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    let members = context.read_set(key)?.map_or(0, |set| set.len());
+    let replied = reply.defer_set();
+    let mut popped = 0;
+    if count >= members {
+        // The whole set goes as a key does: its members are freed by and by.
+        if let Some(set) = context.shard.set_at(context.db, key, false)? {
+            set.for_each(|member| {
+                encode_member(member, reply);
+                popped += 1;
+                true
+            });
+            context.shard.journal.record(ChangeKind::Event("spop"), context.db, key.bytes);
+            context.shard.remove(context.db, key);
+        }
+    } else if count > 0 {
+        let mut random = Random::new(context);
+        context.shard.update_set(context.db, key, |set| {
+            while popped < count {
+                let Some(member) = pick(&set.view(), &mut || random.next()) else { break };
+                let member = member.to_vec().expect("invariant: a member is a string");
+                set.remove(&member);
+                reply.bulk(&member);
+                popped += 1;
+            }
+            set.event("spop");
+        })?;
+    }
+    reply.finish(replied, popped);
+    context.changed(popped as u64);
+    Ok(())
+}
+
+pub(super) const SRANDMEMBER: Command = Command {
+    name: "srandmember",
+    summary: "Get one or multiple random members from a set",
+    complexity: "Without the count argument O(1), otherwise O(N) where N is the absolute \
+        value of the passed count.",
+    since: "1.0.0",
+    group: Group::Set,
+    arity: Arity::at_least(2),
+    flags: Flags::READONLY,
+    tips: &["nondeterministic_output"],
+    keys: &[KeySpec::at(1).flags(KeyFlags::RO.or(KeyFlags::ACCESS))],
+    args: &[Arg::key("key", 0), Arg::integer("count").optional().since("2.6.0")],
+    history: &[("2.6.0", "Added the optional `count` argument.")],
+    handler: Handler::Shard(srandmember),
+    ..Command::BASE
+};
+
+fn srandmember(
+    context: &mut ShardContext<'_>,
+    args: Args<'_>,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    let key = context.key(args.at(1));
+    let mut random = Random::new(context);
+    if args.len() == 2 {
+        let member = context.read_set(&key)?.and_then(|set| pick(&set, &mut || random.next()));
+        match member {
+            None => reply.null(),
+            Some(member) => encode_member(member, reply),
+        }
+        return Ok(());
+    }
+    if args.len() > 3 {
+        return Err(CommandError::Syntax);
+    }
+    let count = integer(args.at(2))?;
+    let wanted = count.unsigned_abs();
+    if count < 0 && wanted > REPEATED_MAX || count == i64::MIN {
+        return Err(CommandError::Other(
+            "ERR value is out of range, value must between -9223372036854775807 and \
+             9223372036854775807",
+        ));
+    }
+    let Some(set) = context.read_set(&key)? else {
+        reply.array(0);
+        return Ok(());
+    };
+    if count < 0 {
+        let replied = reply.defer_array();
+        let mut picked = 0;
+        while picked < wanted as usize
+            && let Some(member) = pick(&set, &mut || random.next())
+        {
+            encode_member(member, reply);
+            picked += 1;
+        }
+        reply.finish(replied, picked);
+    } else {
+        reply_distinct(&set, usize::try_from(wanted).unwrap_or(usize::MAX), &mut random, reply);
+    }
+    Ok(())
+}
+
+/// Replies with `count` different members, or all. Goes through the set once where that is cheaper
+/// than drawing until enough are different.
+fn reply_distinct(set: &SetRef<'_>, count: usize, random: &mut Random, reply: &mut Encoder<'_>) {
+    let replied = reply.defer_array();
+    let mut picked = 0;
+    if count.saturating_mul(3) < set.len() {
+        let mut seen = HashSet::with_capacity_and_hasher(count, ahash::RandomState::default());
+        while picked < count
+            && let Some(member) = pick(set, &mut || random.next())
+        {
+            if seen.insert(member.to_vec()) {
+                encode_member(member, reply);
+                picked += 1;
+            }
+        }
+    } else {
+        // Each member is taken with the chance that leaves every choice equally likely.
+        let mut left = set.len();
+        set.for_each(|member| {
+            if random.next() % (left as u64) < count.saturating_sub(picked) as u64 {
+                encode_member(member, reply);
+                picked += 1;
+            }
+            left -= 1;
+            picked < count && left > 0
+        });
+    }
+    reply.finish(replied, picked);
+}
+
+/// Random numbers from a seed that the shard gives, for use while a view borrows it.
+struct Random(u64);
+
+impl Random {
+    fn new(context: &mut ShardContext<'_>) -> Self {
+        Self(context.shard.next_random() | 1)
+    }
+
+    /// The next number (xorshift64*).
+    fn next(&mut self) -> u64 {
+        let mut state = self.0;
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.0 = state;
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}
