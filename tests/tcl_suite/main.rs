@@ -54,6 +54,7 @@ units! {
     protocol: "unit/protocol",
     querybuf: "unit/querybuf",
     quit: "unit/quit",
+    set: "unit/type/set",
     slowlog: "unit/slowlog",
     string: "unit/type/string",
 }
