@@ -27,7 +27,8 @@ pub(crate) fn len(block: &[u8]) -> usize {
 #[inline]
 pub(crate) fn at(block: &[u8], index: usize) -> i64 {
     let width = width(block);
-    let bytes = &block[1 + index * width..1 + (index + 1) * width];
+    let start = 1 + index * width;
+    let bytes = &block[start..start + width];
     match *bytes {
         [a, b] => i64::from(i16::from_le_bytes([a, b])),
         [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
@@ -66,7 +67,9 @@ pub(crate) fn insert(block: &mut Vec<u8>, value: i64) -> bool {
         let members: Vec<i64> = iter(block).collect();
         block.clear();
         block.push(needed as u8);
-        members.iter().for_each(|member| push(block, *member, needed));
+        for member in members {
+            push(block, member, needed);
+        }
     }
     let width = width(block);
     let start = 1 + index * width;
@@ -85,7 +88,8 @@ pub(crate) fn remove(block: &mut Vec<u8>, value: i64) -> bool {
         return false;
     };
     let width = width(block);
-    block.drain(1 + index * width..1 + (index + 1) * width);
+    let start = 1 + index * width;
+    block.drain(start..start + width);
     true
 }
 

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::{EncodingLimits, FieldTtl};
 use crate::hash::{Key, KeyHasher};
-use crate::journal::{ChangeKind, ChangeMask};
+use crate::journal::ChangeKind::{self, Deleted, Event, Modified, New};
+use crate::journal::ChangeMask;
 use crate::keyspace::{Shard, ShardConfig};
 use crate::value::NewValue;
 
@@ -116,7 +117,7 @@ impl Pair {
 
     fn apply(&mut self, step: Step) {
         let (shard, now) = (&mut self.shard, self.now);
-        let [model, other] = &mut self.models;
+        let model = &mut self.models[0];
         match step {
             Step::Set(index, at, value, ttl, keep) => {
                 let (name, field) = (name(index), field(at));
@@ -151,6 +152,23 @@ impl Pair {
                     *old = deadline;
                 }
             }
+            Step::Advance(ms, budget) => {
+                self.now += ms;
+                let is_due = |next: Option<u64>| next.is_some_and(|next| next <= self.now);
+                while is_due(shard.expire_due(self.now, budget).next_deadline_ms) {}
+            }
+            Step::Collect(budget) => {
+                shard.collect_garbage(budget);
+            }
+            step => self.apply_to_keys(step),
+        }
+        self.settle();
+    }
+
+    fn apply_to_keys(&mut self, step: Step) {
+        let (shard, now) = (&mut self.shard, self.now);
+        let [model, other] = &mut self.models;
+        match step {
             Step::KeyDeadline(index, ttl) => {
                 let name = name(index);
                 let set = shard.set_deadline(0, &key(&name), now + ttl).unwrap();
@@ -198,16 +216,8 @@ impl Pair {
                 shard.flush_db(0);
                 model.clear();
             }
-            Step::Advance(ms, budget) => {
-                self.now += ms;
-                let is_due = |next: Option<u64>| next.is_some_and(|next| next <= self.now);
-                while is_due(shard.expire_due(self.now, budget).next_deadline_ms) {}
-            }
-            Step::Collect(budget) => {
-                shard.collect_garbage(budget);
-            }
+            step => unreachable!("{step:?} is about fields or time"),
         }
-        self.settle();
     }
 
     fn verify(&mut self) {
@@ -267,7 +277,6 @@ fn the_last_field_takes_the_key_with_it_and_changes_are_recorded() {
     shard.expire_due(50, 100);
     assert_eq!((shard.len(0), shard.expired_members_total()), (0, 1));
     let kinds: Vec<_> = shard.journal.changes().map(|change| change.kind).collect();
-    use ChangeKind::{Deleted, Event, Modified, New};
     assert_eq!(kinds, [New, Modified, Event("hexpired"), Modified, Deleted]);
 }
 
