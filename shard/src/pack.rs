@@ -241,7 +241,9 @@ mod tests {
                 ], 0..20),
         ) {
             let mut block = Vec::new();
-            strings.iter().for_each(|string| push(&mut block, string));
+            for string in &strings {
+                push(&mut block, string);
+            }
             let back: Vec<_> = Items::new(&block).map(text).collect();
             prop_assert_eq!(&back, &strings);
             prop_assert_eq!(count(&block), strings.len());
@@ -255,7 +257,7 @@ mod tests {
 
         #[test]
         fn numbers_come_back_exactly(value in any::<f64>().prop_filter("", |v| !v.is_nan())) {
-            for value in [value, value as f32 as f64, value.trunc(), -0.0, 0.0, f64::INFINITY] {
+            for value in [value, f64::from(value as f32), value.trunc(), -0.0, 0.0, f64::INFINITY] {
                 let mut block = Vec::new();
                 push_number(&mut block, value);
                 let (item, end) = item(&block, 0);

@@ -36,7 +36,7 @@ impl<'a> Form<'a> {
         match kind {
             PackKind::IntSet => Some(Self::Ints(block)),
             PackKind::Set => Some(Self::Pack(block)),
-            PackKind::Hash | PackKind::SortedSet => None,
+            PackKind::Hash | PackKind::SortedSet | PackKind::List => None,
         }
     }
 }
