@@ -1,4 +1,4 @@
-//! What a core does when a round has brought nothing: look again, spin, block or park.
+//! What a core does when a round has brought nothing: look again, yield and spin, block or park.
 //!
 //! A pure decision, so that it can be tested without a clock. The ladder, by the time since
 //! something last happened:
@@ -6,9 +6,16 @@
 //! | quiet for | step | costs | wakes within |
 //! |---|---|---|---|
 //! | (just now) | [`Step::Again`], or at once the one below that pays | nothing | - |
-//! | a few us, if that has paid lately | [`Step::Spin`] | the core's time | 0.1 us |
+//! | less than a block is worth | [`Step::Yield`] | one system call | - |
+//! | a few us, if that has paid lately | the same, with a spin | the core's time | 0.1 us |
 //! | up to 10 ms | [`Step::Block`] in the own ring | one system call | 3 us |
 //! | longer | [`Step::Park`] through the executor | some ten system calls | 10 us |
+//!
+//! Where a core has its processor to itself, yielding returns at once. Where it has not (a client
+//! on the same machine, another process) the others do their part meanwhile, and what they bring is
+//! dealt with in one round instead of waking this core for each piece. Two shards that share their
+//! processors with the load need a third less CPU a command by it. After others have run there is
+//! no spinning: it would be at their cost.
 
 use std::time::Duration;
 
@@ -28,8 +35,12 @@ const SPIN_RETRY: u32 = 64;
 pub(super) enum Step {
     /// Go round again at once.
     Again,
-    /// Look, without a system call, until this moment of the monotonic clock.
-    Spin(u64),
+    /// Yield to others who want the processor. If there are none, look, without a system call,
+    /// until this moment of the monotonic clock.
+    Yield {
+        /// None: spinning has not paid lately.
+        spin_until_us: Option<u64>,
+    },
     /// Block in the ring, at most this long.
     Block(Duration),
     /// Give the core away until something happens, or until this has passed.
@@ -59,18 +70,59 @@ pub(super) struct Round {
 pub(super) struct Idle {
     /// When something last happened.
     active_us: u64,
-    /// Whether to spin before blocking, this time.
+    /// Whether to yield before blocking, this time.
+    will_yield: bool,
+    /// Whether to spin after that.
     will_spin: bool,
-    /// How often spinning has paid lately, in 1/256.
-    spin_hits: u32,
-    spin_refused: u32,
+    /// Whether that is because of mail.
+    for_mail: bool,
+    /// Whether spinning pays, for an answer to mail and for anything else.
+    after_mail: SpinRecord,
+    otherwise: SpinRecord,
     may_spin: bool,
+}
+
+/// How spinning has done lately.
+#[derive(Debug)]
+struct SpinRecord {
+    /// How often it has paid, in 1/256.
+    hits: u32,
+    /// How often it was refused since it was last tried.
+    refused: u32,
+}
+
+impl SpinRecord {
+    /// Begins with trust.
+    const NEW: Self = Self { hits: 256, refused: 0 };
+
+    fn note(&mut self, hit: bool) {
+        self.hits = (self.hits * 7 + if hit { 256 } else { 0 }) / 8;
+    }
+
+    fn pays(&mut self) -> bool {
+        if self.hits < 128 {
+            self.refused += 1;
+            if self.refused < SPIN_RETRY {
+                return false;
+            }
+        }
+        self.refused = 0;
+        true
+    }
 }
 
 impl Idle {
     /// `may_spin` is false when other threads need this processor, so that spinning can only hurt.
     pub(super) fn new(may_spin: bool) -> Self {
-        Self { active_us: 0, will_spin: false, spin_hits: 256, spin_refused: 0, may_spin }
+        Self {
+            active_us: 0,
+            will_yield: false,
+            will_spin: false,
+            for_mail: false,
+            after_mail: SpinRecord::NEW,
+            otherwise: SpinRecord::NEW,
+            may_spin,
+        }
     }
 
     /// The step after a round.
@@ -78,7 +130,9 @@ impl Idle {
         let Round { now_us, busy, mail, queued, backlog, wake } = round;
         if busy || mail {
             self.active_us = now_us;
-            self.will_spin = self.may_spin && (self.spinning_pays() || mail);
+            self.for_mail = mail;
+            self.will_yield = true;
+            self.will_spin = self.may_spin && self.record().pays();
         }
         let left_us = match wake {
             Wake::Now => Some(0),
@@ -88,12 +142,13 @@ impl Idle {
         if left_us == Some(0) {
             return Step::Again;
         }
-        if self.will_spin {
+        if self.will_yield {
             if busy || mail || queued {
                 return Step::Again;
             }
-            self.will_spin = false;
-            return Step::Spin(now_us + SPIN_US.min(left_us.unwrap_or(SPIN_US)));
+            self.will_yield = false;
+            let spin_us = SPIN_US.min(left_us.unwrap_or(SPIN_US));
+            return Step::Yield { spin_until_us: self.will_spin.then_some(now_us + spin_us) };
         }
         if !queued && !backlog && now_us - self.active_us >= PARK_AFTER_US {
             return Step::Park(left_us.map(Duration::from_micros));
@@ -104,18 +159,11 @@ impl Idle {
 
     /// Tells whether spinning met with something.
     pub(super) fn spun(&mut self, hit: bool) {
-        self.spin_hits = (self.spin_hits * 7 + if hit { 256 } else { 0 }) / 8;
+        self.record().note(hit);
     }
 
-    fn spinning_pays(&mut self) -> bool {
-        if self.spin_hits < 128 {
-            self.spin_refused += 1;
-            if self.spin_refused < SPIN_RETRY {
-                return false;
-            }
-        }
-        self.spin_refused = 0;
-        true
+    fn record(&mut self) -> &mut SpinRecord {
+        if self.for_mail { &mut self.after_mail } else { &mut self.otherwise }
     }
 }
 
@@ -132,6 +180,7 @@ mod tests {
         wake: Wake::Never,
     };
     const BUSY: Round = Round { busy: true, ..QUIET };
+    const YIELD: Step = Step::Yield { spin_until_us: None };
     const BLOCK: Step = Step::Block(Duration::from_micros(BLOCK_US));
 
     /// A ladder for which spinning has not paid for long.
@@ -149,7 +198,7 @@ mod tests {
         assert_eq!(idle.next(BUSY), Step::Again);
         assert_eq!(idle.next(Round { wake: Wake::Now, ..QUIET }), Step::Again);
         assert_eq!(idle.next(Round { queued: true, ..QUIET }), Step::Again);
-        assert_eq!(idle.next(QUIET), Step::Spin(1_000 + SPIN_US));
+        assert_eq!(idle.next(QUIET), Step::Yield { spin_until_us: Some(1_000 + SPIN_US) });
         assert_eq!(idle.next(QUIET), BLOCK);
         assert_eq!(idle.next(Round { now_us: 1_600, ..QUIET }), BLOCK);
         let late = Round { now_us: 1_000 + PARK_AFTER_US, ..QUIET };
@@ -159,13 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn where_spinning_does_not_pay_one_call_submits_and_blocks() {
+    fn where_spinning_does_not_pay_a_core_only_yields() {
         let mut idle = blocking();
-        assert_eq!(idle.next(Round { queued: true, ..BUSY }), BLOCK);
-        assert_eq!(idle.next(QUIET), BLOCK);
-        // An answer to mail is worth waiting for.
+        assert_eq!(idle.next(Round { queued: true, ..BUSY }), Step::Again);
+        assert_eq!(idle.next(QUIET), YIELD);
+        assert_eq!(idle.next(Round { queued: true, ..QUIET }), BLOCK);
+        // Whether an answer to mail is worth waiting for is a question of its own.
         assert_eq!(idle.next(Round { mail: true, ..QUIET }), Step::Again);
-        assert!(matches!(idle.next(QUIET), Step::Spin(_)));
+        assert_eq!(idle.next(QUIET), Step::Yield { spin_until_us: Some(1_000 + SPIN_US) });
     }
 
     #[test]
@@ -184,8 +234,8 @@ mod tests {
 
     fn check_length(step: Step, wait_us: u64) {
         match step {
-            Step::Again => {}
-            Step::Spin(until_us) => assert!(until_us <= 1_000 + wait_us),
+            Step::Again | YIELD => {}
+            Step::Yield { spin_until_us: Some(until_us) } => assert!(until_us <= 1_000 + wait_us),
             Step::Block(duration) => assert!(duration.as_micros() as u64 <= wait_us),
             Step::Park(duration) => assert_eq!(duration.unwrap().as_micros() as u64, wait_us),
         }
@@ -197,7 +247,7 @@ mod tests {
         let mut spins = 0;
         for _ in 0..10_000 {
             idle.next(BUSY);
-            if matches!(idle.next(QUIET), Step::Spin(_)) {
+            if idle.next(QUIET) != YIELD {
                 idle.spun(false);
                 spins += 1;
             }
@@ -207,14 +257,15 @@ mod tests {
             idle.spun(true);
         }
         idle.next(BUSY);
-        assert!(matches!(idle.next(QUIET), Step::Spin(_)));
+        assert_ne!(idle.next(QUIET), YIELD);
     }
 
     #[test]
     fn a_core_that_shares_its_processor_never_spins() {
         let mut idle = Idle::new(false);
         for _ in 0..1_000 {
-            assert_eq!(idle.next(Round { mail: true, ..BUSY }), BLOCK);
+            assert_eq!(idle.next(Round { mail: true, ..BUSY }), Step::Again);
+            assert_eq!(idle.next(QUIET), YIELD);
             assert_eq!(idle.next(QUIET), BLOCK);
         }
     }

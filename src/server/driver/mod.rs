@@ -35,6 +35,8 @@ const YIELD_AFTER_US: u64 = 1_000;
 const ACCEPT_PAUSE_US: u64 = 100_000;
 /// How long a stopping core tries to get its last replies out.
 const FLUSH_US: u64 = 500_000;
+/// A yield that took longer than this has let another thread run, microseconds.
+const YIELDED_US: u64 = 2;
 /// How soon the loop looks again whether a full queue to another core has room.
 const BACKLOG_RETRY_US: u64 = 50;
 
@@ -158,8 +160,8 @@ impl<E: Engine> Driver<E> {
                 break;
             }
             match step {
-                Step::Again => self.ring.enter(Wait::No)?,
-                Step::Spin(until_us) => self.spin(until_us)?,
+                Step::Again => self.enter_if_needed()?,
+                Step::Yield { spin_until_us } => self.yield_and_spin(spin_until_us)?,
                 Step::Block(duration) => self.block(duration)?,
                 Step::Park(duration) => {
                     self.park(duration.map(|left| left.as_micros() as u64), &park_file).await?;
@@ -373,19 +375,33 @@ impl<E: Engine> Driver<E> {
         (sent, !self.mailbox.flush())
     }
 
-    /// Looks for news without a system call, and fetches them.
-    fn spin(&mut self, until_us: u64) -> io::Result<()> {
-        let hit = loop {
-            if self.ring.has_news() || self.mailbox.has_mail() {
-                break true;
-            }
-            if self.clock.monotonic_us() >= until_us {
-                break false;
-            }
-            std::hint::spin_loop();
-        };
-        self.idle.spun(hit);
-        if hit { self.ring.enter(Wait::No) } else { Ok(()) }
+    /// Submits and collects, unless there is neither: mail alone takes no system call.
+    fn enter_if_needed(&mut self) -> io::Result<()> {
+        if self.ring.has_queued() || self.ring.has_news() {
+            self.ring.enter(Wait::No)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Lets others run who want the processor; if none did, looks for news until the moment given.
+    fn yield_and_spin(&mut self, spin_until_us: Option<u64>) -> io::Result<()> {
+        let began_us = self.clock.monotonic_us();
+        std::thread::yield_now();
+        if let Some(until_us) = spin_until_us {
+            let shared = self.clock.monotonic_us() - began_us > YIELDED_US;
+            let hit = loop {
+                if self.ring.has_news() || self.mailbox.has_mail() {
+                    break true;
+                }
+                if shared || self.clock.monotonic_us() >= until_us {
+                    break false;
+                }
+                std::hint::spin_loop();
+            };
+            self.idle.spun(hit);
+        }
+        self.enter_if_needed()
     }
 
     /// Blocks in the ring.
