@@ -67,6 +67,7 @@ pub(super) struct Round {
 
 /// The state of one core's ladder.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one machine")]
 pub(super) struct Idle {
     /// When something last happened.
     active_us: u64,
