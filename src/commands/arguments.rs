@@ -22,6 +22,31 @@ pub fn database(bytes: &[u8], databases: u32) -> Result<u32, CommandError> {
         .ok_or(CommandError::DatabaseOutOfRange)
 }
 
+/// An argument as a cursor: what C's `strtoull` reads to the end, but for plain negative numbers, as
+/// in the peers.
+pub fn cursor(bytes: &[u8]) -> Result<u64, CommandError> {
+    const INVALID: CommandError = CommandError::Other("ERR invalid cursor");
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    if let Some(number) = number::parse_i64(text) {
+        return u64::try_from(number).map_err(|_| INVALID);
+    }
+    let text = text.trim_ascii_start();
+    let (is_negative, digits) = match text.split_first() {
+        Some((b'-', digits)) => (true, digits),
+        Some((b'+', digits)) => (false, digits),
+        _ => (false, text),
+    };
+    if digits.is_empty() {
+        return Err(INVALID);
+    }
+    let magnitude = digits.iter().try_fold(0_u64, |magnitude, digit| {
+        let digit = char::from(*digit).to_digit(10)?;
+        magnitude.checked_mul(10)?.checked_add(u64::from(digit))
+    });
+    let magnitude = magnitude.ok_or(INVALID)?;
+    Ok(if is_negative { magnitude.wrapping_neg() } else { magnitude })
+}
+
 /// Whether an argument is this word, whatever its case.
 pub fn is_word(bytes: &[u8], word: &str) -> bool {
     bytes.eq_ignore_ascii_case(word.as_bytes())
@@ -114,5 +139,30 @@ impl ExpiryUnit {
         deadline
             .and_then(|deadline| u64::try_from(deadline).ok())
             .ok_or(CommandError::InvalidExpire(command))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_read_as_the_peers_read_them() {
+        for (text, expected) in [
+            (&b"0"[..], Some(0)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"-0", Some(0)),
+            (b"+7", Some(7)),
+            (b" 7", Some(7)),
+            (b"007", Some(7)),
+            (b"7\0x", Some(7)),
+            (b"-7", None),
+            (b"7 ", None),
+            (b"", None),
+            (b"+", None),
+            (b"18446744073709551616", None),
+        ] {
+            assert_eq!(cursor(text).ok(), expected, "{text:?}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! What SSCAN, HSCAN and ZSCAN have in common: their cursor, options and reply.
 
-use kvasir_proto::{Args, Encoder, number};
+use kvasir_proto::{Args, Encoder};
 use kvasir_shard::ValueRef;
 
-use super::arguments::{Options, integer, is_word};
+use super::arguments::{Options, cursor, integer, is_word};
 use crate::errors::CommandError;
 use crate::glob;
 
@@ -36,7 +36,7 @@ pub struct ElementScan<'a> {
 impl<'a> ElementScan<'a> {
     /// The cursor, which is checked before the key is looked at.
     pub fn cursor(args: Args<'_>) -> Result<u64, CommandError> {
-        number::parse_u64(args.at(2)).ok_or(CommandError::Other("ERR invalid cursor"))
+        cursor(args.at(2))
     }
 
     /// The options, which are checked only for an existing key, as the peers do.

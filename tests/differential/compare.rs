@@ -111,7 +111,7 @@ fn agree_by_rule(rule: Rule, ours: &Value, peer: &Value) -> bool {
         (Rule::Moment { slack, far }, Value::Integer(a), Value::Integer(b)) => {
             close(*a, *b, slack) || *a > far && *b > far
         }
-        (Rule::Unordered, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
+        (Rule::Unordered, a, b) => canonical(a) == canonical(b),
         (Rule::Types, Value::Error(_), Value::Error(_)) => false,
         (Rule::Types, a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
         _ => false,
@@ -123,10 +123,19 @@ fn close(a: i64, b: i64, slack: i64) -> bool {
     a.abs_diff(b) <= slack.unsigned_abs() && (a < 0) == (b < 0)
 }
 
-fn sorted(values: &[Value]) -> Vec<String> {
-    let mut texts: Vec<String> = values.iter().map(show).collect();
+/// The same text for all collections of the same elements, at every depth.
+fn canonical(value: &Value) -> String {
+    let (kind, mut texts): (char, Vec<String>) = match value {
+        Value::Array(elements) => ('*', elements.iter().map(canonical).collect()),
+        Value::Set(elements) => ('~', elements.iter().map(canonical).collect()),
+        Value::Map(pairs) => {
+            let pair = |(key, value): &(Value, Value)| canonical(key) + "=" + &canonical(value);
+            ('%', pairs.iter().map(pair).collect())
+        }
+        other => return show(other),
+    };
     texts.sort_unstable();
-    texts
+    format!("{kind}[{}]", texts.join(" "))
 }
 
 fn text(answer: &Answer) -> String {

@@ -28,7 +28,13 @@ const FAR_MS: i64 = 1 << 47;
 /// Names (`*` at the end stands for any rest), the rule, and why.
 const RULES: &[(&[&str], Rule, &str)] = &[
     (&["keys"], Rule::Unordered, "the order of a table is its own"),
-    (&["randomkey"], Rule::Types, "random"),
+    (
+        &["smembers", "sinter", "sunion", "sdiff", "sscan"],
+        Rule::Unordered,
+        "the order of a set's members is its own",
+    ),
+    (&["randomkey", "srandmember"], Rule::Types, "random"),
+    (&["spop"], Rule::Skip, "what it removes is random: the sets would differ from then on"),
     (&["scan"], Rule::Skip, "cursors are opaque; a whole scan is compared by a test of its own"),
     (
         &["ttl", "expiretime"],

@@ -5,10 +5,10 @@
 //! stays below 2^50 with the 1024 shards and 40-bit places that there can be, which every client's
 //! signed integer can hold. Any number is a cursor.
 
-use kvasir_proto::{Args, Encoder, number};
+use kvasir_proto::{Args, Encoder};
 use kvasir_shard::ValueType;
 
-use crate::commands::arguments::{Options, integer, is_word};
+use crate::commands::arguments::{Options, cursor, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler};
 use crate::errors::CommandError;
@@ -115,7 +115,7 @@ pub(super) const SCAN: Command = Command {
 
 /// The shard that a cursor leads to; any for what is no cursor.
 fn scanned_shard(args: Args<'_>, map: ShardMap) -> ShardId {
-    let cursor = number::parse_u64(args.at(1)).unwrap_or(0);
+    let cursor = cursor(args.at(1)).unwrap_or(0);
     ShardId(Cursor::decode(cursor, map.shards()).shard)
 }
 
@@ -124,7 +124,7 @@ fn scan(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let cursor = number::parse_u64(args.at(1)).ok_or(CommandError::Other("ERR invalid cursor"))?;
+    let cursor = cursor(args.at(1))?;
     let selection = Selection::parse(args)?;
     let shards = context.map.shards();
     let cursor = Cursor::decode(cursor, shards);
