@@ -194,31 +194,71 @@ pub(crate) fn count(block: &[u8]) -> usize {
     count
 }
 
+/// A string as an item, for comparing it with those of blocks and for putting it into one.
+pub(crate) struct Encoded {
+    /// The usual case without an allocation: a short string that is no integer.
+    short: [u8; 1 + SHORT_MAX],
+    short_len: usize,
+    other: Vec<u8>,
+}
+
+impl Encoded {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let mut encoded = Self { short: [0; 1 + SHORT_MAX], short_len: 0, other: Vec::new() };
+        if bytes.len() <= SHORT_MAX && parse_canonical_int(bytes).is_none() {
+            encoded.short_len = bytes.len() + 1;
+            encoded.short[0] = bytes.len() as u8;
+            encoded.short[1..encoded.short_len].copy_from_slice(bytes);
+        } else {
+            push(&mut encoded.other, bytes);
+        }
+        encoded
+    }
+
+    pub(crate) fn of_int(value: i64) -> Self {
+        let mut encoded = Self { short: [0; 1 + SHORT_MAX], short_len: 0, other: Vec::new() };
+        push_int(&mut encoded.other, value);
+        encoded
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if self.short_len > 0 { &self.short[..self.short_len] } else { &self.other }
+    }
+}
+
 /// Where the string `wanted` is among every `stride`-th item from the first; O(items).
 pub(crate) fn find(block: &[u8], wanted: &[u8], stride: usize) -> Option<Range<usize>> {
-    let mut encoded = Vec::new();
-    let mut head = [0; 1 + SHORT_MAX];
-    // The usual case without an allocation: a short string that is no integer.
-    let wanted = if wanted.len() <= SHORT_MAX && parse_canonical_int(wanted).is_none() {
-        head[0] = wanted.len() as u8;
-        head[1..=wanted.len()].copy_from_slice(wanted);
-        &head[..=wanted.len()]
-    } else {
-        push(&mut encoded, wanted);
-        &encoded
-    };
-    let mut at = 0;
+    search(block, Encoded::new(wanted).bytes(), stride).ok()
+}
+
+/// Where an item is among every `stride`-th one from the first, or how many of these there are;
+/// O(items).
+pub(crate) fn search(block: &[u8], wanted: &[u8], stride: usize) -> Result<Range<usize>, usize> {
+    let (mut at, mut passed) = (0, 0);
     while at < block.len() {
         let end = end_of(block, at);
-        if &block[at..end] == wanted {
-            return Some(at..end);
+        if block[at] == wanted[0] && &block[at..end] == wanted {
+            return Ok(at..end);
         }
         at = end;
         for _ in 1..stride {
             at = end_of(block, at);
         }
+        passed += 1;
     }
-    None
+    Err(passed)
+}
+
+/// Puts `new` in the place of the bytes at `range`.
+pub(crate) fn replace(block: &mut Vec<u8>, range: Range<usize>, new: &[u8]) {
+    let (len, new_end) = (block.len(), range.start + new.len());
+    if new_end > range.end {
+        block.resize(len + (new_end - range.end), 0);
+    }
+    block.copy_within(range.end..len, new_end);
+    block.truncate(len - range.end + new_end);
+    block[range.start..new_end].copy_from_slice(new);
 }
 
 #[cfg(test)]

@@ -127,6 +127,8 @@ pub struct Figures {
     pub keyspace: KeyspaceFigures,
     /// Keys that have expired.
     pub expired_keys: u64,
+    /// Fields and members of collections that have expired.
+    pub expired_fields: u64,
     /// By database.
     pub databases: Vec<DatabaseFigures>,
     /// The clients.
@@ -167,6 +169,10 @@ impl Figures {
             cycle_commands_max: metrics.cycle_commands_max,
             keyspace: state.keyspace_figures,
             expired_keys: state.shard.expired_total().saturating_sub(metrics.expired_before),
+            expired_fields: state
+                .shard
+                .expired_members_total()
+                .saturating_sub(metrics.expired_fields_before),
             databases,
             clients,
             pause: state.pause,
@@ -195,6 +201,7 @@ impl Figures {
         self.keyspace.misses += other.keyspace.misses;
         self.keyspace.changes += other.keyspace.changes;
         self.expired_keys += other.expired_keys;
+        self.expired_fields += other.expired_fields;
         let databases = self.databases.len().max(other.databases.len());
         self.databases.resize(databases, DatabaseFigures::default());
         for (db, other) in self.databases.iter_mut().zip(&other.databases) {

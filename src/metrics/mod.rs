@@ -69,6 +69,8 @@ pub struct Metrics {
     pub cycle_commands_max: u64,
     /// Keys that had expired when the figures were last reset.
     pub expired_before: u64,
+    /// Fields and members that had expired then.
+    pub expired_fields_before: u64,
     /// The slow, the large requests and the large replies.
     pub command_log: CommandLog,
     /// What took longer than `latency-monitor-threshold`.
@@ -106,6 +108,7 @@ impl Metrics {
             cycle_ns_max: 0,
             cycle_commands_max: 0,
             expired_before: 0,
+            expired_fields_before: 0,
             command_log: CommandLog::default(),
             events: Events::default(),
             histograms: vec![None; table().len()],
@@ -120,8 +123,9 @@ impl Metrics {
     }
 
     /// Back to zero, as `CONFIG RESETSTAT` wants it. What has been sampled of rates goes too; the
-    /// command log and the latency events stay. `expired`: keys that have expired since the start.
-    pub fn reset(&mut self, expired: u64) {
+    /// command log and the latency events stay. `expired` and `expired_fields`: keys and members of
+    /// collections that have expired since the start.
+    pub fn reset(&mut self, expired: u64, expired_fields: u64) {
         self.commands.fill(CommandFigures::default());
         self.histograms.fill(None);
         self.counters = Counters::default();
@@ -129,6 +133,7 @@ impl Metrics {
         self.cycle_ns_max = 0;
         self.cycle_commands_max = 0;
         self.expired_before = expired;
+        self.expired_fields_before = expired_fields;
         self.sampler.reset();
         self.round.commands = 0;
     }

@@ -62,7 +62,7 @@ impl CoreState {
 
     /// Forgets what `CONFIG RESETSTAT` forgets.
     pub fn reset_figures(&mut self) {
-        self.metrics.reset(self.shard.expired_total());
+        self.metrics.reset(self.shard.expired_total(), self.shard.expired_members_total());
         self.shared.memory.reset_peak();
         self.keyspace_figures.hits = 0;
         self.keyspace_figures.misses = 0;

@@ -13,6 +13,9 @@ pub(crate) type Request = Vec<Vec<u8>>;
 /// not.
 pub(crate) const KEYS: &[&str] = &["a", "b", "c", "d", "e{t}", "f{t}", "{t}", "g{u}h"];
 
+/// Commands that come more often than others; the empty names stand for any.
+const FILLERS: &[&str] = &["set", "set", "hset", "", "", "", "", ""];
+
 /// Values at the edges of what strings are stored as and parsed to.
 const STRINGS: &[&[u8]] = &[
     b"",
@@ -157,12 +160,10 @@ impl<'a> Generator<'a> {
 
     /// A request of a random command, with the command's name.
     pub(crate) fn request(&mut self) -> (String, Request) {
-        // Half of the requests fill the keyspace, or most commands would meet missing keys.
-        let syntax = match self.rng.below(10) {
-            0..3 => self.commands.iter().find(|command| command.name == "set"),
-            _ => None,
-        };
+        // Many of the requests fill the keyspace, or most commands would meet missing keys.
         let commands = self.commands;
+        let filler = self.rng.pick(FILLERS);
+        let syntax = commands.iter().find(|command| command.name == *filler);
         let syntax = syntax.unwrap_or_else(|| self.rng.pick(commands));
         let mut request: Request =
             syntax.name.split('|').map(|word| self.in_some_case(word)).collect();

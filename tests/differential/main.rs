@@ -95,6 +95,7 @@ fn stream(commands: &[Syntax], seed: u64) -> (Vec<String>, Vec<Request>) {
         for key in KEYS {
             probe(&format!("TYPE {key}"));
             probe(&format!("GET {key}"));
+            probe(&format!("HGETALL {key}"));
             probe(&format!("PTTL {key}"));
         }
     }

@@ -29,9 +29,9 @@ const FAR_MS: i64 = 1 << 47;
 const RULES: &[(&[&str], Rule, &str)] = &[
     (&["keys"], Rule::Unordered, "the order of a table is its own"),
     (
-        &["smembers", "sinter", "sunion", "sdiff", "sscan"],
+        &["smembers", "sinter", "sunion", "sdiff", "sscan", "hgetall", "hkeys", "hvals", "hscan"],
         Rule::Unordered,
-        "the order of a set's members is its own",
+        "the order of a table is its own",
     ),
     (&["randomkey", "srandmember"], Rule::Types, "random"),
     (&["spop"], Rule::Skip, "what it removes is random: the sets would differ from then on"),

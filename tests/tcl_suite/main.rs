@@ -41,6 +41,7 @@ units! {
     bitops: "unit/bitops",
     commandlog: "unit/commandlog",
     expire: "unit/expire",
+    hash: "unit/type/hash",
     incr: "unit/type/incr",
     info: "unit/info",
     info_command: "unit/info-command",

@@ -7,7 +7,8 @@ use crate::entry::PackKind;
 use crate::hash::Key;
 use crate::keyspace::Shard;
 use crate::keyspace::open::{AccessError, Content, ContentRef, Open};
-use crate::pack::{self, Item};
+use crate::pack::{self, Encoded, Item};
+use crate::random::Randoms;
 use crate::store::{Incoming, OutOfMemory, Store};
 use crate::table::KeySource;
 use crate::value::{NewValue, ValueRef};
@@ -49,6 +50,14 @@ impl<'a> HashRef<'a> {
         }
     }
 
+    /// Number of fields that are not due; `None` when it takes O(fields) to tell.
+    pub fn exact_len(&self) -> Option<usize> {
+        match self.form {
+            Form::Large(members) if members.next_ms().is_some_and(|at| at <= self.now_ms) => None,
+            _ => Some(self.len()),
+        }
+    }
+
     /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -59,6 +68,14 @@ impl<'a> HashRef<'a> {
         match self.form {
             Form::Pack(_) => 0,
             Form::Large(members) => members.expiring(),
+        }
+    }
+
+    /// Whether there is a field.
+    pub fn exists(&self, field: &[u8]) -> bool {
+        match self.form {
+            Form::Pack(block) => pack::find(block, field, STRIDE).is_some(),
+            Form::Large(members) => members.look(self.store, self.now_ms, field).is_some(),
         }
     }
 
@@ -121,20 +138,48 @@ impl<'a> HashRef<'a> {
         }
     }
 
-    /// A field and its value, chosen by a random number; `None` when there is none that is not
-    /// due. O(fields) for small hashes.
-    pub fn random(&self, random: u64) -> Option<(ValueRef<'a>, ValueRef<'a>)> {
+    /// A field and its value, chosen at random; `None` when there is none that is not due.
+    /// O(fields) for small hashes.
+    pub fn random(&self, randoms: &mut Randoms) -> Option<(ValueRef<'a>, ValueRef<'a>)> {
         match self.form {
             Form::Pack(block) => {
-                let fields = self.len() as u64;
-                let index = random.checked_rem(fields)? as usize;
+                let index = randoms.below(self.len());
                 let mut items = pack::Items::new(block).skip(index * STRIDE);
                 Some((items.next()?.value(), items.next()?.value()))
             }
             Form::Large(members) => {
-                let handle = members.random(random)?;
-                let is_due = self.store.deadline(handle).is_some_and(|at| at <= self.now_ms);
-                (!is_due).then(|| self.field(handle))
+                let handle = members.draw(self.store, self.now_ms, randoms)?;
+                Some(self.field(handle))
+            }
+        }
+    }
+
+    /// Calls `visit` with `count` different fields and their values chosen at random, in no
+    /// particular order; with all when there are no more. O(fields) for small hashes and for large
+    /// counts, O(count) otherwise.
+    pub fn sample(
+        &self,
+        count: usize,
+        randoms: &mut Randoms,
+        mut visit: impl FnMut(ValueRef<'a>, ValueRef<'a>),
+    ) {
+        match self.form {
+            Form::Pack(block) => {
+                // Each field is taken with the chance of what is wanted of what is left.
+                let (mut left, mut wanted) = (self.len(), count);
+                for_each_pair(block, |field, value| {
+                    if randoms.below(left) < wanted {
+                        visit(field, value);
+                        wanted -= 1;
+                    }
+                    left -= 1;
+                });
+            }
+            Form::Large(members) => {
+                members.sample(self.store, self.now_ms, count, randoms, |handle| {
+                    let (field, value) = self.field(handle);
+                    visit(field, value);
+                });
             }
         }
     }
@@ -170,7 +215,7 @@ impl HashMut<'_, '_> {
     /// Records an event of this name once the change is done, before the key goes with its last
     /// field.
     pub fn event(&mut self, name: &'static str) {
-        self.open.events.push(name);
+        self.open.event(name);
     }
 
     /// Sets a field; whether it is new. A deadline that has passed makes the field due.
@@ -190,18 +235,19 @@ impl HashMut<'_, '_> {
             self.enlarge()?;
         }
         if let Content::Pack(_, block) = &mut self.open.content {
-            if let Some(range) = pack::find(block, field, STRIDE) {
-                let end = pack::end_of(block, range.end);
-                let tail = block.split_off(end);
-                block.truncate(range.end);
-                push_new(block, value);
-                block.extend_from_slice(&tail);
-                return Ok(false);
-            }
-            if pack::count(block) / STRIDE < limits.hash_max_listpack_entries {
-                pack::push(block, field);
-                push_new(block, value);
-                return Ok(true);
+            let name = Encoded::new(field);
+            match pack::search(block, name.bytes(), STRIDE) {
+                Ok(range) => {
+                    let old = range.end..pack::end_of(block, range.end);
+                    pack::replace(block, old, encoded(value).bytes());
+                    return Ok(false);
+                }
+                Err(fields) if fields < limits.hash_max_listpack_entries => {
+                    block.extend_from_slice(name.bytes());
+                    block.extend_from_slice(encoded(value).bytes());
+                    return Ok(true);
+                }
+                Err(_) => {}
             }
         }
         self.enlarge()?;
@@ -263,6 +309,13 @@ impl HashMut<'_, '_> {
         removed
     }
 
+    /// Removes a field because its moment has passed; whether it existed.
+    pub fn expire(&mut self, field: &[u8]) -> bool {
+        let removed = self.remove(field);
+        self.open.expired += usize::from(removed);
+        removed
+    }
+
     /// Gives a field another deadline or none; whether the field exists.
     pub fn set_deadline(
         &mut self,
@@ -309,10 +362,10 @@ fn incoming_of(item: Item<'_>) -> Incoming<'_> {
     }
 }
 
-fn push_new(block: &mut Vec<u8>, value: NewValue<'_>) {
+fn encoded(value: NewValue<'_>) -> Encoded {
     match value {
-        NewValue::Int(value) => pack::push_int(block, value),
-        NewValue::Bytes(bytes) | NewValue::Text(bytes) => pack::push(block, bytes),
+        NewValue::Int(value) => Encoded::of_int(value),
+        NewValue::Bytes(bytes) | NewValue::Text(bytes) => Encoded::new(bytes),
     }
 }
 

@@ -5,11 +5,20 @@
 //! | find, insert, remove | those of [`crate::table`]: about two cache misses |
 //! | memory an element | its entry (4 bytes, 6 for a deadline, name, value, rounded up to 4), about 7 in the table, 5 for a deadline |
 
+use std::collections::HashSet;
+
 use crate::arena::Handle;
 use crate::entry::DEADLINE_MAX;
 use crate::external::External;
+use crate::hash::skew;
+use crate::random::Randoms;
 use crate::store::{EntryHead, Incoming, OutOfMemory, Store};
 use crate::table::{KeySource, Position, Table};
+
+/// How often a random element is drawn again because it is due.
+const RANDOM_TRIES: usize = 32;
+/// Samples of up to one part in this many are drawn one by one.
+const SAMPLE_SHARE: usize = 3;
 
 /// Where the key of a collection lies in its database, for finding it when members expire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -186,7 +195,65 @@ impl Members {
 
     /// An element at a random place, due or not; `None` without any.
     pub(crate) fn random(&self, random: u64) -> Option<Handle> {
-        self.table.random(crate::hash::skew(random))
+        self.table.random(skew(random))
+    }
+
+    /// An element at a random place that is not due; `None` without any.
+    pub(crate) fn draw(&self, store: &Store, now_ms: u64, randoms: &mut Randoms) -> Option<Handle> {
+        for _ in 0..RANDOM_TRIES {
+            let handle = self.random(randoms.next())?;
+            if !is_due(store, handle, now_ms) {
+                return Some(handle);
+            }
+        }
+        // Nearly all are due and wait for their turn to be removed.
+        let mut left = Vec::new();
+        self.for_each(store, now_ms, |handle| left.push(handle));
+        (!left.is_empty()).then(|| left[randoms.below(left.len())])
+    }
+
+    /// Calls `visit` with `count` different elements that are not due, chosen at random; with all
+    /// when there are no more.
+    pub(crate) fn sample(
+        &self,
+        store: &Store,
+        now_ms: u64,
+        count: usize,
+        randoms: &mut Randoms,
+        mut visit: impl FnMut(Handle),
+    ) {
+        if count >= self.len() {
+            return self.for_each(store, now_ms, visit);
+        }
+        // Few of many: drawn one by one, passing over those that came before.
+        let mut drawn = HashSet::new();
+        if count <= self.len() / SAMPLE_SHARE {
+            let mut tries = 2 * count + RANDOM_TRIES;
+            while drawn.len() < count && tries > 0 {
+                tries -= 1;
+                let handle = self.random(randoms.next());
+                let handle = handle.filter(|handle| !is_due(store, *handle, now_ms));
+                if let Some(handle) = handle
+                    && drawn.insert(handle)
+                {
+                    visit(handle);
+                }
+            }
+        }
+        if drawn.len() == count {
+            return;
+        }
+        let mut rest = Vec::with_capacity(self.len());
+        self.for_each(store, now_ms, |handle| {
+            if !drawn.contains(&handle) {
+                rest.push(handle);
+            }
+        });
+        for taken in 0..(count - drawn.len()).min(rest.len()) {
+            let pick = taken + randoms.below(rest.len() - taken);
+            rest.swap(taken, pick);
+            visit(rest[taken]);
+        }
     }
 
     /// See [`super::Collection::expire`].

@@ -174,7 +174,7 @@ impl SetMut<'_, '_> {
     /// Records an event of this name once the change is done, before the key goes with its last
     /// member.
     pub fn event(&mut self, name: &'static str) {
-        self.open.events.push(name);
+        self.open.event(name);
     }
 
     /// Makes the set large at once when `members` more are too many for a small one, as the peers

@@ -101,7 +101,7 @@ impl Shard {
 
     /// Removes due elements of a collection, and its key with the last of them; how many. Records
     /// the collection's event, and `Deleted`.
-    fn expire_members(&mut self, db: u32, cell: u32, limit: usize) -> usize {
+    pub(super) fn expire_members(&mut self, db: u32, cell: u32, limit: usize) -> usize {
         let payload = self
             .store
             .externals

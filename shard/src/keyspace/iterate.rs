@@ -3,6 +3,7 @@
 use super::Shard;
 use crate::hash::{Key, skew};
 use crate::journal::ChangeKind;
+use crate::random::Randoms;
 use crate::table::KeySource;
 use crate::table::scan::CURSOR_BITS;
 use crate::value::ValueRef;
@@ -115,12 +116,13 @@ impl Shard {
         Some(self.store.key(handle))
     }
 
-    /// The next of a sequence of numbers that looks random (splitmix64), set by the seed.
+    /// The next of a sequence of numbers that looks random, set by the seed.
     pub fn next_random(&mut self) -> u64 {
-        self.rng_state = self.rng_state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.rng_state;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ mixed >> 31
+        self.randoms.next()
+    }
+
+    /// A sequence of its own, for what draws numbers while it looks at the shard.
+    pub fn randoms(&mut self) -> Randoms {
+        Randoms::new(self.next_random())
     }
 }

@@ -131,7 +131,7 @@ impl Shard {
                 open.content = Content::Large(Box::new(Collection::List(list)));
             }
             open.changed |= done.changed;
-            open.events.extend(done.events.into_iter().flatten());
+            done.events.into_iter().flatten().for_each(|name| open.event(name));
             (result, done.cut)
         })
     }

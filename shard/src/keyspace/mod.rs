@@ -20,6 +20,7 @@ use crate::collections::EncodingLimits;
 use crate::db::Db;
 use crate::hash::{Key, KeyHasher};
 use crate::journal::{ChangeKind, Journal};
+use crate::random::Randoms;
 use crate::store::Store;
 use crate::table::{KeySource, Position};
 use crate::value::{Payload, ValueRef, ValueType};
@@ -45,7 +46,7 @@ pub struct Shard {
     slot_mode: bool,
     now_ms: u64,
     access_stamp: u16,
-    rng_state: u64,
+    randoms: Randoms,
     expired_total: u64,
     /// Databases from this one on have no deadlines.
     expiring_dbs: usize,
@@ -85,7 +86,7 @@ impl Shard {
             slot_mode: config.slot_mode,
             now_ms: 0,
             access_stamp: 0,
-            rng_state: config.rng_seed,
+            randoms: Randoms::new(config.rng_seed),
             expired_total: 0,
             expiring_dbs: 0,
             expired_members_total: 0,

@@ -11,6 +11,9 @@ use crate::journal::ChangeKind;
 use crate::store::{Incoming, OutOfMemory, Store};
 use crate::value::{Payload, ValueType};
 
+/// Due elements that are removed at most before a collection is looked at.
+const SETTLE_MAX: usize = 256;
+
 /// Why a collection cannot be opened or changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AccessError {
@@ -83,8 +86,22 @@ pub(crate) struct Open<'a> {
     pub(crate) freed: Vec<External>,
     /// Whether anything was changed.
     pub(crate) changed: bool,
+    /// Elements that a command removed because their moment had passed.
+    pub(crate) expired: usize,
     /// What to record of the change, in order, before the key goes if it gets empty.
-    pub(crate) events: Vec<&'static str>,
+    events: Vec<&'static str>,
+    /// Whether anybody follows events.
+    notes_events: bool,
+}
+
+impl Open<'_> {
+    /// Records an event once the change is done, if anybody wants to know.
+    #[inline]
+    pub(crate) fn event(&mut self, name: &'static str) {
+        if self.notes_events {
+            self.events.push(name);
+        }
+    }
 }
 
 impl Shard {
@@ -99,7 +116,7 @@ impl Shard {
         if !touch {
             return self.peek_content(db, key);
         }
-        let found = self.locate(db, key)?;
+        let found = self.locate_settled(db, key)?;
         if self.store.entry(found.handle).stamp() != self.access_stamp {
             self.store.set_stamp(found.handle, self.access_stamp);
         }
@@ -123,7 +140,7 @@ impl Shard {
         empty: PackKind,
         change: impl FnOnce(&mut Open<'_>) -> R,
     ) -> Result<R, AccessError> {
-        let found = self.locate(db, key);
+        let found = self.locate_settled(db, key);
         self.update_found(db, key, found, empty, change)
     }
 
@@ -145,10 +162,20 @@ impl Shard {
         };
         let (limits, now_ms) = (self.limits, self.now_ms);
         let store = &mut self.store;
-        let (freed, events) = (Vec::new(), Vec::new());
-        let mut open = Open { content, store, limits, now_ms, freed, changed: false, events };
+        let mut open = Open {
+            content,
+            store,
+            limits,
+            now_ms,
+            freed: Vec::new(),
+            changed: false,
+            expired: 0,
+            events: Vec::new(),
+            notes_events: self.journal.is_enabled(ChangeKind::Event("")),
+        };
         let result = change(&mut open);
-        let Open { content, freed, changed, events, .. } = open;
+        let Open { content, freed, changed, expired, events, .. } = open;
+        self.expired_members_total += expired as u64;
         for external in freed {
             self.discard(Some(external));
         }
@@ -164,6 +191,30 @@ impl Shard {
             self.remove_found(db, key, found, ChangeKind::Deleted);
         }
         Ok(result)
+    }
+
+    /// Finds a key; removes it when it is due, and the elements of its collection that are, up to a
+    /// bound.
+    fn locate_settled(&mut self, db: u32, key: &Key<'_>) -> Option<Found> {
+        let found = self.locate(db, key)?;
+        let Some(cell) = self.store.external_of(found.handle) else { return Some(found) };
+        let mut left = SETTLE_MAX;
+        while left > 0 && self.has_due_members(cell) {
+            left = left.saturating_sub(self.expire_members(db, cell, left).max(SETTLE_MAX / 16));
+            let (_, handle) = self.find(db, key)?;
+            if self.store.external_of(handle) != Some(cell) {
+                return self.locate(db, key);
+            }
+        }
+        Some(found)
+    }
+
+    fn has_due_members(&self, cell: u32) -> bool {
+        let Payload::Collection(collection) = &self.store.externals.get(cell).payload else {
+            return false;
+        };
+        let next_ms = collection.members().and_then(|members| members.next_ms());
+        next_ms.is_some_and(|next_ms| next_ms <= self.now_ms)
     }
 
     fn take_scratch(&mut self, bytes: &[u8]) -> Vec<u8> {
@@ -221,10 +272,16 @@ impl Shard {
             Content::Pack(kind, block) => self.put_pack(db, key, found, kind, block, changed)?,
             Content::Large(collection) => {
                 match found.and_then(|found| self.store.external_of(found.handle)) {
-                    Some(cell) => self.refill(cell, Payload::Collection(collection)),
-                    None => self.place_payload(db, key, found, Payload::Collection(collection))?,
+                    Some(cell) => {
+                        self.refill(cell, Payload::Collection(collection));
+                        let home = Home { hash: key.hash, slot: self.slot_of(key) };
+                        self.arm_cell(db, cell, home);
+                    }
+                    None => {
+                        self.place_payload(db, key, found, Payload::Collection(collection))?;
+                        self.arm_members(db, key);
+                    }
                 }
-                self.arm_members(db, key);
             }
         }
         Ok(())

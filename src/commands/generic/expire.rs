@@ -8,9 +8,9 @@ use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
 
-/// Which deadline a key must have now for it to be changed.
+/// Which deadline a key (or a field of a hash) must have now for it to be changed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-struct Conditions {
+pub(in crate::commands) struct Conditions {
     presence: Option<Presence>,
     order: Option<Order>,
 }
@@ -35,7 +35,7 @@ enum Order {
 
 impl Conditions {
     /// Reads the words after the expiry.
-    fn parse(words: Args<'_>) -> Result<Self, CommandError> {
+    pub(in crate::commands) fn parse(words: Args<'_>) -> Result<Self, CommandError> {
         let known = |word: &&[u8]| ["NX", "XX", "GT", "LT"].iter().any(|name| is_word(word, name));
         if let Some(word) = words.iter().find(|word| !known(word)) {
             return Err(CommandError::quoting("ERR Unsupported option ", word, ""));
@@ -61,7 +61,7 @@ impl Conditions {
 
     /// Whether a key with the deadline `old` may get the deadline `new`. No deadline is later than
     /// any.
-    fn hold(self, old: Option<u64>, new: i64) -> bool {
+    pub(in crate::commands) fn hold(self, old: Option<u64>, new: i64) -> bool {
         let old = old.map(|old| i64::try_from(old).unwrap_or(i64::MAX));
         let presence = self.presence.is_none_or(|presence| match presence {
             Presence::Absent => old.is_none(),

@@ -1,7 +1,7 @@
 //! Commands about keys, whatever their values are.
 
 mod exist;
-mod expire;
+pub(super) mod expire;
 mod keys;
 mod object;
 mod random;

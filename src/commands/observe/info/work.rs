@@ -38,6 +38,7 @@ impl View<'_> {
 
     fn keyspace_stats(&self, text: &mut Text) {
         text.field("expired_keys", self.figures.expired_keys);
+        text.field("expired_fields", self.figures.expired_fields);
         // Nothing that has expired stays: no share of the keys is stale.
         text.field("expired_stale_perc", "0.00");
         text.numbers([
