@@ -19,6 +19,10 @@ const DEVIATIONS: &[(&str, &str, &str)] = &[
     ("client|kill", "arguments", "filters of Valkey 9"),
     ("client|list", "arguments", "filters of Valkey 9"),
     ("set", "arguments", "IFNE, IFDEQ and IFDNE of Redis 8.4"),
+    ("xadd", "arguments", "KEEPREF, DELREF and ACKED of Redis 8.2, IDMP and IDMPAUTO of 8.6"),
+    ("xread", "arguments", "MAXCOUNT and MAXSIZE of Redis 8.10"),
+    ("xreadgroup", "arguments", "CLAIM of Redis 8.4, MAXCOUNT and MAXSIZE of 8.10"),
+    ("xtrim", "arguments", "KEEPREF, DELREF and ACKED of Redis 8.2"),
 ];
 
 /// Both servers, each with a connection that speaks RESP3.

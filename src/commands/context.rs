@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use kvasir_proto::{Args, Encoder, Resp};
+use kvasir_shard::stream::Stream;
 use kvasir_shard::{HashRef, Key, NewValue, SetRef, Shard, Ttl, ValueRef};
 
 use crate::errors::CommandError;
@@ -100,6 +101,13 @@ impl ShardContext<'_> {
         let set = self.shard.set_at(self.db, key, !self.no_touch)?;
         self.figures.count_read(set.is_some());
         Ok(set)
+    }
+
+    /// The stream at a key for a command that reads it, counted and noted as [`Self::read`] does.
+    pub fn read_stream(&mut self, key: &Key<'_>) -> Result<Option<&Stream>, CommandError> {
+        let stream = self.shard.stream_at(self.db, key, !self.no_touch)?;
+        self.figures.count_read(stream.is_some());
+        Ok(stream)
     }
 
     /// Counts a key that was looked up for reading, for commands that do not need its value.

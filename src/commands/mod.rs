@@ -33,6 +33,7 @@ mod keyspace;
 mod observe;
 mod server;
 mod set;
+mod stream;
 mod string;
 
 #[cfg(test)]
@@ -59,5 +60,6 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "observe", commands: observe::COMMANDS },
     Family { name: "server", commands: server::COMMANDS },
     Family { name: "set", commands: set::COMMANDS },
+    Family { name: "stream", commands: stream::COMMANDS },
     Family { name: "string", commands: string::COMMANDS },
 ];

@@ -57,6 +57,8 @@ units! {
     quit: "unit/quit",
     set: "unit/type/set",
     slowlog: "unit/slowlog",
+    stream: "unit/type/stream",
+    stream_cgroups: "unit/type/stream-cgroups",
     string: "unit/type/string",
 }
 
