@@ -18,6 +18,8 @@ mod list;
 pub(crate) mod members;
 mod set;
 #[cfg(test)]
+mod set_tests;
+#[cfg(test)]
 mod tests;
 
 pub use hash::{FieldTtl, HashMut, HashRef};
