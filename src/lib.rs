@@ -11,6 +11,7 @@ pub mod identity;
 pub mod logging;
 pub mod metrics;
 pub mod persist;
+pub mod pubsub;
 pub mod route;
 pub mod server;
 pub mod sha1;

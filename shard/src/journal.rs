@@ -34,6 +34,8 @@ pub enum ChangeKind {
     Flushed,
     /// A database was exchanged with another. There is no key; both are recorded.
     Swapped,
+    /// A key was looked up for its value and is not there.
+    Missed,
     /// An event of this name, recorded by a command (such as `append` or `setrange`).
     Event(&'static str),
 }
@@ -56,6 +58,7 @@ impl ChangeKind {
             Self::Flushed => 12,
             Self::Swapped => 13,
             Self::Event(_) => 14,
+            Self::Missed => 15,
         };
         1 << index
     }

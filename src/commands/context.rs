@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use kvasir_proto::{Args, Encoder, Resp};
 use kvasir_shard::stream::Stream;
-use kvasir_shard::{HashRef, Key, NewValue, SetRef, Shard, Ttl, ValueRef};
+use kvasir_shard::{ChangeKind, HashRef, Key, NewValue, SetRef, Shard, Ttl, ValueRef};
 
 use crate::errors::CommandError;
 use crate::route::connection::ClientState;
@@ -114,6 +114,21 @@ impl ShardContext<'_> {
     #[inline]
     pub fn count_read(&mut self, found: bool) {
         self.figures.count_read(found);
+    }
+
+    /// Records an event of a key, which the peers name so: notifications tell it.
+    #[inline]
+    pub fn event(&mut self, name: &'static str, key: &Key<'_>) {
+        self.shard.journal.record(ChangeKind::Event(name), self.db, key.bytes);
+    }
+
+    /// Counts a key that was looked up for reading, as [`Self::count_read`], and records a miss.
+    #[inline]
+    pub fn note_lookup(&mut self, key: &Key<'_>, found: bool) {
+        self.figures.count_read(found);
+        if !found {
+            self.shard.journal.record(ChangeKind::Missed, self.db, key.bytes);
+        }
     }
 
     /// Stores a string as one change. A deadline that has passed deletes the key instead.

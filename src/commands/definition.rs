@@ -5,6 +5,7 @@ use kvasir_proto::Args;
 
 use super::context::{Coordinator, LocalHandler, ShardHandler};
 use super::keys::KeyFinder;
+use crate::pubsub::message::Topic;
 use crate::route::engine::ShardId;
 use crate::route::shard_map::ShardMap;
 
@@ -125,6 +126,11 @@ pub enum Handler {
     Blocking(&'static Blocking),
     /// Runs on the connection's core and touches no key: connection and server state.
     Local(LocalHandler),
+    /// As `Local`, and what it writes are messages about subscriptions, which are sent even to
+    /// clients that want no replies.
+    Subscribe(LocalHandler),
+    /// Sends its second argument to the subscribers of its first, on every core that has any.
+    Publish(Topic),
     /// Runs on the connection's core and visits shards that it chooses, under the given locks.
     Global(LockScope, Coordinator),
 }

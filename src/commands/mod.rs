@@ -31,6 +31,7 @@ mod generic;
 mod hash;
 mod keyspace;
 mod observe;
+mod pubsub;
 mod server;
 mod set;
 mod stream;
@@ -58,6 +59,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "hash", commands: hash::COMMANDS },
     Family { name: "keyspace", commands: keyspace::COMMANDS },
     Family { name: "observe", commands: observe::COMMANDS },
+    Family { name: "pubsub", commands: pubsub::COMMANDS },
     Family { name: "server", commands: server::COMMANDS },
     Family { name: "set", commands: set::COMMANDS },
     Family { name: "stream", commands: stream::COMMANDS },

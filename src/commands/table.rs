@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use kvasir_proto::Args;
 
 use super::FAMILIES;
-use super::definition::{BeginSearch, Categories, Command, FindKeys};
+use super::definition::{BeginSearch, Categories, Command, FindKeys, Handler};
 use super::keys::Layout;
 use super::names::Names;
 use crate::errors::CommandError;
@@ -61,6 +61,14 @@ pub struct Entry {
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.full_name)
+    }
+}
+
+impl Entry {
+    /// Whether a client may use it that waits for messages and cannot tell them from replies.
+    pub fn is_about_subscriptions(&self) -> bool {
+        matches!(self.command.handler, Handler::Subscribe(_))
+            || matches!(self.full_name, "ping" | "quit" | "reset")
     }
 }
 

@@ -176,7 +176,10 @@ fn flags_keys_and_handlers_agree() {
             }
             Handler::Shard(_) | Handler::Multi { .. } | Handler::Blocking(_) => true,
             Handler::Placed { .. } => false,
-            Handler::Local(_) | Handler::Global(..) => continue,
+            Handler::Local(_)
+            | Handler::Subscribe(_)
+            | Handler::Publish(_)
+            | Handler::Global(..) => continue,
         };
         assert_eq!(entry.has_keys(), keys_wanted, "{entry:?}");
     }

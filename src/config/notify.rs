@@ -94,6 +94,17 @@ impl KeyspaceEvents {
         self.0 == 0
     }
 
+    /// Whether some class of `other` is in this set. O(1).
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// This set without the classes of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The union of both sets.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {

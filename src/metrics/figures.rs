@@ -7,6 +7,7 @@ use super::counters::Counters;
 use super::errors::ErrorCounts;
 use super::rates::Rates;
 use crate::commands::context::KeyspaceFigures;
+use crate::pubsub::message::Topic;
 use crate::route::connection::Blocked;
 use crate::route::core::{CoreState, Pause};
 
@@ -93,6 +94,46 @@ impl ClientFigures {
     }
 }
 
+/// The subscriptions of a core's clients.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct PubSubFigures {
+    /// Clients with any.
+    pub clients: u64,
+    /// The hashes of the names that are subscribed to, for each topic: cores have names in common.
+    names: [Vec<u64>; 3],
+}
+
+impl PubSubFigures {
+    /// O(names).
+    fn of(state: &CoreState) -> Self {
+        let hashes = |topic| {
+            let names = state.pubsub.names(topic);
+            names.map(|(name, _)| state.shard.hash(name)).collect()
+        };
+        let names = [Topic::Channel, Topic::Pattern, Topic::ShardChannel].map(hashes);
+        Self { clients: state.pubsub.clients() as u64, names }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.clients += other.clients;
+        for (names, other) in self.names.iter_mut().zip(other.names) {
+            names.extend(other);
+            names.sort_unstable();
+            names.dedup();
+        }
+    }
+
+    /// How many different names are subscribed to, over all cores.
+    pub fn count(&self, topic: Topic) -> u64 {
+        let index = match topic {
+            Topic::Channel => 0,
+            Topic::Pattern => 1,
+            Topic::ShardChannel => 2,
+        };
+        self.names[index].len() as u64
+    }
+}
+
 /// What one shard has and does, for the section on shards.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ShardFigures {
@@ -133,6 +174,8 @@ pub struct Figures {
     pub databases: Vec<DatabaseFigures>,
     /// The clients.
     pub clients: ClientFigures,
+    /// Their subscriptions.
+    pub pubsub: PubSubFigures,
     /// `CLIENT PAUSE`, which is the same on all cores.
     pub pause: Option<Pause>,
     /// The memory of the keyspace.
@@ -175,6 +218,7 @@ impl Figures {
                 .saturating_sub(metrics.expired_fields_before),
             databases,
             clients,
+            pubsub: PubSubFigures::of(state),
             pause: state.pause,
             memory,
             commands: metrics.commands.clone(),
@@ -208,6 +252,7 @@ impl Figures {
             db.add(other);
         }
         self.clients.add(&other.clients);
+        self.pubsub.add(other.pubsub);
         self.pause = self.pause.or(other.pause);
         add_memory(&mut self.memory, &other.memory);
         self.commands.resize_with(other.commands.len(), CommandFigures::default);

@@ -53,6 +53,7 @@ impl Core {
     /// A connection is gone: nothing of it is in flight any more, here or in the kernel.
     pub(super) fn disconnect(&mut self, key: ConnectionKey) {
         self.state.stop_monitoring(key);
+        self.state.unsubscribe_all(key);
         self.coordinations.forget(key);
         let client = self.state.connections[key.0 as usize].client.id;
         self.state.waits.end(client, Ending::Gone);
@@ -79,7 +80,7 @@ impl Core {
     }
 
     /// Counts a command that has run and enters it into the command log if it is due there.
-    pub(super) fn record(
+    pub(crate) fn record(
         &mut self,
         entry: &'static Entry,
         done: Done,

@@ -6,6 +6,8 @@ use kvasir_proto::{RequestParser, Resp};
 
 use super::engine::{Close, SocketInfo};
 use super::message::ClientView;
+use crate::config::value::ClientClass;
+use crate::pubsub::Subscriptions;
 
 /// Output that a client has not taken, above which its requests wait. High enough for a client that
 /// sends a whole pipeline before it reads the first reply, which the peers serve too.
@@ -85,6 +87,8 @@ pub struct ClientState {
     pub import_source: bool,
     /// `CLIENT REPLY`.
     pub reply_mode: ReplyMode,
+    /// How many subscriptions it has.
+    pub subscriptions: Subscriptions,
     /// Whether it receives `MONITOR`'s lines.
     pub monitor: bool,
     /// Monotonic microseconds at which it connected.
@@ -99,6 +103,19 @@ pub struct ClientState {
     pub net_out: u64,
     /// Commands run.
     pub commands: u64,
+}
+
+impl ClientState {
+    /// Whether it may only use commands about subscriptions: a RESP2 client could not tell other
+    /// replies from messages.
+    pub fn is_confined(&self) -> bool {
+        self.subscriptions.any() && self.view.resp == Resp::V2
+    }
+
+    /// The class whose output limits hold for it.
+    pub fn class(&self) -> ClientClass {
+        if self.subscriptions.any() { ClientClass::PubSub } else { ClientClass::Normal }
+    }
 }
 
 /// What the buffers of a connection hold, in bytes.
@@ -140,6 +157,8 @@ pub struct Connection {
     pub(super) output: Vec<u8>,
     /// Output that the driver has taken and the kernel not.
     pub(super) in_flight: usize,
+    /// Since when that has been beyond the soft limit, monotonic microseconds.
+    pub(super) beyond_soft_us: Option<u64>,
     /// Why its requests wait.
     pub(super) blocked: Blocked,
     /// How it ends, if it does.
@@ -171,6 +190,7 @@ impl Connection {
             redirect: false,
             import_source: false,
             reply_mode: ReplyMode::On,
+            subscriptions: Subscriptions::default(),
             monitor: false,
             connected_us: now_us,
             active_us: now_us,
@@ -186,6 +206,7 @@ impl Connection {
             needed: 0,
             output: Vec::new(),
             in_flight: 0,
+            beyond_soft_us: None,
             blocked: Blocked::No,
             close: Close::No,
             hung_up: false,
@@ -246,7 +267,7 @@ impl Connection {
 
     /// Takes the buffer to which the next reply is to be appended: the output, or, behind an
     /// outstanding reply, the held bytes. To be given back to [`reply_end`](Self::reply_end).
-    pub(super) fn reply_start(&mut self) -> Vec<u8> {
+    pub(crate) fn reply_start(&mut self) -> Vec<u8> {
         std::mem::take(if self.places.is_empty() { &mut self.output } else { &mut self.held })
     }
 
@@ -265,7 +286,7 @@ impl Connection {
     }
 
     /// Reserves the place of a reply that comes later, and returns its sequence number.
-    pub(super) fn reserve(&mut self) -> u32 {
+    pub(crate) fn reserve(&mut self) -> u32 {
         let suppressed = self.takes_no_reply();
         self.places.push_back(Place::Waiting { suppressed });
         self.first_sequence.wrapping_add(self.places.len() as u32 - 1)

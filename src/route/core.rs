@@ -26,8 +26,13 @@ use super::message::{Batch, BatchKind, ReplyTo};
 use super::remote::{Granted, Outboxes, ParkedRequests};
 use super::shared::Shared;
 use crate::commands::context::KeyspaceFigures;
+use crate::config::notify::KeyspaceEvents;
+use crate::config::value::OutputLimit;
 use crate::metrics::Metrics;
 use crate::metrics::latency::Event;
+use crate::pubsub::PubSub;
+use crate::pubsub::message::Publication;
+use crate::pubsub::publish::Publishing;
 
 /// Requests parsed ahead of their execution, so that their memory is fetched together.
 pub(super) const LOOKAHEAD: usize = 16;
@@ -66,8 +71,8 @@ pub struct CoreState {
     pub active_expire: bool,
     /// Connections that receive `MONITOR`'s lines.
     pub monitors: Vec<ConnectionKey>,
-    /// `client-output-buffer-limit normal`: the hard limit in bytes, if there is one.
-    pub output_max: Option<usize>,
+    /// `client-output-buffer-limit`, by class.
+    pub output_limits: [OutputLimit; 3],
     /// `maxmemory`, bytes; 0 for none.
     pub memory_max: u64,
     /// Whether commands that may need memory are refused.
@@ -80,6 +85,14 @@ pub struct CoreState {
     pub waits: Waits,
     /// Who waits for keys of this shard.
     pub waiters: Waiters,
+    /// The subscriptions of this core's clients.
+    pub pubsub: PubSub,
+    /// What the server itself has to publish, after the command that gave cause to it.
+    pub notices: VecDeque<Publication>,
+    /// `notify-keyspace-events`.
+    pub keyspace_events: KeyspaceEvents,
+    /// Connections beyond the soft limit of their output.
+    pub(super) beyond_soft: Vec<ConnectionKey>,
     dirty: VecDeque<ConnectionKey>,
 }
 
@@ -135,6 +148,9 @@ impl CoreState {
             self.shared.memory.measure();
         }
         self.compare_memory();
+        for key in std::mem::take(&mut self.beyond_soft) {
+            self.mark_dirty(key);
+        }
         self.metrics.end_periodic();
     }
 
@@ -157,6 +173,8 @@ pub struct Residue {
     pub waits: usize,
     /// Clients that wait for a key of this shard.
     pub waiters: usize,
+    /// Messages to subscribers whose publishers have not been answered.
+    pub publishing: usize,
     /// Messages that have not been handed to the driver.
     pub batches: usize,
     /// Connections whose requests are to go on in the next piece of work.
@@ -172,7 +190,8 @@ pub struct Core {
     pub(super) locks: Locks,
     pub(super) parked: ParkedRequests,
     pub(super) granted: Granted,
-    pub(super) outboxes: Outboxes,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) publishing: Publishing,
     pub(super) coordinations: Coordinations,
     /// Somebody further up is going through the keys that may be ready.
     pub(super) serving: bool,
@@ -198,13 +217,17 @@ impl Core {
             pause: None,
             active_expire: true,
             monitors: Vec::new(),
-            output_max: None,
+            output_limits: [OutputLimit::default(); 3],
             memory_max: 0,
             out_of_memory: false,
             limits,
             query_buffer_max: 1 << 30,
             waits: Waits::default(),
             waiters: Waiters::default(),
+            pubsub: PubSub::default(),
+            notices: VecDeque::new(),
+            keyspace_events: KeyspaceEvents::NONE,
+            beyond_soft: Vec::new(),
             dirty: VecDeque::new(),
             shared,
         };
@@ -215,6 +238,7 @@ impl Core {
             parked: ParkedRequests::default(),
             granted: Granted::default(),
             outboxes: Outboxes::new(id, shards),
+            publishing: Publishing::default(),
             coordinations: Coordinations::default(),
             serving: false,
             ready: VecDeque::new(),
@@ -231,6 +255,7 @@ impl Core {
         self.coordinations.verify();
         self.state.waits.verify();
         self.state.waiters.verify();
+        self.state.pubsub.verify();
         for (key, connection) in &self.state.connections {
             let waits = self.coordinations.awaited_by(ConnectionKey(key as u32), connection);
             assert_eq!(waits, connection.blocked == Blocked::Coordinating, "who waits is blocked");
@@ -249,6 +274,7 @@ impl Core {
             coordinations: self.coordinations.len(),
             waits: self.state.waits.len(),
             waiters: self.state.waiters.len(),
+            publishing: self.publishing.len() + self.state.notices.len(),
             batches: self.outboxes.len(),
             ready: self.ready.len(),
             dirty: self.state.dirty.len(),

@@ -212,6 +212,13 @@ impl Core {
         if !client.authenticated && !entry.command.flags.has(Flags::NO_AUTH) {
             return Err(CommandError::NoAuth);
         }
+        if client.is_confined() && !entry.is_about_subscriptions() {
+            let name = entry.full_name;
+            return Err(CommandError::Custom(format!(
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT \
+                 / RESET are allowed in this context"
+            )));
+        }
         if self.state.out_of_memory && entry.command.flags.has(Flags::DENYOOM) {
             return Err(CommandError::OutOfMemory);
         }
@@ -221,7 +228,10 @@ impl Core {
         }
         match entry.command.handler {
             Handler::Container => unreachable!("a container resolves to a subcommand"),
-            Handler::Local(handler) => self.run_local(key, entry, handler, args),
+            Handler::Local(handler) | Handler::Subscribe(handler) => {
+                self.run_local(key, entry, handler, args);
+            }
+            Handler::Publish(topic) => self.publish(key, entry, topic, args),
             Handler::Shard(_) => self.run_on(request.owner, key, entry, request.hash, args),
             Handler::Placed { shard, .. } => {
                 let owner = shard(args, self.state.shared.map);
@@ -316,7 +326,7 @@ impl Core {
     }
 
     /// Gives a reply that was written at once to its connection, and counts the command.
-    pub(super) fn end_reply(
+    pub(crate) fn end_reply(
         &mut self,
         key: ConnectionKey,
         entry: &'static Entry,
@@ -329,7 +339,8 @@ impl Core {
         let reply_to = ReplyTo { connection: key, client, sequence: 0 };
         self.record(entry, done, args, &buffer[start..], reply_to);
         let connection = &mut self.state.connections[key.0 as usize];
-        if connection.takes_no_reply() {
+        let is_message = matches!(entry.command.handler, Handler::Subscribe(_));
+        if connection.takes_no_reply() && !is_message {
             buffer.truncate(start);
         }
         connection.reply_end(buffer, start);
@@ -363,7 +374,7 @@ impl Core {
     }
 
     /// A reply has come from another core, or from a coordination.
-    pub(super) fn fill(&mut self, to: ReplyTo, reply: &[u8]) {
+    pub(crate) fn fill(&mut self, to: ReplyTo, reply: &[u8]) {
         let Some(connection) = self.state.connection(to.connection) else { return };
         if connection.client.id != to.client {
             return;

@@ -14,6 +14,7 @@ use super::blocking::Message;
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Outcome, Scope, TransactionId};
 use crate::commands::table::Entry;
+use crate::pubsub::publish;
 use crate::route::core::CoreState;
 
 /// What travels from one core to another.
@@ -241,6 +242,8 @@ pub enum Control {
     },
     /// About a client that waits for a key.
     Blocking(Message),
+    /// About messages to subscribers.
+    PubSub(publish::Message),
     /// A line for the clients that monitor.
     Monitor(Arc<[u8]>),
 }
@@ -257,6 +260,7 @@ impl std::fmt::Debug for Control {
             Self::Ran { coordination, index, .. } => write!(f, "Ran({coordination}/{index})"),
             Self::LateReply { to, .. } => write!(f, "LateReply({to:?})"),
             Self::Blocking(message) => message.fmt(f),
+            Self::PubSub(message) => message.fmt(f),
             Self::Monitor(_) => f.write_str("Monitor"),
         }
     }

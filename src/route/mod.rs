@@ -14,5 +14,6 @@ pub mod transaction;
 mod clients;
 mod coordinate;
 mod dispatch;
+mod journal;
 mod remote;
 mod stretch;

@@ -20,7 +20,7 @@ use crate::commands::table::Entry;
 const SPARE_MAX: usize = 64;
 
 /// What this core has for the others, until the end of the round.
-pub(super) struct Outboxes {
+pub(crate) struct Outboxes {
     me: ShardId,
     /// The batch of requests and controls for each core.
     requests: Vec<Option<Box<Batch>>>,
@@ -51,7 +51,7 @@ impl Outboxes {
     }
 
     /// Adds a control for a core.
-    pub(super) fn control(&mut self, target: ShardId, control: Control) {
+    pub(crate) fn control(&mut self, target: ShardId, control: Control) {
         self.to(target).controls.push(control);
     }
 
@@ -321,6 +321,7 @@ impl Core {
                 self.late_reply(to, entry, &reply, done, args.view());
             }
             Control::Blocking(message) => self.heed(origin, message),
+            Control::PubSub(message) => self.hear(origin, message),
             Control::Monitor(line) => self.state.feed_monitors(&line),
         }
     }

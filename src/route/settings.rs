@@ -7,7 +7,6 @@ use super::engine::{Close, ConnectionKey};
 use crate::config::Config;
 use crate::config::groups::Encodings;
 use crate::config::parameter::Effect;
-use crate::config::value::ClientClass;
 
 /// What carries out changes of the configuration that concern the process as a whole: its sockets,
 /// its log, its working directory. The driver's side implements it; without one nothing happens.
@@ -25,8 +24,9 @@ impl CoreState {
         self.limits.max_bulk_len = config.clients.bulk_bytes_max;
         self.query_buffer_max =
             usize::try_from(config.clients.query_buffer_bytes_max).unwrap_or(usize::MAX);
-        let output_limit = config.clients.output_limit(ClientClass::Normal);
-        self.output_max = usize::try_from(output_limit.hard_bytes).ok().filter(|bytes| *bytes > 0);
+        self.output_limits = config.clients.output_limits;
+        self.keyspace_events = config.monitoring.keyspace_events;
+        self.follow_readers();
         self.memory_max = config.memory.bytes_max;
         self.shard.set_encoding_limits(encoding_limits(&config.encodings));
         self.compare_memory();
@@ -44,19 +44,34 @@ impl CoreState {
         self.out_of_memory = self.memory_max > 0 && self.shared.memory.used() > self.memory_max;
     }
 
-    /// Closes a connection whose output has outgrown `client-output-buffer-limit`.
+    /// Closes a connection whose output has outgrown `client-output-buffer-limit`: at once beyond
+    /// the hard limit, and beyond the soft limit when it has been there for too long.
     pub(super) fn enforce_output_limit(&mut self, key: ConnectionKey) {
         let connection = &mut self.connections[key.0 as usize];
-        let bytes = connection.output_bytes();
-        if self.output_max.is_none_or(|most| bytes <= most) || connection.close == Close::Now {
+        let bytes = connection.output_bytes() as u64;
+        let limit = self.output_limits[connection.client.class() as usize];
+        let exceeds = |most| most > 0 && bytes > most;
+        let mut ends = exceeds(limit.hard_bytes);
+        if exceeds(limit.soft_bytes) {
+            let now_us = self.now.monotonic_us;
+            let since_us = *connection.beyond_soft_us.get_or_insert(now_us);
+            ends |= now_us - since_us > limit.soft_seconds.saturating_mul(1_000_000);
+            if !ends && !self.beyond_soft.contains(&key) {
+                self.beyond_soft.push(key);
+            }
+        } else {
+            connection.beyond_soft_us = None;
+        }
+        if !ends || connection.close == Close::Now {
             return;
         }
-        connection.close = Close::Now;
+        self.close(key, Close::Now);
         self.metrics.counters.output_buffer_limit_disconnections += 1;
+        let client = &self.connections[key.0 as usize].client;
         tracing::warn!(
             "Client id={} addr={} closed for overcoming of output buffer limits: {bytes} bytes",
-            connection.client.id,
-            connection.client.socket.peer
+            client.id,
+            client.socket.peer
         );
     }
 

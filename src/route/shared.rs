@@ -10,6 +10,7 @@ use super::shard_map::ShardMap;
 use crate::config::Config;
 use crate::metrics::command_log::EntryNumbers;
 use crate::metrics::memory::ProcessMemory;
+use crate::pubsub::directory::Directory;
 use crate::server::clock::Stopwatch;
 
 /// State of the process that every core reads.
@@ -28,6 +29,8 @@ pub struct Shared {
     pub monitors: AtomicUsize,
     /// What the process is and runs on.
     pub process: Process,
+    /// Which cores have subscribers.
+    pub pubsub: Directory,
     /// The numbers of the next entries of the command logs.
     pub log_numbers: EntryNumbers,
     /// The memory of the process.
@@ -65,6 +68,7 @@ impl Shared {
             clients: AtomicUsize::new(0),
             monitors: AtomicUsize::new(0),
             process,
+            pubsub: Directory::default(),
             log_numbers: EntryNumbers::default(),
             memory: ProcessMemory::new(map.shards()),
             stopwatch,

@@ -56,7 +56,7 @@ impl Core {
             }
             if !self.state.shard.journal.is_empty() {
                 self.state.follow_journal();
-                if self.state.waiters.has_noted() {
+                if self.state.has_followers_due() {
                     break;
                 }
             }
@@ -94,6 +94,7 @@ impl Core {
 impl Connection {
     fn is_unhindered(&self) -> bool {
         self.client.authenticated
+            && !self.client.is_confined()
             && self.client.reply_mode == ReplyMode::On
             && self.in_order()
             && self.blocked == Blocked::No

@@ -53,6 +53,8 @@ units! {
     other: "unit/other",
     pause: "unit/pause",
     protocol: "unit/protocol",
+    pubsub: "unit/pubsub",
+    pubsubshard: "unit/pubsubshard",
     querybuf: "unit/querybuf",
     quit: "unit/quit",
     set: "unit/type/set",

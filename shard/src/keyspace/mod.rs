@@ -157,10 +157,13 @@ impl Shard {
         }
     }
 
-    /// The value of a key; notes the access. About two cache misses.
+    /// The value of a key; notes the access, or records a miss. About two cache misses.
     #[inline]
     pub fn get(&mut self, db: u32, key: &Key<'_>) -> Option<ValueRef<'_>> {
-        let Found { handle, .. } = self.locate(db, key)?;
+        let Some(Found { handle, .. }) = self.locate(db, key) else {
+            self.journal.record(ChangeKind::Missed, db, key.bytes);
+            return None;
+        };
         // The line is dirtied only when the stamp changes.
         if self.store.entry(handle).stamp() != self.access_stamp {
             self.store.set_stamp(handle, self.access_stamp);

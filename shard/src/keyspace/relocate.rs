@@ -75,11 +75,12 @@ impl Shard {
             return Ok(false);
         };
         let moving = self.detach(db, key, found);
+        let found = self.locate(to.0, to.1);
+        // The peers tell of the new key before they tell of the old one.
+        let attached = self.attach(to.0, to.1, found, moving);
         self.journal.record(why.0, db, key.bytes);
-        let (db, key) = to;
-        let found = self.locate(db, key);
-        self.attach(db, key, found, moving)?;
-        self.journal.record(why.1, db, key.bytes);
+        attached?;
+        self.journal.record(why.1, to.0, to.1.bytes);
         Ok(true)
     }
 

@@ -35,6 +35,18 @@ impl Shard {
         value: NewValue<'_>,
         ttl: Ttl,
     ) -> Result<SetOutcome, OutOfMemory> {
+        self.set_as(db, key, value, ttl, ChangeKind::Set)
+    }
+
+    /// As [`Shard::set`], recording `why` in the place of `Set`.
+    pub fn set_as(
+        &mut self,
+        db: u32,
+        key: &Key<'_>,
+        value: NewValue<'_>,
+        ttl: Ttl,
+        why: ChangeKind,
+    ) -> Result<SetOutcome, OutOfMemory> {
         let found = self.locate(db, key);
         let old = found.and_then(|found| self.store.entry(found.handle).deadline());
         let deadline = match ttl {
@@ -48,7 +60,7 @@ impl Shard {
             *raw |= is_too_long_for_embstr(key.bytes, bytes, old.is_some());
         }
         self.place(db, key, found, incoming, deadline)?;
-        self.journal.record(ChangeKind::Set, db, key.bytes);
+        self.journal.record(why, db, key.bytes);
         if matches!(ttl, Ttl::At(_)) {
             self.journal.record(ChangeKind::Expire, db, key.bytes);
         }

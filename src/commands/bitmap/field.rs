@@ -261,6 +261,7 @@ fn write_fields(
         context.shard.write_out(context.db, key)?;
     }
     reply.array(operations.len());
+    let mut changed = grows;
     for Operation { field, offset, action } in operations {
         let old = field.get(&window(context, key, *offset), *offset);
         let (new, result) = match *action {
@@ -283,7 +284,11 @@ fn write_fields(
             let bytes = context.shard.string_mut(context.db, key, len_needed)?;
             field.set(bytes, *offset, new);
         }
+        changed |= new != old;
         context.changed(u64::from(grows || new != old));
+    }
+    if changed {
+        context.event("setbit", key);
     }
     Ok(())
 }

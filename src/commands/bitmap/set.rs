@@ -60,6 +60,7 @@ fn setbit(
     if old != bit || !fits {
         let bytes = context.shard.string_mut(context.db, &key, len_needed)?;
         bits::set(bytes, offset, bit);
+        context.event("setbit", &key);
         context.changed(1);
     } else {
         context.shard.write_out(context.db, &key)?;

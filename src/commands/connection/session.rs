@@ -58,6 +58,7 @@ fn reset(
 ) -> Result<(), CommandError> {
     let open = context.state.shared.config.load().security.password.is_empty();
     context.state.stop_monitoring(context.connection);
+    context.state.unsubscribe_all(context.connection);
     let client = context.client();
     client.view.db = 0;
     client.view.resp = Resp::V2;

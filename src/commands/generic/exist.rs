@@ -140,7 +140,7 @@ fn remove_key(context: &mut ShardContext<'_>, key: &[u8]) -> bool {
 fn key_exists(context: &mut ShardContext<'_>, key: &[u8]) -> bool {
     let key = context.key(key);
     let exists = context.shard.exists(context.db, &key);
-    context.count_read(exists);
+    context.note_lookup(&key, exists);
     exists
 }
 
@@ -148,7 +148,7 @@ fn key_exists(context: &mut ShardContext<'_>, key: &[u8]) -> bool {
 fn touch_key(context: &mut ShardContext<'_>, key: &[u8]) -> bool {
     let key = context.key(key);
     let exists = context.shard.touch(context.db, &key, None);
-    context.count_read(exists);
+    context.note_lookup(&key, exists);
     exists
 }
 
@@ -173,7 +173,7 @@ fn type_of(
 ) -> Result<(), CommandError> {
     let key = context.key(args.at(1));
     let value_type = context.shard.value_type(context.db, &key);
-    context.count_read(value_type.is_some());
+    context.note_lookup(&key, value_type.is_some());
     reply.simple(value_type.map_or("none", ValueType::name));
     Ok(())
 }

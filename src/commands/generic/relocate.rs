@@ -14,6 +14,9 @@ use crate::route::transaction::{Request, Transaction, shard_context};
 const SAME_OBJECT: CommandError =
     CommandError::Other("ERR source and destination objects are the same");
 
+/// What is recorded of a key that has become a copy.
+const COPIED: ChangeKind = ChangeKind::Event("copy_to");
+
 /// What becomes of a key that has the new name already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Existing {
@@ -253,7 +256,7 @@ fn copy(
     let copies = context.read(&from).is_some()
         && (options.existing == Existing::Replace || !context.shard.exists(target, &to));
     if copies && let Some(value) = context.shard.copy(context.db, &from) {
-        context.shard.put(target, &to, value, ChangeKind::Set)?;
+        context.shard.put(target, &to, value, COPIED)?;
         context.changed(1);
     }
     reply.integer(i64::from(copies));
@@ -279,7 +282,7 @@ fn copy_spread(transaction: Transaction, request: Request) -> Coordination {
         let value = transaction.on(request.owner(from), read).await;
         let copied = value.is_some();
         if let Some(value) = value {
-            put(&transaction, &request, target, value, ChangeKind::Set).await?;
+            put(&transaction, &request, target, value, COPIED).await?;
         }
         Ok(request.encode(|reply| reply.integer(i64::from(copied))))
     })

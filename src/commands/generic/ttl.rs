@@ -20,7 +20,7 @@ fn reply_time(
 ) {
     let key = context.key(args.at(1));
     let deadline = context.shard.deadline(context.db, &key);
-    context.count_read(deadline.is_some());
+    context.note_lookup(&key, deadline.is_some());
     reply.integer(match deadline {
         None => NO_KEY,
         Some(None) => NO_DEADLINE,

@@ -2,7 +2,7 @@
 
 use kvasir_proto::long_double::{LongDouble, LongDoubleText};
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{Key, NewValue, Ttl, ValueRef};
+use kvasir_shard::{ChangeKind, Key, NewValue, Ttl, ValueRef};
 
 use crate::commands::arguments::integer;
 use crate::commands::context::ShardContext;
@@ -33,6 +33,7 @@ fn add(
         .checked_add(amount)
         .ok_or(CommandError::Other("ERR increment or decrement would overflow"))?;
     context.shard.set_int(context.db, &key, new)?;
+    context.event("incrby", &key);
     context.changed(1);
     reply.integer(new);
     Ok(())
@@ -173,7 +174,8 @@ fn incrbyfloat(
     let sum = sum.ok_or(NO_NUMBER)?;
     let mut text = Vec::new();
     sum.append_to(&mut text);
-    context.shard.set(context.db, &key, NewValue::Text(&text), Ttl::Keep)?;
+    let (value, why) = (NewValue::Text(&text), ChangeKind::Event("incrbyfloat"));
+    context.shard.set_as(context.db, &key, value, Ttl::Keep, why)?;
     context.changed(1);
     reply.bulk(&text);
     Ok(())

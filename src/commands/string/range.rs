@@ -1,6 +1,7 @@
 //! Parts of strings: GETRANGE, SUBSTR, SETRANGE, APPEND.
 
 use kvasir_proto::{Args, Encoder};
+use kvasir_shard::{ChangeKind, NewValue, Ttl};
 
 use crate::commands::arguments::integer;
 use crate::commands::context::ShardContext;
@@ -106,6 +107,7 @@ fn setrange(
     let bytes = context.shard.string_mut(context.db, &key, end)?;
     bytes[offset..end].copy_from_slice(part);
     let len = bytes.len();
+    context.event("setrange", &key);
     context.changed(1);
     reply.integer(len as i64);
     Ok(())
@@ -139,11 +141,13 @@ fn append(
     let end = context.check_string_len(len, part.len())?;
     if context.shard.exists(context.db, &key) {
         context.shard.string_mut(context.db, &key, end)?[len..].copy_from_slice(part);
-        context.changed(1);
+        context.event("append", &key);
     } else {
         // A new key holds the part as SET would: as an integer, if it is one.
-        context.set(&key, kvasir_shard::NewValue::Bytes(part), kvasir_shard::Ttl::Clear)?;
+        let why = ChangeKind::Event("append");
+        context.shard.set_as(context.db, &key, NewValue::Bytes(part), Ttl::Clear, why)?;
     }
+    context.changed(1);
     reply.integer(end as i64);
     Ok(())
 }

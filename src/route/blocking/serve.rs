@@ -3,58 +3,17 @@
 use super::waiters::{Means, Pending, Stage, Ticket};
 use super::{Message, Served};
 use crate::commands::definition::Attempt;
-use crate::route::core::{Core, CoreState};
+use crate::route::core::Core;
 use crate::route::engine::ShardId;
 use crate::route::locks::{Fingerprint, Mode, Owner, Scope, TransactionId};
 use crate::route::message::{Control, Done, OwnedArgs, ReplyTo};
-use kvasir_shard::{ChangeKind, ChangeMask};
-
-/// What can make a key ready or take it away.
-const AWAITED_CHANGES: ChangeMask =
-    ChangeMask::ALL.without(ChangeKind::Expire).without(ChangeKind::Persist);
-
-impl CoreState {
-    /// Takes what the shard's journal has recorded to those who follow it.
-    pub(in crate::route) fn follow_journal(&mut self) {
-        if self.shard.journal.is_empty() {
-            return;
-        }
-        for change in self.shard.journal.changes() {
-            match change.kind {
-                ChangeKind::Flushed | ChangeKind::Swapped => self.waiters.note_all(change.db),
-                _ => self.waiters.note(change.db, change.key),
-            }
-        }
-        self.shard.journal.clear();
-    }
-
-    /// Has the shard record what somebody follows. To be called when somebody begins or ends to.
-    pub(in crate::route) fn follow_readers(&mut self) {
-        let mask = if self.waiters.is_empty() { ChangeMask::NONE } else { AWAITED_CHANGES };
-        self.shard.journal.set_mask(mask);
-    }
-}
 
 impl Core {
-    /// Does what the last command on this shard has given cause to.
-    #[inline]
-    pub(in crate::route) fn after_command(&mut self) {
-        if !self.state.shard.journal.is_empty() || self.state.waiters.has_noted() {
-            self.follow_up();
-        }
-    }
-
-    #[cold]
-    fn follow_up(&mut self) {
-        self.state.follow_journal();
-        self.serve_waiters();
-    }
-
     /// Tries those who wait for keys that may be ready, until there is none.
     ///
     /// What is done for them may make further keys ready, or come back here by way of a
     /// transaction: the outermost call goes on for all.
-    pub(super) fn serve_waiters(&mut self) {
+    pub(in crate::route) fn serve_waiters(&mut self) {
         if std::mem::replace(&mut self.serving, true) {
             return;
         }

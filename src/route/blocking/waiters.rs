@@ -99,7 +99,7 @@ pub struct Waiters {
 
 impl Waiters {
     /// Whether nobody waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::route) fn is_empty(&self) -> bool {
         self.by_ticket.is_empty()
     }
 
@@ -187,7 +187,7 @@ impl Waiters {
     }
 
     /// Notes that a key has changed.
-    pub(super) fn note(&mut self, db: u32, key: &[u8]) {
+    pub(in crate::route) fn note(&mut self, db: u32, key: &[u8]) {
         let Some((shared, waiters)) = self.dbs.get_mut(&db).and_then(|of_db| {
             let shared = Arc::clone(of_db.get_key_value(key)?.0);
             Some((shared, of_db.get_mut(key)?))
@@ -200,7 +200,7 @@ impl Waiters {
     }
 
     /// Notes that every key of a database has changed. O(keys that are waited for).
-    pub(super) fn note_all(&mut self, db: u32) {
+    pub(in crate::route) fn note_all(&mut self, db: u32) {
         for (key, waiters) in self.dbs.get_mut(&db).into_iter().flatten() {
             if !std::mem::replace(&mut waiters.noted, true) {
                 self.noted.push_back((db, Arc::clone(key)));

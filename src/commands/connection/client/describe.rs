@@ -40,6 +40,7 @@ pub(super) fn flags(state: &CoreState, connection: &Connection) -> String {
     let blocked = connection.blocked() == Blocked::Paused || state.waits.is_waiting(client.id);
     let letters = [
         (client.monitor, 'O'),
+        (client.subscriptions.any(), 'P'),
         (blocked, 'b'),
         (connection.closing() == Close::AfterOutput, 'c'),
         (connection.closing() == Close::Now, 'A'),
@@ -83,9 +84,9 @@ pub(super) fn append_line(out: &mut Vec<u8>, state: &CoreState, connection: &Con
     line.text("flags", &flags(state, connection));
     line.text("capa", capabilities(connection));
     line.number("db", client.view.db.into());
-    line.text("sub", "0");
-    line.text("psub", "0");
-    line.text("ssub", "0");
+    line.number("sub", client.subscriptions.channels.into());
+    line.number("psub", client.subscriptions.patterns.into());
+    line.number("ssub", client.subscriptions.shard_channels.into());
     line.text("multi", "-1");
     line.text("watch", "0");
     line.size("qbuf", buffers.input);

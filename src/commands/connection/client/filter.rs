@@ -176,8 +176,11 @@ impl Condition {
         let has = |shown: &str, wanted: &[u8]| wanted.iter().all(|l| shown.as_bytes().contains(l));
         match self {
             Self::Id(ids) => ids.contains(&client.id),
-            // Replication and subscriptions are not there yet.
-            Self::Kind(kind) => *kind == ClientKind::Normal,
+            Self::Kind(kind) => {
+                // Replication is not there yet.
+                let subscribes = client.subscriptions.any();
+                *kind == if subscribes { ClientKind::PubSub } else { ClientKind::Normal }
+            }
             Self::User(user) => client.user == *user,
             Self::Peer(address) => client.socket.peer.as_bytes() == address,
             Self::Local(address) => client.socket.local.as_bytes() == address,

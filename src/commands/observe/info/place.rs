@@ -79,7 +79,7 @@ impl View<'_> {
             ("client_recent_max_output_buffer", clients.output_max),
             ("blocked_clients", clients.blocked),
             ("tracking_clients", 0),
-            ("pubsub_clients", 0),
+            ("pubsub_clients", self.figures.pubsub.clients),
             ("watching_clients", 0),
             ("clients_in_timeout_table", clients.with_deadline),
             ("total_watched_keys", 0),

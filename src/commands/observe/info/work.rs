@@ -3,6 +3,7 @@
 use super::View;
 use super::text::{Text, safe};
 use crate::commands::table::table;
+use crate::pubsub::message::Topic;
 
 impl View<'_> {
     pub(super) fn stats(&self, text: &mut Text) {
@@ -58,9 +59,9 @@ impl View<'_> {
     /// expect the fields.
     fn feature_stats(&self, text: &mut Text) {
         text.numbers([
-            ("pubsub_channels", 0),
-            ("pubsub_patterns", 0),
-            ("pubsubshard_channels", 0),
+            ("pubsub_channels", self.figures.pubsub.count(Topic::Channel)),
+            ("pubsub_patterns", self.figures.pubsub.count(Topic::Pattern)),
+            ("pubsubshard_channels", self.figures.pubsub.count(Topic::ShardChannel)),
             ("latest_fork_usec", 0),
             ("total_forks", 0),
             ("migrate_cached_sockets", 0),
