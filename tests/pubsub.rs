@@ -1,7 +1,7 @@
 //! Messages between clients of several cores: order, counts, who hears what.
 
 use kvasir_proto::Value;
-use kvasir_testing::{Client, Server, show};
+use kvasir_testing::{Client, Server};
 
 /// Connections are spread over the cores, so that some of these have another core than the rest.
 const CLIENTS: usize = 6;
@@ -9,6 +9,11 @@ const CLIENTS: usize = 6;
 fn number(value: &Value) -> i64 {
     let Value::Integer(number) = value else { panic!("{} is no number", show(value)) };
     *number
+}
+
+/// A reply as text, without quotes.
+fn show(value: &Value) -> String {
+    kvasir_testing::show(value).replace('"', "")
 }
 
 /// A client for as many connections as are wanted, all subscribed.
