@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use kvasir_proto::{Args, Encoder, Resp};
 use kvasir_shard::stream::Stream;
-use kvasir_shard::{ChangeKind, HashRef, Key, NewValue, SetRef, Shard, Ttl, ValueRef};
+use kvasir_shard::{ChangeKind, HashRef, Key, ListRef, NewValue, SetRef, Shard, Ttl, ValueRef};
 
 use crate::errors::CommandError;
 use crate::route::connection::ClientState;
@@ -108,6 +108,13 @@ impl ShardContext<'_> {
         let stream = self.shard.stream_at(self.db, key, !self.no_touch)?;
         self.figures.count_read(stream.is_some());
         Ok(stream)
+    }
+
+    /// The list at a key for a command that reads it, counted and noted as [`Self::read`] does.
+    pub fn read_list(&mut self, key: &Key<'_>) -> Result<Option<ListRef<'_>>, CommandError> {
+        let list = self.shard.list_at(self.db, key, !self.no_touch)?;
+        self.figures.count_read(list.is_some());
+        Ok(list)
     }
 
     /// Counts a key that was looked up for reading, for commands that do not need its value.

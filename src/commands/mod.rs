@@ -30,6 +30,7 @@ mod connection;
 mod generic;
 mod hash;
 mod keyspace;
+mod list;
 mod observe;
 mod pubsub;
 mod server;
@@ -58,6 +59,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "generic", commands: generic::COMMANDS },
     Family { name: "hash", commands: hash::COMMANDS },
     Family { name: "keyspace", commands: keyspace::COMMANDS },
+    Family { name: "list", commands: list::COMMANDS },
     Family { name: "observe", commands: observe::COMMANDS },
     Family { name: "pubsub", commands: pubsub::COMMANDS },
     Family { name: "server", commands: server::COMMANDS },
