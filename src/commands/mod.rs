@@ -17,6 +17,8 @@
 pub mod arguments;
 pub mod context;
 pub mod definition;
+pub mod element_expiry;
+pub mod element_names;
 pub mod element_scan;
 pub mod help;
 pub mod keys;

@@ -9,6 +9,7 @@ use crate::intset;
 use crate::keyspace::Shard;
 use crate::keyspace::open::{AccessError, Content, ContentRef, Open};
 use crate::pack;
+use crate::random::Randoms;
 use crate::store::{Incoming, OutOfMemory, Store};
 use crate::table::KeySource;
 use crate::value::{ValueRef, parse_canonical_int};
@@ -134,17 +135,46 @@ impl<'a> SetRef<'a> {
         }
     }
 
-    /// A member chosen by a random number; `None` when there is none, or it is due. O(1) but for
-    /// small sets of strings.
-    pub fn random(&self, random: u64) -> Option<ValueRef<'a>> {
-        let index = random.checked_rem(self.len() as u64)? as usize;
+    /// A member chosen at random; `None` when there is none that is not due. O(members) for small
+    /// sets of strings.
+    pub fn random(&self, randoms: &mut Randoms) -> Option<ValueRef<'a>> {
         match self.form {
-            Form::Ints(block) => Some(ValueRef::Int(intset::at(block, index))),
-            Form::Pack(block) => pack::Items::new(block).nth(index).map(pack::Item::value),
+            Form::Ints(block) => {
+                let count = intset::len(block);
+                (count > 0).then(|| ValueRef::Int(intset::at(block, randoms.below(count))))
+            }
+            Form::Pack(block) => {
+                let count = pack::count(block);
+                let index = (count > 0).then(|| randoms.below(count))?;
+                pack::Items::new(block).nth(index).map(pack::Item::value)
+            }
             Form::Large(members) => {
-                let handle = members.random(random)?;
-                let is_due = self.store.deadline(handle).is_some_and(|at| at <= self.now_ms);
-                (!is_due).then(|| self.member(handle))
+                members.draw(self.store, self.now_ms, randoms).map(|handle| self.member(handle))
+            }
+        }
+    }
+
+    /// Calls `visit` with `count` different members chosen at random, in no particular order; with
+    /// all when there are no more. O(members) for small sets and for large counts, O(count)
+    /// otherwise.
+    pub fn sample(&self, count: usize, randoms: &mut Randoms, mut visit: impl FnMut(ValueRef<'a>)) {
+        match self.form {
+            Form::Ints(_) | Form::Pack(_) => {
+                // Each member is taken with the chance of what is wanted of what is left.
+                let (mut left, mut wanted) = (self.len(), count);
+                self.for_each(|member| {
+                    if randoms.below(left) < wanted {
+                        visit(member);
+                        wanted -= 1;
+                    }
+                    left -= 1;
+                    wanted > 0
+                });
+            }
+            Form::Large(members) => {
+                members.sample(self.store, self.now_ms, count, randoms, |handle| {
+                    visit(self.member(handle));
+                });
             }
         }
     }
@@ -282,9 +312,16 @@ impl SetMut<'_, '_> {
         removed
     }
 
-    /// Takes a member out that a random number chooses; `None` when there is none, or it is due.
-    pub fn pop(&mut self, random: u64) -> Option<Vec<u8>> {
-        let member = self.view().random(random)?.to_vec()?;
+    /// Removes a member because its moment has passed; whether it existed.
+    pub fn expire(&mut self, member: &[u8]) -> bool {
+        let removed = self.remove(member);
+        self.open.expired += usize::from(removed);
+        removed
+    }
+
+    /// Takes a member out that is chosen at random; `None` when there is none that is not due.
+    pub fn pop(&mut self, randoms: &mut Randoms) -> Option<Vec<u8>> {
+        let member = self.view().random(randoms)?.to_vec()?;
         self.remove(&member);
         Some(member)
     }

@@ -8,6 +8,7 @@ use super::EncodingLimits;
 use crate::hash::{Key, KeyHasher};
 use crate::journal::ChangeKind;
 use crate::keyspace::{Shard, ShardConfig};
+use crate::random::Randoms;
 
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
@@ -88,6 +89,16 @@ fn check(shard: &mut Shard, name: &[u8], model: &Model) {
     scanned.sort();
     scanned.dedup();
     assert!(scanned.iter().eq(model.keys()));
+    for count in [0, 1, 5, model.len(), model.len() + 1] {
+        let mut sampled = Vec::new();
+        set.sample(count, &mut Randoms::new(count as u64), |member| {
+            sampled.extend(member.to_vec())
+        });
+        sampled.sort();
+        sampled.dedup();
+        assert_eq!(sampled.len(), count.min(model.len()), "different members, as many as asked");
+        assert!(sampled.iter().all(|member| model.contains_key(member)));
+    }
 }
 
 fn apply(shard: &mut Shard, now: &mut u64, model: &mut Model, step: Step) {
@@ -109,8 +120,8 @@ fn apply(shard: &mut Shard, now: &mut u64, model: &mut Model, step: Step) {
             let removed = shard.update_set(0, &key, |set| set.remove(&member(index)));
             assert_eq!(removed, Ok(model.remove(&member(index)).is_some()));
         }
-        Step::Pop(random) => {
-            let popped = shard.update_set(0, &key, |set| set.pop(random)).unwrap();
+        Step::Pop(seed) => {
+            let popped = shard.update_set(0, &key, |set| set.pop(&mut Randoms::new(seed))).unwrap();
             assert_eq!(popped.is_some(), !model.is_empty());
             if let Some(popped) = popped {
                 assert!(model.remove(&popped).is_some(), "a member is popped");

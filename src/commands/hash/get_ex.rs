@@ -3,11 +3,11 @@
 use kvasir_proto::{Args, Encoder};
 use kvasir_shard::HashMut;
 
-use super::expire::deadline;
-use super::fields::{self, MISMATCH};
 use crate::commands::arguments::{ExpiryUnit, Options, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
+use crate::commands::element_expiry::deadline;
+use crate::commands::element_names::FIELDS;
 use crate::commands::string::encode_string;
 use crate::errors::CommandError;
 
@@ -34,7 +34,7 @@ fn hgetdel(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let fields = fields::third(args)?;
+    let fields = FIELDS.third(args)?;
     let key = context.key(args.at(1));
     let removed = context.shard.update_hash(context.db, &key, |hash| {
         reply.array(fields.len());
@@ -151,9 +151,9 @@ fn hgetex(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let at = fields::position(args, 2).ok_or(MISMATCH)?;
+    let at = FIELDS.position(args, 2).ok_or(FIELDS.mismatch())?;
     let change = parse(Args::new(args.buffer(), &args.ranges()[2..at]))?;
-    let fields = fields::counted(args, at + 1, 1)?;
+    let fields = FIELDS.counted(args, at + 1, 1)?;
     write_values(context, args, fields, reply)?;
     let now_ms = context.shard.now_ms();
     let new = match change {

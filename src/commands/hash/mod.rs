@@ -3,7 +3,6 @@
 mod counter;
 mod expire;
 mod field;
-mod fields;
 mod get_ex;
 mod random;
 mod scan;

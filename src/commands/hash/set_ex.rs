@@ -5,11 +5,11 @@
 use kvasir_proto::{Args, Encoder};
 use kvasir_shard::{FieldTtl, HashMut, HashRef, NewValue};
 
-use super::expire::deadline;
-use super::fields::{self, MISMATCH};
 use crate::commands::arguments::{ExpiryUnit, Options, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
+use crate::commands::element_expiry::deadline;
+use crate::commands::element_names::FIELDS;
 use crate::errors::CommandError;
 
 /// The words before the fields, each at most once.
@@ -83,14 +83,14 @@ fn parse(args: Args<'_>) -> Result<Form<'_>, CommandError> {
     let mut words = Words::default();
     let mut options = Options::new(args, 2);
     let other = loop {
-        let Some(word) = options.next() else { return Err(MISMATCH) };
+        let Some(word) = options.next() else { return Err(FIELDS.mismatch()) };
         if !words.take(word, &mut options)? {
             break word;
         }
     };
     let at = args.len() - options.left();
     if is_word(other, "FIELDS") && at < args.len() {
-        return Ok(Form::Peers { words, pairs: fields::counted(args, at, 2)? });
+        return Ok(Form::Peers { words, pairs: FIELDS.counted(args, at, 2)? });
     }
     let pairs = args.tail(at);
     let is_dragonfly = words.on_key != Some(Presence::Present)
@@ -101,8 +101,8 @@ fn parse(args: Args<'_>) -> Result<Form<'_>, CommandError> {
     if is_dragonfly {
         return Ok(Form::Dragonfly { words, seconds: other, pairs });
     }
-    let has_fields = fields::position(args, at).is_some();
-    Err(if has_fields { CommandError::Syntax } else { MISMATCH })
+    let has_fields = FIELDS.position(args, at).is_some();
+    Err(if has_fields { CommandError::Syntax } else { FIELDS.mismatch() })
 }
 
 const PAIRS: Arg = Arg::block("data", &[Arg::string("field"), Arg::string("value")]).multiple();
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(form("hsetex k NX FXX EX 10 fields 2 f v g w"), "peers 4");
         assert_eq!(form("hsetex k 10 f v"), "dragonfly 2");
         assert_eq!(form("hsetex k NX KEEPTTL 10 f v fields 1"), "dragonfly 4");
-        let mismatch = MISMATCH.to_string();
+        let mismatch = FIELDS.mismatch().to_string();
         assert_eq!(form("hsetex k EX 10 f v"), mismatch);
         assert_eq!(form("hsetex k FIELDS 1 f v extra"), mismatch);
         assert_eq!(form("hsetex k FIELDS 0 f v"), mismatch);

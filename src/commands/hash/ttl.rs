@@ -2,56 +2,10 @@
 
 use kvasir_proto::{Args, Encoder};
 
-use super::expire::{NO_DEADLINE, NO_FIELD};
-use super::fields::{self, MISMATCH};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
+use crate::commands::element_expiry::{Elements, Form, tell};
 use crate::errors::CommandError;
-
-/// From which moment, and in which unit, the answer counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
-    Seconds,
-    Milliseconds,
-    UnixSeconds,
-    UnixMilliseconds,
-}
-
-impl Form {
-    /// The answer for a deadline. Seconds are rounded to the nearest, as the peers do.
-    fn answer(self, deadline_ms: u64, now_ms: u64) -> i64 {
-        let left_ms = deadline_ms.saturating_sub(now_ms);
-        let answer = match self {
-            Self::Seconds => (left_ms + 500) / 1000,
-            Self::Milliseconds => left_ms,
-            Self::UnixSeconds => (deadline_ms + 500) / 1000,
-            Self::UnixMilliseconds => deadline_ms,
-        };
-        answer as i64
-    }
-}
-
-fn tell(
-    context: &mut ShardContext<'_>,
-    args: Args<'_>,
-    reply: &mut Encoder<'_>,
-    form: Form,
-) -> Result<(), CommandError> {
-    let fields = fields::third(args)
-        .map_err(|error| if error == MISMATCH { CommandError::Syntax } else { error })?;
-    let key = context.key(args.at(1));
-    let now_ms = context.shard.now_ms();
-    let hash = context.read_hash(&key)?;
-    reply.array(fields.len());
-    for field in fields.iter() {
-        reply.integer(match hash.and_then(|hash| hash.deadline(field)) {
-            None => NO_FIELD,
-            Some(None) => NO_DEADLINE,
-            Some(Some(deadline_ms)) => form.answer(deadline_ms, now_ms),
-        });
-    }
-    Ok(())
-}
 
 pub(super) const HTTL: Command = Command {
     name: "httl",
@@ -77,7 +31,7 @@ fn httl(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    tell(context, args, reply, Form::Seconds)
+    tell(Elements::Fields, context, args, reply, Form::Seconds)
 }
 
 pub(super) const HPTTL: Command = Command {
@@ -104,7 +58,7 @@ fn hpttl(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    tell(context, args, reply, Form::Milliseconds)
+    tell(Elements::Fields, context, args, reply, Form::Milliseconds)
 }
 
 pub(super) const HEXPIRETIME: Command = Command {
@@ -130,7 +84,7 @@ fn hexpiretime(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    tell(context, args, reply, Form::UnixSeconds)
+    tell(Elements::Fields, context, args, reply, Form::UnixSeconds)
 }
 
 pub(super) const HPEXPIRETIME: Command = Command {
@@ -156,5 +110,5 @@ fn hpexpiretime(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    tell(context, args, reply, Form::UnixMilliseconds)
+    tell(Elements::Fields, context, args, reply, Form::UnixMilliseconds)
 }

@@ -2,6 +2,7 @@
 
 mod algebra;
 mod algebra_spread;
+mod expire;
 mod member;
 mod random;
 mod relocate;
@@ -19,6 +20,9 @@ pub(super) const COMMANDS: &[&Command] = &[
     &algebra::SDIFF,
     &algebra::SDIFFCARD,
     &algebra::SDIFFSTORE,
+    &expire::SEXPIRE,
+    &expire::SEXPIREAT,
+    &expire::SEXPIRETIME,
     &algebra::SINTER,
     &algebra::SINTERCARD,
     &algebra::SINTERSTORE,
@@ -26,10 +30,16 @@ pub(super) const COMMANDS: &[&Command] = &[
     &member::SMEMBERS,
     &member::SMISMEMBER,
     &relocate::SMOVE,
+    &expire::SPERSIST,
+    &expire::SPEXPIRE,
+    &expire::SPEXPIREAT,
+    &expire::SPEXPIRETIME,
     &random::SPOP,
+    &expire::SPTTL,
     &random::SRANDMEMBER,
     &member::SREM,
     &scan::SSCAN,
+    &expire::STTL,
     &algebra::SUNION,
     &algebra::SUNIONCARD,
     &algebra::SUNIONSTORE,

@@ -1,9 +1,7 @@
 //! Members at random: SPOP, SRANDMEMBER.
 
-use std::collections::HashSet;
-
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{ChangeKind, Key, SetRef, ValueRef};
+use kvasir_shard::{ChangeKind, Key};
 
 use super::encode_member;
 use crate::commands::arguments::integer;
@@ -14,21 +12,6 @@ use crate::errors::CommandError;
 /// Members that SRANDMEMBER replies with at most when they may repeat: a core does nothing else
 /// meanwhile.
 const REPEATED_MAX: u64 = 1 << 24;
-/// Attempts to come upon a member that is not due, before the first such one is taken.
-const ATTEMPTS: usize = 32;
-
-/// A random member; `None` when all are due.
-fn pick<'a>(set: &SetRef<'a>, next_random: &mut impl FnMut() -> u64) -> Option<ValueRef<'a>> {
-    (0..ATTEMPTS).find_map(|_| set.random(next_random())).or_else(|| {
-        let mut first = None;
-        set.for_each(|member| {
-            first = Some(member);
-            false
-        });
-        first
-    })
-}
-
 pub(super) const SPOP: Command = Command {
     name: "spop",
     summary: "Returns one or more random members from a set after removing them. Deletes the \
@@ -69,10 +52,9 @@ fn pop_one(
     key: &Key<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let mut random = Random::new(context);
+    let mut randoms = context.shard.randoms();
     let popped = context.shard.update_set(context.db, key, |set| {
-        let member = pick(&set.view(), &mut || random.next())?.to_vec()?;
-        set.remove(&member);
+        let member = set.pop(&mut randoms)?;
         set.event("spop");
         Some(member)
     })?;
@@ -108,12 +90,10 @@ fn pop_many(
             context.shard.remove(context.db, key);
         }
     } else if count > 0 {
-        let mut random = Random::new(context);
+        let mut randoms = context.shard.randoms();
         context.shard.update_set(context.db, key, |set| {
             while popped < count {
-                let Some(member) = pick(&set.view(), &mut || random.next()) else { break };
-                let member = member.to_vec().expect("invariant: a member is a string");
-                set.remove(&member);
+                let Some(member) = set.pop(&mut randoms) else { break };
                 reply.bulk(&member);
                 popped += 1;
             }
@@ -148,9 +128,9 @@ fn srandmember(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let key = context.key(args.at(1));
-    let mut random = Random::new(context);
+    let mut randoms = context.shard.randoms();
     if args.len() == 2 {
-        let member = context.read_set(&key)?.and_then(|set| pick(&set, &mut || random.next()));
+        let member = context.read_set(&key)?.and_then(|set| set.random(&mut randoms));
         match member {
             None => reply.null(),
             Some(member) => encode_member(member, reply),
@@ -172,67 +152,22 @@ fn srandmember(
         reply.array(0);
         return Ok(());
     };
+    let replied = reply.defer_array();
+    let mut picked = 0;
     if count < 0 {
-        let replied = reply.defer_array();
-        let mut picked = 0;
         while picked < wanted as usize
-            && let Some(member) = pick(&set, &mut || random.next())
+            && let Some(member) = set.random(&mut randoms)
         {
             encode_member(member, reply);
             picked += 1;
         }
-        reply.finish(replied, picked);
     } else {
-        reply_distinct(&set, usize::try_from(wanted).unwrap_or(usize::MAX), &mut random, reply);
-    }
-    Ok(())
-}
-
-/// Replies with `count` different members, or all. Goes through the set once where that is cheaper
-/// than drawing until enough are different.
-fn reply_distinct(set: &SetRef<'_>, count: usize, random: &mut Random, reply: &mut Encoder<'_>) {
-    let replied = reply.defer_array();
-    let mut picked = 0;
-    if count.saturating_mul(3) < set.len() {
-        let mut seen = HashSet::with_capacity_and_hasher(count, ahash::RandomState::default());
-        while picked < count
-            && let Some(member) = pick(set, &mut || random.next())
-        {
-            if seen.insert(member.to_vec()) {
-                encode_member(member, reply);
-                picked += 1;
-            }
-        }
-    } else {
-        // Each member is taken with the chance that leaves every choice equally likely.
-        let mut left = set.len();
-        set.for_each(|member| {
-            if random.next() % (left as u64) < count.saturating_sub(picked) as u64 {
-                encode_member(member, reply);
-                picked += 1;
-            }
-            left -= 1;
-            picked < count && left > 0
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        set.sample(wanted, &mut randoms, |member| {
+            encode_member(member, reply);
+            picked += 1;
         });
     }
     reply.finish(replied, picked);
-}
-
-/// Random numbers from a seed that the shard gives, for use while a view borrows it.
-struct Random(u64);
-
-impl Random {
-    fn new(context: &mut ShardContext<'_>) -> Self {
-        Self(context.shard.next_random() | 1)
-    }
-
-    /// The next number (xorshift64*).
-    fn next(&mut self) -> u64 {
-        let mut state = self.0;
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        self.0 = state;
-        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
+    Ok(())
 }
