@@ -1,11 +1,12 @@
-//! Commands about keys and databases, and those that treat strings as bits, at one shard and at
-//! two.
+//! Commands about keys and databases, those that treat strings as bits, and sets, at one shard and
+//! at two.
 
 mod bitmap;
 mod databases;
 mod deadlines;
 mod iterate;
 mod names;
+mod sets;
 
 use kvasir_testing::{Client, Program, Server};
 
