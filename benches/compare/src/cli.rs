@@ -122,6 +122,11 @@ impl Options {
         self.memory_keys.unwrap_or(if self.quick { 1_000_000 } else { 5_000_000 })
     }
 
+    /// Number of entries of the stream that the memory section adds.
+    pub(crate) fn stream_entries(&self) -> u64 {
+        if self.quick { 500_000 } else { 2_000_000 }
+    }
+
     /// How long the idle section watches a server.
     pub(crate) fn idle_for(&self) -> Duration {
         Duration::from_secs(if self.quick { 3 } else { 10 })

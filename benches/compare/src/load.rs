@@ -191,11 +191,11 @@ impl Connection {
             Err(error) => return Err(error).context("receiving replies"),
         };
         let received = &buffer[..size];
-        if !workload.accepts(self.received, received) {
+        let Some(progress) = workload.progress(self.received, received) else {
             let shown = String::from_utf8_lossy(&received[..size.min(120)]);
             bail!("unexpected reply to {}: {shown:?}", workload.verb.name());
-        }
-        self.received += size;
+        };
+        self.received += progress;
         Ok(self.received == workload.replies_size())
     }
 }

@@ -65,6 +65,7 @@ fn measure_all(pair: &Pair, options: &Options) -> Result<Results> {
     }
     if options.wants(Section::Memory) {
         results.memory = measure::memory(pair, options, &mut note)?;
+        results.stream_bytes = Some(measure::stream_memory(pair, options, &mut note)?);
     }
     if options.wants(Section::Idle) {
         note("idle");

@@ -206,6 +206,27 @@ pub(crate) fn memory(
         .collect()
 }
 
+/// Measures the resident bytes an entry of one stream, whose entries have one field and a value of
+/// 32 bytes: ours and the peer's.
+pub(crate) fn stream_memory(
+    pair: &Pair,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(f64, f64)> {
+    let placement = Placement::for_server_cores(1)?;
+    let mut bytes = |program: &Program| {
+        let entries = options.stream_entries();
+        progress(&format!("{}: a stream of {entries} entries", program.name));
+        let server = Server::start(program, 1, &placement.server)?;
+        pause(Duration::from_secs(1));
+        let empty = server.resident_bytes()?;
+        pinned(&placement.load, || load_keys(&server, Verb::Xadd, 32, entries))??;
+        let used = server.settled_resident_bytes()?.saturating_sub(empty);
+        Ok::<f64, anyhow::Error>(used as f64 / entries as f64)
+    };
+    Ok((bytes(&pair.ours)?, bytes(&pair.peer)?))
+}
+
 /// Share of a core that a server uses while 100 clients are connected and silent.
 pub(crate) fn idle(program: &Program, options: &Options) -> Result<f64> {
     const CLIENTS: u32 = 100;

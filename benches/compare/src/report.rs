@@ -19,6 +19,8 @@ pub(crate) struct Results {
     pub(crate) scenarios: Vec<Scenario>,
     /// Memory overheads.
     pub(crate) memory: Vec<Memory>,
+    /// Bytes an entry of a stream, ours and the peer's.
+    pub(crate) stream_bytes: Option<(f64, f64)>,
     /// Cores that ours and the peer use while idle.
     pub(crate) idle: Option<(f64, f64)>,
     /// Time of a clean release build.
@@ -185,6 +187,12 @@ fn memory_table(out: &mut String, results: &Results, peer: &str, options: &Optio
         );
     }
     out.push('\n');
+    if let Some((ours, theirs)) = results.stream_bytes {
+        let entries = options.stream_entries();
+        line(out, &format!("## Memory an entry of a stream (RSS; {entries} values of 32 bytes)\n"));
+        line(out, &format!("| Kvasir | {peer} | ratio |\n|---|---|---|"));
+        line(out, &format!("| {ours:.1} B | {theirs:.1} B | **{:.2}** |\n", ours / theirs));
+    }
 }
 
 fn line(out: &mut String, text: &str) {
@@ -248,6 +256,7 @@ fn header_json(results: &Results, pair: &Pair, about: &Description) -> Value {
         "date": about.date, "commit": about.commit, "processor": about.processor,
         "kernel": about.kernel, "ours": pair.ours.version, "peer": pair.peer.version,
         "memory": memory,
+        "stream_entry_bytes": results.stream_bytes.map(|(o, p)| [rounded(o), rounded(p)]),
         "idle_cores": results.idle.map(|(ours, peer)| [rounded(ours), rounded(peer)]),
         "build_seconds": results.build.map(|time| time.as_secs()),
     })

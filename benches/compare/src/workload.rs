@@ -18,6 +18,10 @@ const CHANGING_DIGITS: usize = 8;
 pub(crate) const KEY_SIZE: usize = STRING_PREFIX.len() + KEY_DIGITS;
 /// Keys that one MSET sets.
 const MSET_KEYS: u32 = 10;
+/// The stream that XADD adds to.
+const STREAM: &str = "mystream";
+/// Lines of a reply to XADD: the length of an identifier, and the identifier.
+const XADD_REPLY_LINES: usize = 2;
 /// Counters start here, so that a run never changes their number of digits.
 const COUNTER_START: &str = "100000000";
 /// Time to live of key 0 (three years) in the memory section; each further key has a second more.
@@ -34,6 +38,8 @@ pub(crate) enum Verb {
     Mset,
     /// `INCR key` of an existing counter.
     Incr,
+    /// `XADD stream * field value`, all to one stream.
+    Xadd,
     /// `SET key value EX seconds`, a different deadline for neighbouring keys.
     #[value(skip)]
     SetWithTtl,
@@ -50,6 +56,7 @@ impl Verb {
             Self::Set => "SET",
             Self::Mset => "MSET (10 keys)",
             Self::Incr => "INCR",
+            Self::Xadd => "XADD",
             Self::SetWithTtl => "SET EX",
             Self::SetCounter => "SET counter",
         }
@@ -62,6 +69,7 @@ impl Verb {
             Self::Set | Self::SetWithTtl | Self::SetCounter => "set",
             Self::Mset => "mset",
             Self::Incr => "incr",
+            Self::Xadd => "xadd",
         }
     }
 
@@ -83,6 +91,8 @@ impl Verb {
                 std::iter::once("MSET").chain(pairs).collect()
             }
             Self::Incr => vec!["INCR", &counter],
+            // As valkey-benchmark has it.
+            Self::Xadd => vec!["XADD", STREAM, "*", "myfield", value],
             Self::SetWithTtl => vec!["SET", &key, value, "EX", TTL_SECONDS],
             Self::SetCounter => vec!["SET", &counter, COUNTER_START],
         };
@@ -102,6 +112,8 @@ impl Verb {
             Self::Get => format!("${}\r\n{value}\r\n", value.len()),
             Self::Set | Self::Mset | Self::SetWithTtl | Self::SetCounter => "+OK\r\n".to_owned(),
             Self::Incr => format!(":{COUNTER_START}\r\n"),
+            // Only its lines count: identifiers have no fixed length.
+            Self::Xadd => "\n".repeat(XADD_REPLY_LINES),
         }
     }
 }
@@ -190,7 +202,7 @@ impl Workload {
         &self.request
     }
 
-    /// Bytes that the replies to a batch have.
+    /// How far [`Workload::progress`] goes for a whole batch.
     pub(crate) fn replies_size(&self) -> usize {
         self.replies.len()
     }
@@ -205,18 +217,22 @@ impl Workload {
         }
     }
 
-    /// Whether `received`, which starts `at` bytes into the replies to a batch, is what was
-    /// expected.
-    pub(crate) fn accepts(&self, at: usize, received: &[u8]) -> bool {
-        let Some(expected) = self.replies.get(at..at + received.len()) else {
-            return false;
-        };
+    /// How far `received`, which begins `at` into the replies to a batch, goes on in them: in
+    /// bytes, or in lines for XADD. `None` if it is not what was expected.
+    pub(crate) fn progress(&self, at: usize, received: &[u8]) -> Option<usize> {
+        if self.verb == Verb::Xadd {
+            let lines = received.iter().filter(|byte| **byte == b'\n').count();
+            let is_error = received[0] == b'-' || received.windows(2).any(|two| two == b"\n-");
+            return (!is_error && at + lines <= self.replies.len()).then_some(lines);
+        }
+        let expected = self.replies.get(at..at + received.len())?;
         if self.verb != Verb::Incr {
-            return received == expected;
+            return (received == expected).then_some(received.len());
         }
         // Only the first byte of each reply, its type, is fixed; an error would not have it.
         let first = at.next_multiple_of(self.reply_size) - at;
-        received.iter().skip(first).step_by(self.reply_size).all(|&byte| byte == b':')
+        let mut types = received.iter().skip(first).step_by(self.reply_size);
+        types.all(|&byte| byte == b':').then_some(received.len())
     }
 }
 
@@ -279,17 +295,26 @@ mod tests {
         let (get, _) = batch(Verb::Get, 2, Keys::uniform(1));
         let replies = b"$3\r\nvvv\r\n$3\r\nvvv\r\n";
         for split in 0..replies.len() {
-            assert!(get.accepts(0, &replies[..split]) && get.accepts(split, &replies[split..]));
+            assert_eq!(get.progress(0, &replies[..split]), Some(split));
+            assert_eq!(get.progress(split, &replies[split..]), Some(replies.len() - split));
         }
-        assert!(!get.accepts(0, b"$-1\r\n"));
-        assert!(!get.accepts(get.replies_size(), b"$"));
+        assert_eq!(get.progress(0, b"$-1\r\n"), None);
+        assert_eq!(get.progress(get.replies_size(), b"$"), None);
 
         let (incr, _) = batch(Verb::Incr, 2, Keys::uniform(1));
         assert_eq!(incr.replies_size(), 24);
         let replies = b":123456789\r\n:987654321\r\n";
         for split in 0..replies.len() {
-            assert!(incr.accepts(0, &replies[..split]) && incr.accepts(split, &replies[split..]));
+            assert_eq!(incr.progress(0, &replies[..split]), Some(split));
+            assert_eq!(incr.progress(split, &replies[split..]), Some(replies.len() - split));
         }
-        assert!(!incr.accepts(6, b"6789\r\n-ERR"));
+        assert_eq!(incr.progress(6, b"6789\r\n-ERR"), None);
+
+        let (xadd, request) = batch(Verb::Xadd, 2, Keys::uniform(1));
+        assert!(request.contains("$8\r\nmystream\r\n$1\r\n*\r\n$7\r\nmyfield\r\n$3\r\nvvv\r\n"));
+        assert_eq!(xadd.progress(0, b"$15\r\n1700000000000-0\r\n$16\r\n1700000000"), Some(3));
+        assert_eq!(xadd.progress(3, b"000-10\r\n"), Some(1));
+        assert_eq!(xadd.replies_size(), 4);
+        assert_eq!(xadd.progress(2, b"-ERR no\r\n"), None);
     }
 }
