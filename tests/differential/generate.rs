@@ -14,7 +14,8 @@ pub(crate) type Request = Vec<Vec<u8>>;
 pub(crate) const KEYS: &[&str] = &["a", "b", "c", "d", "e{t}", "f{t}", "{t}", "g{u}h"];
 
 /// Commands that come more often than others; the empty names stand for any.
-const FILLERS: &[&str] = &["set", "set", "hset", "", "", "", "", ""];
+const FILLERS: &[&str] =
+    &["set", "set", "hset", "xadd", "xgroup|create", "", "", "", "", "", "", ""];
 
 /// Values at the edges of what strings are stored as and parsed to.
 const STRINGS: &[&[u8]] = &[
@@ -132,6 +133,34 @@ const OFFSETS: &[&[u8]] = &[
     b"8388608",
     b"99999999999",
 ];
+/// Identifiers of stream entries, and the ends of ranges of them.
+const STREAM_IDS: &[&[u8]] = &[
+    b"1",
+    b"2-0",
+    b"2-1",
+    b"3-3",
+    b"5",
+    b"5-*",
+    b"7-18446744073709551615",
+    b"20-1",
+    b"100",
+    b"1000-5",
+    b"0",
+    b"0-0",
+    b"0-1",
+    b"-",
+    b"+",
+    b"(3",
+    b"$",
+    b"18446744073709551615-18446744073709551615",
+    b"1-",
+    b"007-01",
+    b"abc",
+    b"",
+];
+const GROUPS: &[&[u8]] = &[b"g", b"g", b"h", b""];
+/// Idle times that no stream comes near.
+const IDLE_TIMES: &[&[u8]] = &[b"0", b"0", b"-1", b"9999999999", b"abc"];
 const DATABASES: &[&[u8]] = &[b"0", b"0", b"1", b"2", b"16", b"-1", b"abc", b"99999999999"];
 
 /// Makes requests.
@@ -193,7 +222,11 @@ impl<'a> Generator<'a> {
             match arg.kind {
                 Kind::PureToken => {}
                 Kind::OneOf => {
-                    let choice = self.rng.pick(&arg.args);
+                    // The identifiers that `*` gives are those of each server's clock.
+                    let is_clock = |choice: &&Arg| choice.token.as_deref() == Some("*");
+                    let choices: Vec<&Arg> =
+                        arg.args.iter().filter(|choice| !is_clock(choice)).collect();
+                    let choice = *self.rng.pick(&choices);
                     self.add(choice, request);
                 }
                 Kind::Block => {
@@ -224,7 +257,10 @@ impl<'a> Generator<'a> {
             (_, "encoding") => ENCODINGS,
             (_, "offset") => OFFSETS,
             (_, "index" | "index1" | "index2" | "db" | "destination-db") => DATABASES,
+            (_, "min-idle-time") => IDLE_TIMES,
             (Kind::Integer, _) => INTEGERS,
+            (_, "id" | "end" | "lastid" | "last-id" | "max-deleted-id" | "threshold") => STREAM_IDS,
+            (_, "group" | "consumer") => GROUPS,
             // Only where bytes are data: the peer cuts what it treats as text at the first zero.
             (_, "value" | "message" | "element") if self.rng.one_in(8) => &[b"\x00\xff\r\n"],
             // Half of the strings are numbers, which many commands want.

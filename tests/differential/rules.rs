@@ -89,6 +89,7 @@ const RULES: &[(&[&str], Rule, &str)] = &[
         "blocks the stream",
     ),
     (&["xread", "xreadgroup", "wait", "waitaof"], Rule::Skip, "may block the stream"),
+    (&["xpending", "xinfo|*"], Rule::Close(10_000), "idle times, and the nodes of another tree"),
     (&["spop", "srandmember", "hrandfield", "zrandmember"], Rule::Skip, "random members"),
     (&["*|help"], Rule::Skip, "the help texts are our own"),
 ];

@@ -12,7 +12,8 @@
 //!
 //! So an entry of a known form costs one byte beside its values' lengths (one byte each below 128)
 //! when it follows in the same millisecond or within 32. The identifier of a block's first entry
-//! lies beside the bytes, so that entries can be cut off at the front without touching what follows.
+//! lies beside the bytes, so that entries can be cut off at the front and what follows stays as it
+//! is.
 
 use super::Id;
 use super::bytes::{number_len, put_number, put_text, take_byte, take_number, take_text, text_len};

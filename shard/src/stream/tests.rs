@@ -224,7 +224,8 @@ proptest! {
             });
             stream.verify();
             let group = stream.group(b"g").unwrap();
-            let owner = |pending: &Pending| pending.consumer().map(|id| group.consumer(id).name()[0]);
+            let owner =
+                |pending: &Pending| Some(group.consumer(pending.consumer()?).name()[0]);
             let seen: BTreeMap<_, _> = group
                 .pending_from(Id::MIN)
                 .map(|(id, pending)| (id, (owner(pending), pending.delivered_ms())))

@@ -177,11 +177,13 @@ fn create(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let options = GroupOptions::parse(args, true)?;
-    if args.len() > 8 {
-        return Err(subcommand_syntax(args.at(1), TRY_HELP));
-    }
     let key = context.key(args.at(2));
     let add = |stream: &mut Stream| {
+        // Options may be repeated only as long as the peers' count of arguments allows it, which
+        // they look at after the key.
+        if args.len() > 8 {
+            return Err(subcommand_syntax(args.at(1), TRY_HELP));
+        }
         let last = match args.at(4) {
             b"$" => stream.log().last_id(),
             text => id(text)?,
@@ -209,18 +211,18 @@ fn set_id(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let options = GroupOptions::parse(args, false)?;
-    if args.len() == 6 || args.len() > 7 {
-        return Err(subcommand_syntax(args.at(1), TRY_HELP));
-    }
     let key = context.key(args.at(2));
     let set = |stream: &mut Stream| {
         stream.with_group(args.at(3), |log, group| {
+            if args.len() > 7 {
+                return Err(subcommand_syntax(args.at(1), TRY_HELP));
+            }
             group.last_delivered = match args.at(4) {
                 b"$" => log.last_id(),
                 text => id_or_end(text, 0)?,
             };
             group.entries_read = options.entries_read;
-            Ok::<_, CommandError>(())
+            Ok(())
         })
     };
     let done = change(context, &key, set)?.ok_or(NO_KEY)?;
