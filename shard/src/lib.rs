@@ -41,13 +41,13 @@ mod sizes;
 mod store;
 pub mod stream;
 mod table;
-#[cfg_attr(not(test), expect(dead_code, reason = "the sorted sets that it orders come next"))]
 mod tree;
 mod value;
 
 pub use collections::{
     EncodingLimits, FieldTtl, HashMut, HashRef, ListMut, ListRef, SetMut, SetRef,
 };
+pub use collections::{SourceRef, ZsetMut, ZsetRef};
 pub use db::SLOTS;
 pub use entry::DEADLINE_MAX;
 pub use hash::{Key, KeyHasher};

@@ -92,6 +92,13 @@ impl Members {
         self.find(store, name).filter(|found| !is_due(store, found.handle, now_ms))
     }
 
+    /// The place of an element by its entry.
+    pub(crate) fn of_handle(&self, store: &Store, handle: Handle) -> Found {
+        let found = self.table.find(store.hash(handle), |other| other == handle);
+        let (position, handle) = found.expect("invariant: an element is in its table");
+        Found { position, handle }
+    }
+
     /// Adds an element whose name is not among them; its entry. Nothing changes on failure.
     pub(crate) fn insert(
         &mut self,
@@ -256,23 +263,23 @@ impl Members {
         }
     }
 
-    /// See [`super::Collection::expire`].
+    /// See [`super::Collection::expire`]. `before` is shown each element while it still exists.
     pub(crate) fn expire(
         &mut self,
         store: &mut Store,
         now_ms: u64,
         limit: usize,
         freed: &mut Vec<External>,
+        mut before: impl FnMut(&Store, Handle),
     ) -> usize {
         let mut due = Vec::new();
         let Some(point) = self.table.collect_due(now_ms, limit, store, &mut due) else {
             return 0;
         };
         for &handle in &due {
-            let hash = store.hash(handle);
-            let found = self.table.find(hash, |other| other == handle);
-            let (position, handle) = found.expect("invariant: a due entry is in its table");
-            self.remove(store, Found { position, handle }, freed);
+            before(store, handle);
+            let found = self.of_handle(store, handle);
+            self.remove(store, found, freed);
         }
         self.table.rearm(point, now_ms, store);
         due.len()

@@ -21,11 +21,14 @@ mod set;
 mod set_tests;
 #[cfg(test)]
 mod tests;
+pub(crate) mod zset;
 
 pub use hash::{FieldTtl, HashMut, HashRef};
 pub use list::{ListMut, ListRef};
 pub(crate) use list::{change_large, change_small};
 pub use set::{SetMut, SetRef};
+pub use zset::source::SourceRef;
+pub use zset::{ZsetMut, ZsetRef};
 
 use crate::external::External;
 use crate::list::{List, ListLimits};
@@ -33,6 +36,7 @@ use crate::store::Store;
 use crate::stream::Stream;
 use crate::value::ValueType;
 use members::Members;
+use zset::scores::Scores;
 
 /// When a small collection becomes a large one. The names are the configuration's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +79,7 @@ pub(crate) enum Collection {
     Set(Members),
     Stream(Box<Stream>),
     List(List),
+    SortedSet(Scores),
 }
 
 impl Collection {
@@ -84,6 +89,7 @@ impl Collection {
             Self::Set(_) => ValueType::Set,
             Self::Stream(_) => ValueType::Stream,
             Self::List(_) => ValueType::List,
+            Self::SortedSet(_) => ValueType::SortedSet,
         }
     }
 
@@ -92,6 +98,7 @@ impl Collection {
             Self::Hash(_) | Self::Set(_) => "hashtable",
             Self::Stream(_) => "stream",
             Self::List(list) => list.encoding_name(),
+            Self::SortedSet(_) => "skiplist",
         }
     }
 
@@ -101,6 +108,7 @@ impl Collection {
             Self::Hash(members) | Self::Set(members) => members.len(),
             Self::Stream(stream) => stream.log().len() as usize,
             Self::List(list) => list.len(),
+            Self::SortedSet(scores) => scores.len(),
         }
     }
 
@@ -112,7 +120,7 @@ impl Collection {
     /// About how many pieces there are to free.
     pub(crate) fn pieces(&self) -> usize {
         match self {
-            Self::Hash(_) | Self::Set(_) => self.len(),
+            Self::Hash(_) | Self::Set(_) | Self::SortedSet(_) => self.len(),
             Self::Stream(stream) => stream.pieces(),
             Self::List(list) => list.blocks(),
         }
@@ -123,6 +131,7 @@ impl Collection {
         match self {
             Self::Hash(members) | Self::Set(members) => Some(members),
             Self::Stream(_) | Self::List(_) => None,
+            Self::SortedSet(scores) => Some(&scores.members),
         }
     }
 
@@ -130,6 +139,7 @@ impl Collection {
         match self {
             Self::Hash(members) | Self::Set(members) => Some(members),
             Self::Stream(_) | Self::List(_) => None,
+            Self::SortedSet(scores) => Some(&mut scores.members),
         }
     }
 
@@ -140,6 +150,7 @@ impl Collection {
                 Self::Hash(members) | Self::Set(members) => members.heap_bytes(),
                 Self::Stream(stream) => size_of::<Stream>() + stream.memory(),
                 Self::List(list) => list.memory(),
+                Self::SortedSet(scores) => scores.heap_bytes(),
             }
     }
 
@@ -148,6 +159,7 @@ impl Collection {
         match self {
             Self::Hash(members) | Self::Set(members) => members.arena_bytes(),
             Self::Stream(_) | Self::List(_) => 0,
+            Self::SortedSet(scores) => scores.members.arena_bytes(),
         }
     }
 
@@ -161,8 +173,11 @@ impl Collection {
         freed: &mut Vec<External>,
     ) -> usize {
         match self {
-            Self::Hash(members) | Self::Set(members) => members.expire(store, now_ms, limit, freed),
             Self::Stream(_) | Self::List(_) => 0,
+            Self::Hash(members) | Self::Set(members) => {
+                members.expire(store, now_ms, limit, freed, |_, _| ())
+            }
+            Self::SortedSet(scores) => scores.expire(store, now_ms, limit, freed),
         }
     }
 
@@ -173,6 +188,7 @@ impl Collection {
             Self::Set(_) => "sexpired",
             Self::Stream(_) => unreachable!("the entries of a stream have no deadlines"),
             Self::List(_) => unreachable!("the elements of a list have no deadlines"),
+            Self::SortedSet(_) => "zexpired",
         }
     }
 
@@ -190,6 +206,7 @@ impl Collection {
             Self::Stream(stream) => stream.drain(budget),
             // Freeing a block costs about as much as freeing an element that is an entry.
             Self::List(list) => list.drain(budget),
+            Self::SortedSet(scores) => scores.drain(store, skip, budget, freed),
         }
     }
 
@@ -200,6 +217,7 @@ impl Collection {
             Self::Hash(members) | Self::Set(members) => members.verify(store),
             Self::Stream(stream) => stream.verify(),
             Self::List(list) => list.verify(),
+            Self::SortedSet(scores) => scores.verify(store),
         }
     }
 }

@@ -99,6 +99,24 @@ impl Shard {
         removed
     }
 
+    /// Removes the due elements of the collection at a key, before they are seen.
+    pub(crate) fn expire_members_of(&mut self, db: u32, key: &Key<'_>) {
+        loop {
+            let Some(found) = self.look(db, key) else { return };
+            let Some(cell) = self.store.external_of(found.handle) else { return };
+            let due_ms = match &self.store.externals.get(cell).payload {
+                Payload::Collection(collection) => {
+                    collection.members().and_then(|members| members.armed_ms)
+                }
+                _ => None,
+            };
+            if due_ms.is_none_or(|due_ms| due_ms > self.now_ms) {
+                return;
+            }
+            self.expire_members(db, cell, usize::MAX);
+        }
+    }
+
     /// Removes due elements of a collection, and its key with the last of them; how many. Records
     /// the collection's event, and `Deleted`.
     pub(super) fn expire_members(&mut self, db: u32, cell: u32, limit: usize) -> usize {

@@ -6,6 +6,7 @@ use super::relocate::Form;
 use crate::arena::Handle;
 use crate::collections::Collection;
 use crate::collections::members::Members;
+use crate::collections::zset::scores::{Scores, score_of};
 use crate::entry::PackKind;
 use crate::external::External;
 use crate::intset;
@@ -55,6 +56,15 @@ impl Shard {
             }
             Collection::Stream(stream) => OwnedData::Stream(stream.clone()),
             Collection::List(list) => OwnedData::List(list.clone()),
+            Collection::SortedSet(scores) => {
+                let mut elements = Elements::with_capacity(scores.members.arena_bytes());
+                scores.for_each(&self.store, |handle| {
+                    let name = ValueRef::Bytes(self.store.key(handle));
+                    let deadline = self.store.deadline(handle);
+                    elements.push_scored(name, score_of(&self.store, handle), deadline);
+                });
+                OwnedData::SortedSet(elements)
+            }
         }
     }
 
@@ -73,7 +83,7 @@ impl Shard {
                 Some(text) => Form::Pack(PackKind::List, text.to_vec()),
                 None => Form::Outside(Payload::Collection(Box::new(Collection::List(list)))),
             },
-            OwnedData::SortedSet(_) => unreachable!("no command makes one yet"),
+            OwnedData::SortedSet(elements) => self.import_sorted_set(&elements)?,
         })
     }
 
@@ -117,6 +127,43 @@ impl Shard {
         }
         let members = self.import_members(elements)?;
         Ok(Form::Outside(Payload::Collection(Box::new(Collection::Set(members)))))
+    }
+
+    fn import_sorted_set(&mut self, elements: &Elements) -> Result<Form, OutOfMemory> {
+        let limits = self.limits;
+        let mut members: Vec<_> = elements
+            .iter()
+            .map(|Element { name, score, deadline_ms, .. }| {
+                (score, name.to_vec().expect("invariant: names are strings"), deadline_ms)
+            })
+            .collect();
+        let before = |a: &f64, b: &f64| a.partial_cmp(b).expect("invariant: no score is NaN");
+        members.sort_unstable_by(|a, b| before(&a.0, &b.0).then_with(|| a.1.cmp(&b.1)));
+        if members.len() <= limits.zset_max_listpack_entries
+            && elements.longest() <= limits.zset_max_listpack_value
+            && elements.expiring() == 0
+        {
+            let mut block = Vec::new();
+            for (score, name, _) in &members {
+                pack::push(&mut block, name);
+                pack::push_number(&mut block, score + 0.0);
+            }
+            return Ok(Form::Pack(PackKind::SortedSet, block));
+        }
+        let mut scores = Scores::new();
+        let mut outcome = Ok(());
+        for (score, name, deadline_ms) in &members {
+            outcome = scores.push_back(&mut self.store, self.now_ms, name, *score, *deadline_ms);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        let payload = Payload::Collection(Box::new(Collection::SortedSet(scores)));
+        if let Err(out_of_memory) = outcome {
+            self.discard(Some(External { key: None, payload }));
+            return Err(out_of_memory);
+        }
+        Ok(Form::Outside(payload))
     }
 
     /// A table of elements. What was made of it is freed on failure.

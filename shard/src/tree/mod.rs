@@ -111,13 +111,6 @@ impl Tree {
         Self { root: Node::Leaf(Leaf::new()), len: 0, usage: Usage::default() }
     }
 
-    /// A tree of handles that come in order; all nodes are full but the last ones.
-    pub(crate) fn from_ordered(handles: impl Iterator<Item = Handle>, order: &impl Order) -> Self {
-        let mut tree = Self::new();
-        handles.for_each(|handle| tree.push_back(handle, order));
-        tree
-    }
-
     /// Number of handles.
     #[inline]
     pub(crate) fn len(&self) -> usize {

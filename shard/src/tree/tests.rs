@@ -166,7 +166,8 @@ proptest! {
     fn a_bulk_built_tree_can_be_changed(count in 0..30_000u64, steps in steps()) {
         let order = Numbers { prefix_shift: 8 };
         let mut model: Vec<u64> = (1..=count).map(|index| index * 6).collect();
-        let mut tree = Tree::from_ordered(model.iter().map(|raw| handle(*raw)), &order);
+        let mut tree = Tree::new();
+        model.iter().for_each(|raw| tree.push_back(handle(*raw), &order));
         compare(&tree, &model, &order);
         for step in &steps {
             apply(&mut tree, &mut model, &order, step);
