@@ -5,7 +5,9 @@ use std::pin::Pin;
 
 use kvasir_proto::{Args, Encoder, Resp};
 use kvasir_shard::stream::Stream;
-use kvasir_shard::{ChangeKind, HashRef, Key, ListRef, NewValue, SetRef, Shard, Ttl, ValueRef};
+use kvasir_shard::{
+    ChangeKind, HashRef, Key, ListRef, NewValue, SetRef, Shard, Ttl, ValueRef, ZsetRef,
+};
 
 use crate::errors::CommandError;
 use crate::route::connection::ClientState;
@@ -115,6 +117,14 @@ impl ShardContext<'_> {
         let list = self.shard.list_at(self.db, key, !self.no_touch)?;
         self.figures.count_read(list.is_some());
         Ok(list)
+    }
+
+    /// The sorted set at a key for a command that reads it, counted and noted as [`Self::read`]
+    /// does.
+    pub fn read_zset(&mut self, key: &Key<'_>) -> Result<Option<ZsetRef<'_>>, CommandError> {
+        let zset = self.shard.zset_at(self.db, key, !self.no_touch)?;
+        self.figures.count_read(zset.is_some());
+        Ok(zset)
     }
 
     /// Counts a key that was looked up for reading, for commands that do not need its value.

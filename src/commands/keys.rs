@@ -12,6 +12,25 @@ use crate::errors::CommandError;
 /// back for each key.
 pub type KeyFinder = fn(Args<'_>, &mut dyn FnMut(usize, KeyFlags));
 
+/// The keys of a request that tells their number, for a number that the specifications refuse and
+/// the peers' own search takes nevertheless (`01`): as many as the argument at `count_at` says,
+/// right after it, and then the one at `store_at`. None where there are not as many.
+pub fn counted_keys(
+    args: Args<'_>,
+    count_at: usize,
+    store_at: Option<usize>,
+    found: &mut dyn FnMut(usize, KeyFlags),
+) {
+    let text = args.at(count_at);
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let count = std::str::from_utf8(&text[..digits]).ok().and_then(|digits| digits.parse().ok());
+    let first = count_at + 1;
+    let count: usize = count.unwrap_or(0);
+    if count > 0 && count <= args.len() - first {
+        (first..first + count).chain(store_at).for_each(|index| found(index, KeyFlags::NONE));
+    }
+}
+
 /// The common forms of key specifications, recognized once.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Layout {

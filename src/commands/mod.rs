@@ -30,6 +30,7 @@ mod bitmap;
 mod command;
 mod connection;
 mod generic;
+mod geo;
 mod hash;
 mod keyspace;
 mod list;
@@ -39,6 +40,7 @@ mod server;
 mod set;
 mod stream;
 mod string;
+mod zset;
 
 #[cfg(test)]
 mod tests;
@@ -59,6 +61,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "command", commands: command::COMMANDS },
     Family { name: "connection", commands: connection::COMMANDS },
     Family { name: "generic", commands: generic::COMMANDS },
+    Family { name: "geo", commands: geo::COMMANDS },
     Family { name: "hash", commands: hash::COMMANDS },
     Family { name: "keyspace", commands: keyspace::COMMANDS },
     Family { name: "list", commands: list::COMMANDS },
@@ -68,4 +71,5 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "set", commands: set::COMMANDS },
     Family { name: "stream", commands: stream::COMMANDS },
     Family { name: "string", commands: string::COMMANDS },
+    Family { name: "zset", commands: zset::COMMANDS },
 ];

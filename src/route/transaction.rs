@@ -82,7 +82,7 @@ impl Request {
     }
 
     /// The arguments, to be kept beside the request.
-    pub(super) fn owned_args(&self) -> OwnedArgs {
+    pub fn owned_args(&self) -> OwnedArgs {
         self.args.clone()
     }
 

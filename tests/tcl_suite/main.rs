@@ -41,6 +41,7 @@ units! {
     bitops: "unit/bitops",
     commandlog: "unit/commandlog",
     expire: "unit/expire",
+    geo: "unit/geo",
     hash: "unit/type/hash",
     incr: "unit/type/incr",
     info: "unit/info",
@@ -62,6 +63,7 @@ units! {
     stream: "unit/type/stream",
     stream_cgroups: "unit/type/stream-cgroups",
     string: "unit/type/string",
+    zset: "unit/type/zset",
 }
 
 #[test]

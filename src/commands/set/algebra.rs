@@ -9,6 +9,7 @@ use super::algebra_spread::{card_spread, reply_spread, store_spread};
 use crate::commands::arguments::{Options, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
+use crate::commands::keys::counted_keys;
 use crate::errors::CommandError;
 
 /// How sets are put together.
@@ -293,6 +294,7 @@ pub(super) const SINTERCARD: Command = Command {
     arity: Arity::at_least(3),
     flags: Flags::READONLY.or(Flags::MOVABLEKEYS),
     keys: &[KeySpec::at(1).key_num(0, 1, 1).flags(KeyFlags::RO.or(KeyFlags::ACCESS))],
+    find_keys: Some(|args, found| counted_keys(args, 1, None, found)),
     args: &[
         Arg::integer("numkeys"),
         Arg::key("key", 0).multiple(),

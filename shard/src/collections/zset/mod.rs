@@ -219,7 +219,7 @@ impl ZsetMut<'_, '_> {
 
     /// Records an event of this name, after the key's coming and before its going.
     pub fn event(&mut self, name: &'static str) {
-        self.open.events.push(name);
+        self.open.event(name);
     }
 
     /// Says how many members and what longest name are coming, so that the set gets large at once
