@@ -15,9 +15,10 @@ use crate::commands::table;
 use crate::config::Config;
 use crate::config::load::{DirectiveKind, Source};
 use crate::config::set::SetContext;
-use crate::host::{self, PidFile, ProcessHost, Title};
+use crate::host::{self, PidFile, ProcessHost, Supervisor, Title};
 use crate::logging::{self, Logging};
 use crate::route::core::Core;
+use crate::route::engine::ShardId;
 use crate::route::shard_map::ShardMap;
 use crate::route::shared::{Process, Shared};
 use crate::server::clock::{Clock, Stopwatch};
@@ -176,6 +177,7 @@ fn serve_shards(
     let unix_socket = config.network.unix_socket.as_deref().map(std::path::absolute).transpose()?;
     let host = ProcessHost::new(&config, shards, Arc::clone(log), listening);
     host.prepare(&config, title);
+    let supervisor = Supervisor::new(config.process.supervised, std::env::var_os("NOTIFY_SOCKET"));
     let databases = config.process.databases;
     let seeds = random_seeds();
     let map = ShardMap::new(count.max(1), KeyHasher::new(seeds));
@@ -183,7 +185,7 @@ fn serve_shards(
     let shared = Shared::new(map, config, process, Stopwatch::hardware());
     assert!(shared.host.set(Box::new(host)).is_ok(), "the host is set once");
     let shared = Arc::new(shared);
-    runtime::run(prepared, signals, move |id| {
+    let make = move |id: ShardId| {
         let config = ShardConfig {
             databases: databases as usize,
             hash_seeds: seeds,
@@ -191,7 +193,9 @@ fn serve_shards(
             rng_seed: seeds[0] ^ u64::from(id.0),
         };
         Core::new(id, Arc::clone(&shared), Shard::new(config))
-    })?;
+    };
+    runtime::run(prepared, signals, || supervisor.ready(), make)?;
+    supervisor.stopping();
     drop(pid_file);
     if let Some(path) = unix_socket {
         // Somebody may have removed it before.

@@ -24,6 +24,8 @@ struct SlotTable {
 /// A database. Its counts and schedule are in step with its tables.
 pub(crate) struct Db {
     tables: Tables,
+    /// It has had a key.
+    used: bool,
     len: usize,
     expires: usize,
     /// The sum of all deadlines, for the average.
@@ -41,6 +43,7 @@ impl Db {
         let tables = if slot_mode { Tables::Slots(Vec::new()) } else { Tables::One(Table::new()) };
         let mut db = Self {
             tables,
+            used: false,
             len: 0,
             expires: 0,
             deadline_sum: 0,
@@ -54,6 +57,11 @@ impl Db {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether it has ever had a key.
+    pub(crate) fn is_used(&self) -> bool {
+        self.used
     }
 
     pub(crate) fn expires(&self) -> usize {
@@ -119,6 +127,7 @@ impl Db {
         self.table_mut(slot).insert(hash, handle, store);
         self.bytes = self.bytes - before + self.table_bytes_of(slot);
         self.len += 1;
+        self.used = true;
         if let Some(deadline) = store.entry(handle).deadline() {
             self.add_deadline(slot, hash, deadline, now);
         }
@@ -251,6 +260,47 @@ impl Db {
             Tables::One(table) => table.next_ms(),
             Tables::Slots(_) => self.schedule.next_ms(),
         }
+    }
+
+    /// Adds up to `most` entries from a random place, see [`Table::sample`]; their slot.
+    pub(crate) fn sample(
+        &self,
+        random: [u64; 2],
+        expiring: bool,
+        most: usize,
+        store: &Store,
+        drawn: &mut Vec<Handle>,
+    ) -> u16 {
+        let slot = self.next_slot((random[1] >> 50) as usize).or_else(|| self.next_slot(0));
+        let slot = slot.unwrap_or(0);
+        if let Some(table) = self.table(slot) {
+            table.sample(random, expiring, most, store, drawn);
+        }
+        slot
+    }
+
+    /// Adds up to `most` entries with the earliest deadlines, as far as they lie in one segment;
+    /// their slot.
+    pub(crate) fn soonest(
+        &mut self,
+        most: usize,
+        now_ms: u64,
+        store: &Store,
+        drawn: &mut Vec<Handle>,
+    ) -> u16 {
+        let slot = match &self.tables {
+            Tables::One(_) => 0,
+            Tables::Slots(_) => match self.schedule.first() {
+                Some((_, slot)) => slot,
+                None => return 0,
+            },
+        };
+        let table = self.table_mut(slot);
+        if let Some(point) = table.first_armed(now_ms, store) {
+            table.earliest_of(point, most, store, drawn);
+        }
+        self.sync(slot);
+        slot
     }
 
     /// Collects due entries of one segment: see [`Table::collect_due`]. The slot and the hash that

@@ -13,8 +13,9 @@
 use crate::value::ValueType;
 
 /// The header's size.
-const HEADER_BYTES: usize = 4;
-const DEADLINE_BYTES: usize = 6;
+pub(crate) const HEADER_BYTES: usize = 4;
+/// A deadline's size.
+pub(crate) const DEADLINE_BYTES: usize = 6;
 /// Keys up to this length lie in their entry.
 pub(crate) const KEY_INLINE_MAX: usize = 254;
 const KEY_OUTSIDE: u8 = 255;

@@ -115,12 +115,15 @@ pub enum Handler {
         spread: Coordinator,
     },
     /// Has no key, but visits one shard and reads any key there: `shard` tells from the arguments
-    /// which one, and `run` runs there.
+    /// which one, and `run` runs there. Where the shards have few keys, `spread` may visit several
+    /// in one call, under locks on everything.
     Placed {
         /// Chooses the shard; any arguments give one that exists.
         shard: ShardChooser,
         /// Runs on that shard.
         run: ShardHandler,
+        /// Runs on the connection's core and visits the shards.
+        spread: Coordinator,
     },
     /// Waits until one of its keys has what it wants.
     Blocking(&'static Blocking),

@@ -161,8 +161,6 @@ pub struct Memory {
     pub policy: MaxmemoryPolicy,
     /// Candidates looked at for an eviction.
     pub samples: u32,
-    /// Effort for an eviction, 0 to 100.
-    pub eviction_tenacity: u32,
     /// Damping of the frequency counter.
     pub lfu_log_factor: u32,
     /// Minutes after which the frequency counter falls by one.
@@ -171,6 +169,8 @@ pub struct Memory {
     pub expire_effort: u32,
     /// Evicted values are dropped in the background.
     pub lazy_eviction: bool,
+    /// Keys stay when their deadline passes, while another server's data comes in.
+    pub import_mode: bool,
     /// Expired values are dropped in the background.
     pub lazy_expire: bool,
     /// Values that a command replaces are dropped in the background.

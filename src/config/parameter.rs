@@ -272,12 +272,6 @@ impl Parameter {
         self
     }
 
-    /// Gives it a typed field although nothing acts on the field yet.
-    pub(super) const fn stored(mut self, store: fn(&mut Config, &Value)) -> Self {
-        self.store = Some(store);
-        self
-    }
-
     /// Whether CONFIG GET shows it for its exact name only.
     pub fn is_hidden(&self) -> bool {
         self.flags.contains(Flags::HIDDEN)

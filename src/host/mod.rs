@@ -3,12 +3,14 @@
 
 mod oom;
 mod pidfile;
+mod supervisor;
 mod title;
 
 use std::sync::{Arc, Mutex};
 
 use self::oom::OomScore;
 pub use self::pidfile::PidFile;
+pub use self::supervisor::Supervisor;
 pub use self::title::Title;
 use crate::config::Config;
 use crate::config::groups::Network;

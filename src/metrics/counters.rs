@@ -40,6 +40,10 @@ counters! {
     query_buffer_limit_disconnections,
     /// Clients closed for `client-output-buffer-limit`.
     output_buffer_limit_disconnections,
+    /// Clients closed for `maxmemory-clients`.
+    evicted_clients,
+    /// Keys evicted for `maxmemory`.
+    evicted_keys,
     /// Attempts to authenticate with a wrong name or password.
     failed_authentications,
     /// Attempts of transactions that were refused a lock and began again.

@@ -24,6 +24,8 @@ pub struct DatabaseFigures {
     pub table_bytes: u64,
     /// Bytes of the index of deadlines.
     pub ttl_bytes: u64,
+    /// It has had keys since it was last emptied as a whole.
+    pub used: bool,
 }
 
 impl DatabaseFigures {
@@ -36,6 +38,7 @@ impl DatabaseFigures {
         self.avg_ttl_ms = sum_ms.checked_div(self.expires.into()).unwrap_or(0) as u64;
         self.table_bytes += other.table_bytes;
         self.ttl_bytes += other.ttl_bytes;
+        self.used |= other.used;
     }
 }
 
@@ -272,13 +275,15 @@ impl Figures {
 fn databases(state: &CoreState) -> Vec<DatabaseFigures> {
     let shard = &state.shard;
     let of_database = |db: u32| {
-        let tables = if shard.is_empty(db) { TableStats::default() } else { shard.table_stats(db) };
+        let used = shard.is_used(db);
+        let tables = if used { shard.table_stats(db) } else { TableStats::default() };
         DatabaseFigures {
             keys: shard.len(db) as u64,
             expires: shard.expires(db) as u64,
             avg_ttl_ms: shard.avg_ttl(db),
             table_bytes: tables.bytes as u64,
             ttl_bytes: tables.ttl_bytes as u64,
+            used,
         }
     };
     (0..shard.databases() as u32).map(of_database).collect()

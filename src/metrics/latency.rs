@@ -10,6 +10,8 @@ const SAMPLES_MAX: usize = 160;
 pub enum Event {
     /// A command.
     Command,
+    /// Evicting keys.
+    EvictionCycle,
     /// Removing keys that were due.
     ExpireCycle,
     /// A command that is meant to be fast.
@@ -17,12 +19,14 @@ pub enum Event {
 }
 
 impl Event {
-    const ALL: [Self; 3] = [Self::Command, Self::ExpireCycle, Self::FastCommand];
+    const ALL: [Self; 4] =
+        [Self::Command, Self::EvictionCycle, Self::ExpireCycle, Self::FastCommand];
 
     /// As `LATENCY` names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Command => "command",
+            Self::EvictionCycle => "eviction-cycle",
             Self::ExpireCycle => "expire-cycle",
             Self::FastCommand => "fast-command",
         }

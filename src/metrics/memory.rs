@@ -3,7 +3,7 @@
 //! The keys' blocks lie in the shards' arenas, which are mapped outside of the allocator;
 //! everything else is the allocator's. Each core tells the size of its arena every 100 ms.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use kvasir_shard::MemoryUse;
 use tikv_jemalloc_ctl::{epoch, stats};
@@ -41,6 +41,19 @@ impl Allocator {
 pub struct ProcessMemory {
     /// Bytes in use in each shard's arena.
     arenas: Box<[AtomicU64]>,
+    /// Bytes of each core's clients that may be evicted, while that is limited.
+    clients: Box<[AtomicU64]>,
+    /// The class of each core's largest client, while the clients have more than they may.
+    client_classes: Box<[AtomicU32]>,
+    /// Bytes of each shard's keyspace, in its arena and outside.
+    keyspaces: Box<[AtomicU64]>,
+    /// Keys of each shard.
+    keys: Box<[AtomicU64]>,
+    /// Whether a shard may have keys that can be evicted.
+    evictable: Box<[AtomicBool]>,
+    /// What was in use besides the keyspaces when last measured; negative where they had grown
+    /// since.
+    besides: AtomicI64,
     used: AtomicU64,
     peak: AtomicU64,
     startup: AtomicU64,
@@ -51,6 +64,12 @@ impl ProcessMemory {
     pub fn new(shards: u16) -> Self {
         Self {
             arenas: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            clients: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            client_classes: (0..shards).map(|_| AtomicU32::new(0)).collect(),
+            keyspaces: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            keys: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            evictable: (0..shards).map(|_| AtomicBool::new(true)).collect(),
+            besides: AtomicI64::new(0),
             used: AtomicU64::new(0),
             peak: AtomicU64::new(0),
             startup: AtomicU64::new(0),
@@ -62,12 +81,65 @@ impl ProcessMemory {
         self.arenas[shard].store(bytes, Ordering::Relaxed);
     }
 
+    /// Notes what a shard's keyspace holds, in its arena and outside.
+    pub fn note_keyspace(&self, shard: usize, bytes: u64) {
+        self.keyspaces[shard].store(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes how many keys a shard has.
+    pub fn note_keys(&self, shard: usize, keys: u64) {
+        self.keys[shard].store(keys, Ordering::Relaxed);
+    }
+
+    /// The keys of all shards, as noted at most 100 ms ago.
+    pub fn keys(&self) -> u64 {
+        self.keys.iter().map(|keys| keys.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Notes whether a shard may have keys that can be evicted.
+    pub fn note_evictable(&self, shard: usize, evictable: bool) {
+        self.evictable[shard].store(evictable, Ordering::Relaxed);
+    }
+
+    /// Whether any shard may have keys that can be evicted.
+    pub fn any_evictable(&self) -> bool {
+        self.evictable.iter().any(|evictable| evictable.load(Ordering::Relaxed))
+    }
+
+    fn keyspaces(&self) -> u64 {
+        self.keyspaces.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes in use now, as far as the keyspaces have changed since it was last measured.
+    pub fn used_now(&self) -> u64 {
+        self.besides.load(Ordering::Relaxed).saturating_add_unsigned(self.keyspaces()).max(0) as u64
+    }
+
+    /// Notes the memory of a core's clients.
+    pub fn note_clients(&self, core: usize, bytes: u64) {
+        self.clients[core].store(bytes, Ordering::Relaxed);
+    }
+
+    /// The memory of all cores' clients, as last noted.
+    pub fn clients(&self) -> u64 {
+        self.clients.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Notes the class of a core's largest client; the largest of the other cores', as last noted.
+    pub fn note_client_class(&self, core: usize, class: u32) -> u32 {
+        self.client_classes[core].store(class, Ordering::Relaxed);
+        let others = self.client_classes.iter().enumerate().filter(|(other, _)| *other != core);
+        others.map(|(_, class)| class.load(Ordering::Relaxed)).max().unwrap_or(0)
+    }
+
     /// Measures what is in use, and notes a new peak. To be called every now and then.
     pub fn measure(&self) -> Allocator {
         let allocator = Allocator::now();
         let arenas: u64 = self.arenas.iter().map(|arena| arena.load(Ordering::Relaxed)).sum();
         let used = allocator.allocated + arenas;
         self.used.store(used, Ordering::Relaxed);
+        let besides = used as i64 - self.keyspaces() as i64;
+        self.besides.store(besides, Ordering::Relaxed);
         self.peak.fetch_max(used, Ordering::Relaxed);
         // The first one to measure finds an empty server.
         let _ = self.startup.compare_exchange(0, used, Ordering::Relaxed, Ordering::Relaxed);

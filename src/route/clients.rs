@@ -58,7 +58,8 @@ impl Core {
         let client = self.state.connections[key.0 as usize].client.id;
         self.state.waits.end(client, Ending::Gone);
         self.finish_ended();
-        self.state.connections.remove(key.0 as usize);
+        let connection = self.state.connections.remove(key.0 as usize);
+        self.state.forget_client(&connection);
         self.state.shared.clients.fetch_sub(1, Ordering::Relaxed);
     }
 

@@ -6,6 +6,7 @@ use kvasir_proto::{RequestParser, Resp};
 
 use super::engine::{Close, SocketInfo};
 use super::message::ClientView;
+use super::patrol::Watched;
 use crate::config::value::ClientClass;
 use crate::pubsub::Subscriptions;
 
@@ -83,8 +84,6 @@ pub struct ClientState {
     pub no_evict: bool,
     /// `CLIENT CAPA redirect`.
     pub redirect: bool,
-    /// `CLIENT IMPORT-SOURCE`.
-    pub import_source: bool,
     /// `CLIENT REPLY`.
     pub reply_mode: ReplyMode,
     /// How many subscriptions it has.
@@ -165,6 +164,8 @@ pub struct Connection {
     pub(super) close: Close,
     /// Whether the peer has shut down its side.
     pub(super) hung_up: bool,
+    /// What the patrol remembers.
+    pub(super) watched: Watched,
     /// It stands in the queue of dirty connections.
     pub(super) dirty: bool,
     /// It stands in the queue of connections with input to go on with.
@@ -185,10 +186,9 @@ impl Connection {
             lib_ver: Vec::new(),
             authenticated,
             user: b"default".to_vec(),
-            view: ClientView { db: 0, resp: Resp::V2, no_touch: false },
+            view: ClientView { db: 0, resp: Resp::V2, no_touch: false, import_source: false },
             no_evict: false,
             redirect: false,
-            import_source: false,
             reply_mode: ReplyMode::On,
             subscriptions: Subscriptions::default(),
             monitor: false,
@@ -210,12 +210,18 @@ impl Connection {
             blocked: Blocked::No,
             close: Close::No,
             hung_up: false,
+            watched: Watched::default(),
             dirty: false,
             ready: false,
             places: VecDeque::new(),
             held: Vec::new(),
             first_sequence: 0,
         }
+    }
+
+    /// Remembers how much input has waited at most.
+    pub(super) fn note_input(&mut self) {
+        self.watched.input_peak = self.watched.input_peak.max(self.input.len());
     }
 
     /// Whether no earlier reply is outstanding, so that a reply may go straight to the output.

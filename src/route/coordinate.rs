@@ -174,6 +174,9 @@ impl Core {
                 LockScope::Chosen(_) => unreachable!("a choice is one of the others"),
             });
         }
+        if let Handler::Placed { .. } = entry.command.handler {
+            return Ok(everywhere(Mode::Read).collect());
+        }
         let mut scopes: Vec<(ShardId, Scope)> = Vec::new();
         entry.keys(args, |index, flags| {
             let bytes = args.at(index);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kvasir_proto::{ArgRanges, Limits};
-use kvasir_shard::{Progress, Shard};
+use kvasir_shard::{Overdue, Progress, Shard};
 use slab::Slab;
 
 use super::blocking::{Ending, Waiters, Waits};
@@ -21,8 +21,10 @@ use super::dispatch::Ahead;
 use super::engine::{
     Close, ConnectionKey, Disposition, Engine, Now, ShardId, ShutdownSignal, SocketInfo, Wake,
 };
+use super::evict::Room;
 use super::locks::Locks;
-use super::message::{Batch, BatchKind, ReplyTo};
+use super::message::{Batch, BatchKind, ClientView, ReplyTo};
+use super::patrol::{INPUT_ROOM, Patrol};
 use super::remote::{Granted, Outboxes, ParkedRequests};
 use super::shared::Shared;
 use crate::commands::context::KeyspaceFigures;
@@ -38,6 +40,8 @@ use crate::pubsub::publish::Publishing;
 pub(super) const LOOKAHEAD: usize = 16;
 /// Input of one connection executed before the others have their turn, in bytes.
 const TURN_BYTES: usize = 256 * 1024;
+/// A larger input buffer is given back as soon as it is empty, and not by the patrol, in bytes.
+const INPUT_KEPT_MAX: usize = 4 << 20;
 /// Keys expired in one piece of work.
 const EXPIRE_BUDGET: usize = 64;
 /// Values freed in one piece of work.
@@ -67,16 +71,18 @@ pub struct CoreState {
     pub now: Now,
     /// `CLIENT PAUSE`.
     pub pause: Option<Pause>,
+    /// `import-mode`: keys stay when their deadline passes.
+    pub import_mode: bool,
     /// Whether keys go when they expire, or only when they are looked at (`DEBUG`).
     pub active_expire: bool,
     /// Connections that receive `MONITOR`'s lines.
     pub monitors: Vec<ConnectionKey>,
     /// `client-output-buffer-limit`, by class.
     pub output_limits: [OutputLimit; 3],
-    /// `maxmemory`, bytes; 0 for none.
-    pub memory_max: u64,
-    /// Whether commands that may need memory are refused.
-    pub out_of_memory: bool,
+    /// Looks after the clients.
+    pub patrol: Patrol,
+    /// The limit of the process's memory.
+    pub room: Room,
     /// The parser's limits for an authenticated client.
     pub limits: Limits,
     /// `client-query-buffer-limit`, bytes.
@@ -147,11 +153,37 @@ impl CoreState {
         if self.id == ShardId(0) {
             self.shared.memory.measure();
         }
-        self.compare_memory();
+        let databases = 0..self.shard.databases() as u32;
+        let keys: usize = databases.map(|db| self.shard.len(db)).sum();
+        self.shared.memory.note_keys(self.id.index(), keys as u64);
+        self.shared.memory.note_keyspace(self.id.index(), self.shard.used_memory() as u64);
         for key in std::mem::take(&mut self.beyond_soft) {
             self.mark_dirty(key);
         }
+        self.patrol();
         self.metrics.end_periodic();
+    }
+
+    /// Has the keyspace show its keys as this client is to see them: in import mode, its source
+    /// finds also those whose deadline has passed.
+    #[inline]
+    pub fn show_as_to(&mut self, view: ClientView) {
+        if self.import_mode {
+            self.shard.set_overdue(if view.import_source { Overdue::Live } else { Overdue::Kept });
+        }
+    }
+
+    /// What marks an entry as used now: the second, or, where accesses are counted, the minute.
+    fn access_stamp(&self) -> u16 {
+        match self.room.counting {
+            None => access_stamp(self.unix_ms()),
+            Some(_) => ((self.unix_ms() / 60_000) as u16) << 8,
+        }
+    }
+
+    /// Whether keys are left alone when their deadline passes.
+    pub(super) fn keeps_overdue(&self) -> bool {
+        self.import_mode || self.pause.is_some()
     }
 
     /// The wall clock in milliseconds.
@@ -215,11 +247,12 @@ impl Core {
             metrics,
             now: Now { unix_us: 0, monotonic_us: 0 },
             pause: None,
+            import_mode: false,
             active_expire: true,
             monitors: Vec::new(),
             output_limits: [OutputLimit::default(); 3],
-            memory_max: 0,
-            out_of_memory: false,
+            patrol: Patrol::default(),
+            room: Room::default(),
             limits,
             query_buffer_max: 1 << 30,
             waits: Waits::default(),
@@ -321,9 +354,9 @@ impl Core {
             }
         }
         if !connection.input.is_empty() {
-            let wanted = connection.needed.saturating_sub(connection.input.len());
+            let wanted = connection.needed.max(INPUT_ROOM).saturating_sub(connection.input.len());
             connection.input.reserve(wanted);
-        } else if connection.input.capacity() > TURN_BYTES {
+        } else if connection.input.capacity() > INPUT_KEPT_MAX {
             connection.input = Vec::new();
         }
         self.state.mark_dirty(key);
@@ -360,11 +393,14 @@ impl Engine for Core {
     fn tick(&mut self, now: Now) {
         self.state.now = now;
         self.state.shard.set_now(now.unix_us / 1000);
-        self.state.shard.set_access_stamp(access_stamp(now.unix_us / 1000));
+        let keeps = self.state.keeps_overdue();
+        self.state.shard.set_overdue(if keeps { Overdue::Kept } else { Overdue::Removed });
+        self.state.shard.set_access_stamp(self.state.access_stamp());
         self.state.metrics.start_round(now);
         if self.state.metrics.sample_if_due(now) {
             self.state.measure();
         }
+        self.state.compare_memory();
     }
 
     fn opened(&mut self, info: SocketInfo) -> ConnectionKey {
@@ -385,6 +421,7 @@ impl Engine for Core {
         }
         if !connection.input.is_empty() || connection.blocked != Blocked::No {
             connection.input.extend_from_slice(bytes);
+            connection.note_input();
             if self.input_too_large(key) {
                 return;
             }
@@ -401,6 +438,7 @@ impl Engine for Core {
         let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
         if consumed < bytes.len() && connection.close == Close::No {
             connection.input.extend_from_slice(&bytes[consumed..]);
+            connection.note_input();
         }
         self.after_turn(key, consumed);
     }
@@ -461,8 +499,8 @@ impl Engine for Core {
         self.state.waits.end_due(self.state.now.monotonic_us);
         self.finish_ended();
         let began = self.state.metrics.ticks();
-        // A pause leaves the keyspace as it is.
-        let expiry = if self.state.active_expire && self.state.pause.is_none() {
+        // A pause and an import leave the keyspace as it is.
+        let expiry = if self.state.active_expire && !self.state.keeps_overdue() {
             self.state.shard.expire_due(self.state.unix_ms(), EXPIRE_BUDGET)
         } else {
             Progress { expired: 0, next_deadline_ms: None }
@@ -472,7 +510,8 @@ impl Engine for Core {
         }
         self.after_command();
         let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
-        if !self.ready.is_empty() || garbage || expiry.expired == EXPIRE_BUDGET {
+        let crowded = self.state.evict_in_round() | self.state.limit_clients();
+        if !self.ready.is_empty() || garbage || crowded || expiry.expired == EXPIRE_BUDGET {
             return Wake::Now;
         }
         self.next_wake(expiry.next_deadline_ms)
@@ -484,6 +523,7 @@ impl Engine for Core {
             if let Some(connection) = self.state.connections.get_mut(key.0 as usize) {
                 connection.dirty = false;
                 self.state.enforce_output_limit(key);
+                self.state.count_client(key);
                 return Some(key);
             }
         }

@@ -22,6 +22,9 @@ enum Flow {
     Postpone,
 }
 
+/// Up to so many keys in all shards, a walk through them visits several shards in one call.
+const FEW_KEYS: u64 = 10_000;
+
 /// A request that has been parsed but not executed.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
@@ -219,7 +222,10 @@ impl Core {
                  / RESET are allowed in this context"
             )));
         }
-        if self.state.out_of_memory && entry.command.flags.has(Flags::DENYOOM) {
+        if self.state.room.exceeded
+            && entry.command.flags.has(Flags::DENYOOM)
+            && !self.state.make_room()
+        {
             return Err(CommandError::OutOfMemory);
         }
         let monitored = self.state.shared.monitored();
@@ -233,9 +239,13 @@ impl Core {
             }
             Handler::Publish(topic) => self.publish(key, entry, topic, args),
             Handler::Shard(_) => self.run_on(request.owner, key, entry, request.hash, args),
-            Handler::Placed { shard, .. } => {
-                let owner = shard(args, self.state.shared.map);
-                self.run_on(owner, key, entry, request.hash, args);
+            Handler::Placed { shard, spread, .. } => {
+                let map = self.state.shared.map;
+                if map.shards() > 1 && self.state.shared.memory.keys() <= FEW_KEYS {
+                    self.coordinate(key, entry, spread, args)?;
+                } else {
+                    self.run_on(shard(args, map), key, entry, request.hash, args);
+                }
             }
             Handler::Multi { spread, .. } => match self.common_owner(entry, args) {
                 Some(owner) => self.run_on(owner, key, entry, request.hash, args),

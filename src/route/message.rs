@@ -148,6 +148,8 @@ pub struct ClientView {
     pub resp: Resp,
     /// Whether reading leaves access times alone.
     pub no_touch: bool,
+    /// `CLIENT IMPORT-SOURCE`: in import mode, keys whose deadline has passed are there.
+    pub import_source: bool,
 }
 
 /// How a request ended.

@@ -27,7 +27,10 @@ impl CoreState {
         self.output_limits = config.clients.output_limits;
         self.keyspace_events = config.monitoring.keyspace_events;
         self.follow_readers();
-        self.memory_max = config.memory.bytes_max;
+        self.patrol.configure(&config);
+        self.room.configure(&config);
+        self.shard.set_use_counting(self.room.counting);
+        self.import_mode = config.memory.import_mode;
         self.shard.set_encoding_limits(encoding_limits(&config.encodings));
         self.compare_memory();
         if config.security.password.is_empty() {
@@ -36,12 +39,6 @@ impl CoreState {
                 connection.client.authenticated = true;
             }
         }
-    }
-
-    /// Notes whether the process holds more than `maxmemory`. Nothing is evicted yet, whatever the
-    /// policy: writes are refused, as under `noeviction`.
-    pub(super) fn compare_memory(&mut self) {
-        self.out_of_memory = self.memory_max > 0 && self.shared.memory.used() > self.memory_max;
     }
 
     /// Closes a connection whose output has outgrown `client-output-buffer-limit`: at once beyond

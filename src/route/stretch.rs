@@ -85,7 +85,7 @@ impl Core {
     fn is_unhindered(&self, key: ConnectionKey) -> bool {
         self.locks.is_idle()
             && self.state.pause.is_none()
-            && !self.state.out_of_memory
+            && !self.state.room.exceeded
             && !self.state.shared.monitored()
             && self.state.connections[key.0 as usize].is_unhindered()
     }

@@ -271,6 +271,7 @@ fn downcast<R: 'static>(result: Option<Reply>) -> R {
 
 /// The shard's side of a task: the context in which a handler would run for this client.
 pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_> {
+    state.show_as_to(view);
     ShardContext {
         shard: &mut state.shard,
         db: view.db,

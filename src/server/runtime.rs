@@ -101,12 +101,13 @@ impl Signals {
 }
 
 /// Runs the server until it has stopped. `make` builds a shard's engine, on the thread of that
-/// shard.
+/// shard; `ready` is called when all of them accept connections.
 ///
 /// To be called once: from now on a panic on any thread ends the process with a report.
 pub fn run<E: Engine + 'static>(
     prepared: Prepared,
     signals: &Signals,
+    ready: impl FnOnce(),
     make: impl Fn(ShardId) -> E + Send + Clone + 'static,
 ) -> Result<(), StartError> {
     std::panic::set_hook(Box::new(report_panic));
@@ -117,6 +118,7 @@ pub fn run<E: Engine + 'static>(
     for kind in sockets {
         tracing::info!("Ready to accept connections {kind}");
     }
+    ready();
     let mut interrupted = false;
     loop {
         let readable = sys::wait_readable([signals.as_raw_fd(), running.ended.as_raw_fd()])

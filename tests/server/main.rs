@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod connection;
 mod debug;
+mod limits;
 mod start;
 
 use kvasir_testing::{Program, Server};

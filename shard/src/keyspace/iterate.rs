@@ -1,6 +1,7 @@
 //! Going through keys: SCAN, RANDOMKEY, slots.
 
-use super::Shard;
+use super::{Overdue, Shard};
+use crate::arena::Handle;
 use crate::hash::{Key, skew};
 use crate::journal::ChangeKind;
 use crate::random::Randoms;
@@ -11,6 +12,20 @@ use crate::value::ValueRef;
 /// Bits of a cursor that [`Shard::scan`] uses; those above are the caller's, for the shard's
 /// number.
 pub const SCAN_CURSOR_BITS: u32 = CURSOR_BITS + 14;
+
+/// Entries that are drawn for a random key at most.
+const RANDOM_TRIES: usize = 100;
+
+/// What [`Shard::random_key`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RandomKey<'a> {
+    /// A key.
+    Key(&'a [u8]),
+    /// The database has no key.
+    Empty,
+    /// None, among those that were drawn. To be tried again.
+    NotFound,
+}
 
 impl Shard {
     /// Calls `visit` with the keys from `cursor` (0: the start) on, until `count` or a few more
@@ -93,27 +108,44 @@ impl Shard {
         (next, visited)
     }
 
-    /// A random key; `None` when the database has none. Due keys that are come upon are removed.
-    pub fn random_key(&mut self, db: u32) -> Option<&[u8]> {
-        let handle = loop {
-            // Skewed like the hashes, so that dense places are drawn as often as their keys are
-            // many.
-            let random = skew(self.next_random());
-            let from = (self.next_random() >> 50) as usize;
-            let state = &self.dbs[db as usize];
-            let slot = state.next_slot(from).or_else(|| state.next_slot(0))?;
-            let table = state.table(slot)?;
-            let handle = table.random(random)?;
+    /// A random key. Due keys that are come upon are removed, unless they are to be kept; so many
+    /// of them may be met that no key is found in a bounded time.
+    pub fn random_key(&mut self, db: u32) -> RandomKey<'_> {
+        for _ in 0..RANDOM_TRIES {
+            let Some((slot, handle)) = self.random_entry(db) else { return RandomKey::Empty };
             if !self.is_due(handle) {
-                break handle;
+                return RandomKey::Key(self.store.key(handle));
+            }
+            if self.overdue == Overdue::Kept {
+                continue;
             }
             let bytes = self.store.key(handle).to_vec();
             let key = Key { bytes: &bytes, hash: self.store.hash(handle), slot };
-            let (position, handle) = self.find(db, &key)?;
+            let found = self.find(db, &key);
+            let (position, handle) = found.expect("invariant: a drawn entry is in its table");
             let found = super::Found { position, handle };
             self.remove_found(db, &key, found, ChangeKind::Expired);
-        };
-        Some(self.store.key(handle))
+        }
+        // Where every key may be due, and all of them stay, one of them is the answer, as with the
+        // peers: else it would never come.
+        let may_all_be_due = self.expires(db) == self.len(db);
+        if self.overdue == Overdue::Kept && may_all_be_due {
+            return match self.random_entry(db) {
+                Some((_, handle)) => RandomKey::Key(self.store.key(handle)),
+                None => RandomKey::Empty,
+            };
+        }
+        RandomKey::NotFound
+    }
+
+    /// A random entry, due or not, with its slot in slot mode.
+    pub(super) fn random_entry(&mut self, db: u32) -> Option<(u16, Handle)> {
+        // Skewed like the hashes, so that dense places are drawn as often as their keys are many.
+        let random = skew(self.next_random());
+        let from = (self.next_random() >> 50) as usize;
+        let state = &self.dbs[db as usize];
+        let slot = state.next_slot(from).or_else(|| state.next_slot(0))?;
+        Some((slot, state.table(slot)?.random(random)?))
     }
 
     /// The next of a sequence of numbers that looks random, set by the seed.

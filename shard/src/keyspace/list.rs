@@ -89,9 +89,7 @@ impl Shard {
         cell: u32,
         change: impl FnOnce(&mut ListMut<'_>) -> R,
     ) -> (R, Vec<List>) {
-        if self.store.entry(found.handle).stamp() != self.access_stamp {
-            self.store.set_stamp(found.handle, self.access_stamp);
-        }
+        self.note_access(found.handle);
         let limits = self.limits.list;
         let (result, done) = self.store.externals.update(cell, |external| {
             let Payload::Collection(collection) = &mut external.payload else {

@@ -1,5 +1,6 @@
 //! The shard: its state, how a key is found, and the operations that only look.
 
+pub(crate) mod evict;
 pub(crate) mod expire;
 mod garbage;
 pub(crate) mod iterate;
@@ -24,6 +25,7 @@ use crate::random::Randoms;
 use crate::store::Store;
 use crate::table::{KeySource, Position};
 use crate::value::{Payload, ValueRef, ValueType};
+use evict::{Candidate, Eviction, UseCounting};
 use garbage::Garbage;
 
 /// How a shard is made.
@@ -39,13 +41,33 @@ pub struct ShardConfig {
     pub rng_seed: u64,
 }
 
+/// What a key whose deadline has passed is to operations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overdue {
+    /// Missing, and removed when it is come upon.
+    Removed,
+    /// Missing, but it stays until something else takes its place.
+    Kept,
+    /// There, as if its deadline were still to come.
+    Live,
+}
+
 /// One core's keyspace.
 pub struct Shard {
     store: Store,
     dbs: Vec<Db>,
     slot_mode: bool,
     now_ms: u64,
+    overdue: Overdue,
     access_stamp: u16,
+    /// How accesses are counted, if they are.
+    counting: Option<UseCounting>,
+    /// What may be evicted next, the best last.
+    pool: Vec<Candidate>,
+    /// What the candidates were chosen by.
+    pool_order: Option<Eviction>,
+    /// The database that a key was last evicted from at random.
+    evict_next_db: usize,
     randoms: Randoms,
     expired_total: u64,
     /// Databases from this one on have no deadlines.
@@ -85,7 +107,12 @@ impl Shard {
             dbs: (0..config.databases).map(|_| Db::new(config.slot_mode)).collect(),
             slot_mode: config.slot_mode,
             now_ms: 0,
+            overdue: Overdue::Removed,
             access_stamp: 0,
+            counting: None,
+            pool: Vec::new(),
+            pool_order: None,
+            evict_next_db: 0,
             randoms: Randoms::new(config.rng_seed),
             expired_total: 0,
             expiring_dbs: 0,
@@ -129,6 +156,13 @@ impl Shard {
         self.now_ms
     }
 
+    /// Sets what keys whose deadline has passed are to operations from now on.
+    /// [`Shard::expire_due`] removes them whatever it is, and is not to be called meanwhile.
+    #[inline]
+    pub fn set_overdue(&mut self, overdue: Overdue) {
+        self.overdue = overdue;
+    }
+
     /// Sets the stamp that keys get when they are read or written from now on. Its meaning (a
     /// coarse clock, a counter) is the eviction policy's.
     pub fn set_access_stamp(&mut self, stamp: u16) {
@@ -164,10 +198,7 @@ impl Shard {
             self.journal.record(ChangeKind::Missed, db, key.bytes);
             return None;
         };
-        // The line is dirtied only when the stamp changes.
-        if self.store.entry(handle).stamp() != self.access_stamp {
-            self.store.set_stamp(handle, self.access_stamp);
-        }
+        self.note_access(handle);
         Some(self.store.value(handle))
     }
 
@@ -205,12 +236,12 @@ impl Shard {
         Some(self.store.entry(found.handle).stamp())
     }
 
-    /// Gives a key a stamp, the current one when `stamp` is `None`; whether the key exists.
-    pub fn touch(&mut self, db: u32, key: &Key<'_>, stamp: Option<u16>) -> bool {
+    /// Notes an access to a key; whether it exists.
+    pub fn touch(&mut self, db: u32, key: &Key<'_>) -> bool {
         let Some(found) = self.locate(db, key) else {
             return false;
         };
-        self.store.set_stamp(found.handle, stamp.unwrap_or(self.access_stamp));
+        self.note_access(found.handle);
         true
     }
 
@@ -222,6 +253,11 @@ impl Shard {
     /// Whether a database has no key.
     pub fn is_empty(&self, db: u32) -> bool {
         self.len(db) == 0
+    }
+
+    /// Whether a database has had a key since it was last emptied as a whole.
+    pub fn is_used(&self, db: u32) -> bool {
+        self.dbs[db as usize].is_used()
     }
 
     /// Number of keys in a database that have a deadline.
@@ -267,11 +303,15 @@ impl Shard {
 
     #[inline]
     fn is_due(&self, handle: Handle) -> bool {
-        self.store.deadline(handle).is_some_and(|deadline| deadline <= self.now_ms)
+        let due = self.store.deadline(handle).is_some_and(|deadline| deadline <= self.now_ms);
+        due && self.overdue != Overdue::Live
     }
 
     #[cold]
     fn expire_found(&mut self, db: u32, key: &Key<'_>, found: Found) {
+        if self.overdue == Overdue::Kept {
+            return;
+        }
         self.remove_found(db, key, found, ChangeKind::Expired);
     }
 

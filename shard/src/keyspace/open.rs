@@ -117,9 +117,7 @@ impl Shard {
             return self.peek_content(db, key);
         }
         let found = self.locate_settled(db, key)?;
-        if self.store.entry(found.handle).stamp() != self.access_stamp {
-            self.store.set_stamp(found.handle, self.access_stamp);
-        }
+        self.note_access(found.handle);
         Some((self.store.content(found.handle), &self.store))
     }
 
@@ -156,7 +154,7 @@ impl Shard {
         let content = match found {
             None => Content::Pack(empty, self.take_scratch(&[])),
             Some(found) => {
-                self.store.set_stamp(found.handle, self.access_stamp);
+                self.note_access(found.handle);
                 self.take_content(found, empty.value_type())?
             }
         };

@@ -1,13 +1,18 @@
 //! Values that change their key, database or shard, and databases as a whole.
 
-use super::Shard;
+use super::{Found, Shard};
+use crate::arena::{BLOCK_BYTES_MAX, Handle};
 use crate::db::Db;
-use crate::entry::{Kind, PackKind};
+use crate::entry::{DEADLINE_BYTES, HEADER_BYTES, KEY_INLINE_MAX, Kind, PackKind, int_bytes};
+use crate::external::External;
 use crate::hash::Key;
 use crate::journal::ChangeKind;
 use crate::owned::OwnedValue;
 use crate::store::{Incoming, OutOfMemory};
-use crate::value::Payload;
+use crate::value::{Payload, ValueRef};
+
+/// The name of a cell, which stands for a value that lies outside its entry.
+const CELL_BYTES: usize = size_of::<u32>();
 
 /// A value out of its place, within its shard: what its elements have in the arena stays there.
 struct Moving {
@@ -43,6 +48,12 @@ impl Shard {
         Some(self.export(found.handle))
     }
 
+    /// Removes a key whose value was copied to another place, recording `why`
+    /// ([`ChangeKind::RenamedFrom`] or [`ChangeKind::MovedFrom`]); whether it existed.
+    pub fn remove_moved(&mut self, db: u32, key: &Key<'_>, why: ChangeKind) -> bool {
+        self.remove_recorded(db, key, why)
+    }
+
     /// Stores a value that was taken or copied, whatever was there before, recording `New` for a
     /// new key and `why` ([`ChangeKind::RenamedTo`], [`ChangeKind::MovedTo`] or
     /// [`ChangeKind::Set`]). O(elements).
@@ -74,14 +85,41 @@ impl Shard {
         let Some(found) = self.locate(db, key) else {
             return Ok(false);
         };
+        // A lack of memory must not cost the value: that there is room is known before it moves.
+        self.check_room(found.handle, to.1)?;
         let moving = self.detach(db, key, found);
         let found = self.locate(to.0, to.1);
         // The peers tell of the new key before they tell of the old one.
         let attached = self.attach(to.0, to.1, found, moving);
         self.journal.record(why.0, db, key.bytes);
-        attached?;
+        attached.expect("invariant: there is room for the entry under its new key");
         self.journal.record(why.1, to.0, to.1.bytes);
         Ok(true)
+    }
+
+    /// Whether an entry's value could be written under another key: whatever form it takes there,
+    /// it needs a block of one of two sizes, and at most one cell for what lies outside.
+    fn check_room(&mut self, handle: Handle, key: &Key<'_>) -> Result<(), OutOfMemory> {
+        let entry = self.store.entry(handle);
+        let deadline = if entry.deadline().is_some() { DEADLINE_BYTES } else { 0 };
+        let inline_key = if key.bytes.len() <= KEY_INLINE_MAX { key.bytes.len() } else { 0 };
+        let head = HEADER_BYTES + deadline + inline_key;
+        let value = match (entry.kind(), self.store.value(handle)) {
+            (_, ValueRef::Int(value)) => int_bytes(value).1,
+            (_, ValueRef::Bytes(bytes)) => bytes.len(),
+            (Kind::Pack(_), _) => entry.value().len(),
+            _ => CELL_BYTES,
+        };
+        for size in [head + CELL_BYTES, head + value] {
+            if size <= BLOCK_BYTES_MAX {
+                let block = self.store.arena.alloc(size).ok_or(OutOfMemory)?;
+                self.store.arena.free(block);
+            }
+        }
+        let spare = External { key: None, payload: Payload::Int(0) };
+        let cell = self.store.externals.insert(spare).ok_or(OutOfMemory)?;
+        self.store.externals.remove(cell);
+        Ok(())
     }
 
     /// Renames a key with its deadline, over whatever has the new name; whether it existed. Both
@@ -91,7 +129,7 @@ impl Shard {
         self.relocate((db, from), (db, to), why)
     }
 
-    fn detach(&mut self, db: u32, key: &Key<'_>, found: super::Found) -> Moving {
+    fn detach(&mut self, db: u32, key: &Key<'_>, found: Found) -> Moving {
         let handle = self.unlink(db, key, found);
         let entry = self.store.entry(handle);
         let (raw, deadline) = (entry.is_raw(), entry.deadline());
@@ -113,7 +151,7 @@ impl Shard {
         &mut self,
         db: u32,
         key: &Key<'_>,
-        found: Option<super::Found>,
+        found: Option<Found>,
         moving: Moving,
     ) -> Result<(), OutOfMemory> {
         let Moving { form, raw, deadline } = moving;

@@ -43,7 +43,6 @@ impl Shard {
         let Some(cell) = self.store.external_of(found.handle) else {
             return Err(AccessError::WrongType);
         };
-        let stamp = self.access_stamp;
         let result = self.store.externals.update(cell, |external| match &mut external.payload {
             Payload::Collection(collection) => match &mut **collection {
                 Collection::Stream(stream) => Ok(Some(change(stream))),
@@ -51,8 +50,8 @@ impl Shard {
             },
             _ => Err(AccessError::WrongType),
         });
-        if result.is_ok() && self.store.entry(found.handle).stamp() != stamp {
-            self.store.set_stamp(found.handle, stamp);
+        if result.is_ok() {
+            self.note_access(found.handle);
         }
         result
     }

@@ -27,7 +27,7 @@ impl Shard {
         }
         self.journal.record(ChangeKind::Modified, db, key.bytes);
         let found = self.look(db, key).expect("invariant: it was written just now");
-        self.store.set_stamp(found.handle, self.access_stamp);
+        self.note_access(found.handle);
         Ok(self.store.string_mut(found.handle))
     }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::journal::ChangeMask;
 use crate::keyspace::expire::Progress;
+use crate::keyspace::iterate::RandomKey;
 use crate::keyspace::write::Ttl;
 use crate::owned::OwnedValue;
 use crate::value::NewValue;
@@ -415,6 +416,10 @@ fn exhausted_memory_is_an_error_and_changes_nothing() {
     assert!(shard.string_mut(0, &key(b"0"), 700).is_err());
     assert!(shard.set_deadline(0, &key(b"0"), 10).is_err());
     assert!(matches!(shard.peek(0, &key(b"0")), Some(ValueRef::Bytes(bytes)) if bytes == value));
+    // A longer name needs a larger block: the value stays where it is.
+    let long = [b'n'; 100];
+    assert!(shard.rename(0, &key(b"0"), &key(&long)).is_err());
+    assert!(matches!(shard.peek(0, &key(b"0")), Some(ValueRef::Bytes(bytes)) if bytes == value));
     shard.verify();
     assert!(shard.remove(0, &key(b"0")));
     assert!(shard.set(0, &key(b"0"), NewValue::Bytes(&value), Ttl::Clear).is_ok());
@@ -468,18 +473,59 @@ fn encodings_are_named_as_the_peers_do() {
 fn random_keys_are_keys_that_are_not_due() {
     for slot_mode in [false, true] {
         let mut shard = shard(slot_mode);
-        assert_eq!(shard.random_key(0), None);
+        assert_eq!(shard.random_key(0), RandomKey::Empty);
         for index in 0..40u64 {
             let name = index.to_string();
             let ttl = if index < 20 { Ttl::At(10) } else { Ttl::Clear };
             shard.set(0, &key(name.as_bytes()), NewValue::Int(1), ttl).unwrap();
         }
         shard.set_now(10);
-        let picked: BTreeSet<_> =
-            (0..2000).map(|_| shard.random_key(0).unwrap().to_vec()).collect();
+        let mut pick = || match shard.random_key(0) {
+            RandomKey::Key(key) => key.to_vec(),
+            other => panic!("{other:?} where there are keys"),
+        };
+        let picked: BTreeSet<_> = (0..2000).map(|_| pick()).collect();
         assert_eq!(picked.len(), 20);
         shard.verify();
     }
+}
+
+#[test]
+fn a_search_for_a_random_key_ends_though_all_are_due() {
+    let mut shard = shard(false);
+    for index in 0..1000u64 {
+        shard.set(0, &key(index.to_string().as_bytes()), NewValue::Int(1), Ttl::At(10)).unwrap();
+    }
+    shard.set_now(10);
+    shard.set_overdue(Overdue::Kept);
+    assert!(matches!(shard.random_key(0), RandomKey::Key(_)), "one of the keys that stay");
+    assert_eq!(shard.len(0), 1000);
+    shard.set_overdue(Overdue::Removed);
+    assert_eq!(shard.random_key(0), RandomKey::NotFound);
+    assert!(shard.len(0) >= 900, "so many were removed, and no more");
+    while shard.random_key(0) != RandomKey::Empty {}
+    shard.verify();
+}
+
+#[test]
+fn overdue_keys_are_what_they_are_said_to_be() {
+    let mut shard = shard(false);
+    shard.set(0, &key(b"k"), NewValue::Bytes(b"old"), Ttl::At(10)).unwrap();
+    shard.set_now(10);
+    shard.set_overdue(Overdue::Kept);
+    assert!(shard.get(0, &key(b"k")).is_none());
+    assert_eq!(shard.deadline(0, &key(b"k")), None);
+    assert!(!shard.remove(0, &key(b"k")));
+    assert_eq!(shard.len(0), 1);
+    shard.set_overdue(Overdue::Live);
+    assert_eq!(shard.get(0, &key(b"k")).unwrap().to_vec().unwrap(), b"old");
+    assert_eq!(shard.random_key(0), RandomKey::Key(b"k"));
+    // What takes its place is a new key, without its deadline.
+    shard.set_overdue(Overdue::Kept);
+    shard.set(0, &key(b"k"), NewValue::Bytes(b"new"), Ttl::Keep).unwrap();
+    assert_eq!(shard.deadline(0, &key(b"k")), Some(None));
+    assert_eq!((shard.len(0), shard.expired_total()), (1, 1));
+    shard.verify();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Storing and removing values, and their deadlines.
 
-use super::{Found, Shard};
+use super::{Found, Overdue, Shard};
 use crate::entry::DEADLINE_MAX;
 use crate::hash::Key;
 use crate::journal::ChangeKind;
@@ -94,7 +94,7 @@ impl Shard {
         self.remove_recorded(db, key, ChangeKind::Expired)
     }
 
-    fn remove_recorded(&mut self, db: u32, key: &Key<'_>, why: ChangeKind) -> bool {
+    pub(super) fn remove_recorded(&mut self, db: u32, key: &Key<'_>, why: ChangeKind) -> bool {
         let Some(found) = self.locate(db, key) else {
             return false;
         };
@@ -148,6 +148,16 @@ impl Shard {
         Ok(())
     }
 
+    /// Removes a key that was kept although it is due, before another takes its place.
+    #[inline]
+    fn remove_kept(&mut self, db: u32, key: &Key<'_>) {
+        if self.overdue == Overdue::Kept
+            && let Some((position, handle)) = self.find(db, key)
+        {
+            self.remove_found(db, key, Found { position, handle }, ChangeKind::Expired);
+        }
+    }
+
     /// Writes an entry in the place of the one found, or as a new one. Nothing changes on failure.
     pub(super) fn place(
         &mut self,
@@ -159,8 +169,11 @@ impl Shard {
     ) -> Result<(), OutOfMemory> {
         let slot = self.slot_of(key);
         let deadline = deadline.map(|deadline| deadline.min(DEADLINE_MAX));
-        let head = EntryHead { key: key.bytes, deadline, stamp: self.access_stamp };
+        let old_stamp = found.map(|found| self.store.entry(found.handle).stamp());
+        let stamp = self.next_stamp(old_stamp);
+        let head = EntryHead { key: key.bytes, deadline, stamp };
         let Some(Found { position, handle: old }) = found else {
+            self.remove_kept(db, key);
             let handle = self.store.write(head, incoming, None)?;
             self.dbs[db as usize].insert(slot, key.hash, handle, self.now_ms, &self.store);
             self.note_expiring(db);

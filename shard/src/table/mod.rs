@@ -93,6 +93,9 @@ impl TableStats {
     }
 }
 
+/// Segments that are armed anew in a search for the first.
+const REARM_TRIES: usize = 4;
+
 #[inline]
 fn fingerprint_of(hash: u64) -> u32 {
     hash as u32 & (FINGERPRINTS - 1)
@@ -190,6 +193,75 @@ impl Table {
             .find(|segment| segment.len() > 0)?;
         let pick = random as u32 as usize % segment.len();
         segment.iter().nth(pick).map(|slot| slot.handle)
+    }
+
+    /// Adds up to `most` entries that lie behind each other at a random place; with `expiring` such
+    /// as have a deadline, and none when those of the place have none.
+    pub(crate) fn sample(
+        &self,
+        random: [u64; 2],
+        expiring: bool,
+        most: usize,
+        keys: &impl KeySource,
+        drawn: &mut Vec<Handle>,
+    ) {
+        let index = self.directory.index(random[0]);
+        let segment = self.directory.segment(index);
+        if !expiring {
+            if segment.len() == 0 {
+                drawn.extend(self.random(random[0]));
+            } else {
+                drawn.extend(segment.iter_from(random[1] as usize).take(most));
+            }
+            return;
+        }
+        let Some(ttl) = segment.ttl().filter(|ttl| ttl.len() > 0) else { return };
+        let first = random[1] as usize % ttl.len();
+        for fingerprint in ttl.candidates(u64::MAX).skip(first).take(most) {
+            segment.find(u32::from(fingerprint), |handle| {
+                let expires = keys.deadline(handle).is_some() && !drawn.contains(&handle);
+                if expires {
+                    drawn.push(handle);
+                }
+                expires
+            });
+        }
+    }
+
+    /// The hash that leads to the segment that is to be looked at first, armed for the earliest of
+    /// its deadlines.
+    pub(crate) fn first_armed(&mut self, now_ms: u64, keys: &impl KeySource) -> Option<u64> {
+        let mut point = self.schedule.first()?.1;
+        // A segment that was armed too early is armed anew, and may not be the first any more.
+        for _ in 0..REARM_TRIES {
+            self.rearm(point, now_ms, keys);
+            let first = self.schedule.first()?.1;
+            if first == point {
+                break;
+            }
+            point = first;
+        }
+        Some(point)
+    }
+
+    /// Adds up to `most` entries of the segment of `point` that have its earliest deadlines.
+    pub(crate) fn earliest_of(
+        &self,
+        point: u64,
+        most: usize,
+        keys: &impl KeySource,
+        drawn: &mut Vec<Handle>,
+    ) {
+        let segment = self.directory.segment(self.directory.index(point));
+        let Some((_, fingerprints)) = segment.ttl().and_then(|ttl| ttl.earliest()) else { return };
+        for fingerprint in fingerprints.take(most) {
+            segment.find(u32::from(fingerprint), |handle| {
+                if keys.deadline(handle).is_some() && !drawn.contains(&handle) {
+                    drawn.push(handle);
+                }
+                false
+            });
+        }
     }
 
     /// Notes that the segment of `hash` is about to change, for a snapshot of version `cut`: true

@@ -231,6 +231,13 @@ impl Segment {
         (0..self.capacity()).filter_map(|index| self.slot(index))
     }
 
+    /// The entries from somewhere on, to the end and then from the beginning.
+    pub(super) fn iter_from(&self, start: usize) -> impl Iterator<Item = Handle> + '_ {
+        let start = start % self.capacity().max(1);
+        let indices = (start..self.capacity()).chain(0..start);
+        indices.filter_map(|index| self.slot(index)).map(|slot| slot.handle)
+    }
+
     /// Puts a slot in its place; false when the array is too full for it.
     pub(super) fn insert(&mut self, slot: Slot) -> bool {
         let capacity = self.capacity();

@@ -147,7 +147,7 @@ fn key_exists(context: &mut ShardContext<'_>, key: &[u8]) -> bool {
 /// Notes an access, even for a client with `CLIENT NO-TOUCH`.
 fn touch_key(context: &mut ShardContext<'_>, key: &[u8]) -> bool {
     let key = context.key(key);
-    let exists = context.shard.touch(context.db, &key, None);
+    let exists = context.shard.touch(context.db, &key);
     context.note_lookup(&key, exists);
     exists
 }

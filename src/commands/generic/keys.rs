@@ -74,6 +74,7 @@ fn keys(transaction: Transaction, request: Request) -> Coordination {
 }
 
 fn matching(state: &mut CoreState, view: ClientView, cursor: u64, pattern: &[u8]) -> Found {
+    state.show_as_to(view);
     let mut encoded = Vec::new();
     let mut reply = Encoder::new(&mut encoded, view.resp);
     let mut count = 0;

@@ -92,16 +92,20 @@ fn freq(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let key = context.key(args.at(2));
-    let exists = context.shard.exists(context.db, &key);
-    context.count_read(exists);
-    if exists {
+    let frequency = context.shard.frequency(context.db, &key);
+    context.count_read(frequency.is_some());
+    let Some(frequency) = frequency else {
+        reply.null();
+        return Ok(());
+    };
+    if !context.shard.counts_use() {
         return Err(CommandError::Other(
             "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please \
              note that when switching between policies at runtime LRU and LFU data will take some \
              time to adjust.",
         ));
     }
-    reply.null();
+    reply.integer(i64::from(frequency));
     Ok(())
 }
 
@@ -164,6 +168,16 @@ fn idletime(
         let stamp = context.shard.access_stamp(context.db, key)?;
         Some(access_stamp(context.shard.now_ms()).wrapping_sub(stamp))
     };
+    if context.shard.counts_use() {
+        let key = context.key(args.at(2));
+        if context.shard.exists(context.db, &key) {
+            return Err(CommandError::Other(
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that \
+                 when switching between policies at runtime LRU and LFU data will take some time \
+                 to adjust.",
+            ));
+        }
+    }
     reply_about(context, args, reply, look, |reply, seconds| reply.integer(i64::from(seconds)));
     Ok(())
 }

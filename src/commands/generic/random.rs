@@ -1,8 +1,11 @@
 //! Any key at all: RANDOMKEY.
 
+use kvasir_shard::RandomKey;
+
 use crate::commands::context::Coordination;
 use crate::commands::definition::{Arity, Command, Flags, Group, Handler, LockScope};
 use crate::route::core::CoreState;
+use crate::route::message::ClientView;
 use crate::route::transaction::{Request, Transaction};
 
 pub(super) const RANDOMKEY: Command = Command {
@@ -23,23 +26,38 @@ struct Candidate {
     /// A random key of the shard, and the number of keys among which it was chosen.
     key: Option<(Box<[u8]>, u64)>,
     random: u64,
+    /// It has keys, but has found none that is not due.
+    again: bool,
 }
 
 fn randomkey(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
-        let db = request.view.db;
-        let propose = |shard| (shard, move |state: &mut CoreState| candidate(state, db));
-        let candidates = transaction.last_hop(transaction.shards().map(propose)).await;
-        let key = choose(candidates);
-        Ok(request.encode(|reply| reply.bulk_or_null(key.as_deref())))
+        let view = request.view;
+        loop {
+            let propose = |shard| (shard, move |state: &mut CoreState| candidate(state, view));
+            let candidates = transaction.hop(transaction.shards().map(propose)).await;
+            if !candidates.iter().any(|candidate| candidate.again) {
+                let key = choose(candidates);
+                return Ok(request.encode(|reply| reply.bulk_or_null(key.as_deref())));
+            }
+            // Due keys go with every attempt; where they stay, some key has no deadline, and is
+            // drawn in the end.
+            transaction.rest().await;
+        }
     })
 }
 
-fn candidate(state: &mut CoreState, db: u32) -> Candidate {
+fn candidate(state: &mut CoreState, view: ClientView) -> Candidate {
+    state.show_as_to(view);
     let random = state.shard.next_random();
-    let key: Option<Box<[u8]>> = state.shard.random_key(db).map(Into::into);
-    let len = state.shard.len(db) as u64;
-    Candidate { key: key.map(|key| (key, len)), random }
+    let found = state.shard.random_key(view.db);
+    let again = found == RandomKey::NotFound;
+    let key: Option<Box<[u8]>> = match found {
+        RandomKey::Key(key) => Some(key.into()),
+        RandomKey::Empty | RandomKey::NotFound => None,
+    };
+    let len = state.shard.len(view.db) as u64;
+    Candidate { key: key.map(|key| (key, len)), random, again }
 }
 
 /// Chooses among the shards by their numbers of keys, so that each key is as likely as any other.
@@ -65,9 +83,9 @@ mod tests {
     fn candidates(random: u64) -> Vec<Candidate> {
         let key = |name: &[u8], len| Some((name.into(), len));
         vec![
-            Candidate { key: None, random },
-            Candidate { key: key(b"a", 1), random: 0 },
-            Candidate { key: key(b"b", 3), random: 0 },
+            Candidate { key: None, random, again: false },
+            Candidate { key: key(b"a", 1), random: 0, again: false },
+            Candidate { key: key(b"b", 3), random: 0, again: false },
         ]
     }
 
@@ -76,6 +94,6 @@ mod tests {
         let chosen: Vec<_> = (0..8).map(|random| choose(candidates(random)).unwrap()).collect();
         let chosen: Vec<u8> = chosen.iter().map(|key| key[0]).collect();
         assert_eq!(chosen, b"abbbabbb");
-        assert_eq!(choose(vec![Candidate { key: None, random: 5 }]), None);
+        assert_eq!(choose(vec![Candidate { key: None, random: 5, again: false }]), None);
     }
 }

@@ -136,15 +136,24 @@ async fn rename_between(
             return Ok(false);
         }
     }
+    // The value is copied before it is removed, so that a lack of memory does not lose it.
     let name: Box<[u8]> = from.into();
-    let take = move |state: &mut CoreState| {
+    let copy = move |state: &mut CoreState| {
         let context = shard_context(state, view);
         let key = context.key(&name);
-        context.shard.take(context.db, &key, ChangeKind::RenamedFrom)
+        context.shard.copy(context.db, &key)
     };
-    let value = transaction.on(request.owner(from), take).await;
+    let value = transaction.on(request.owner(from), copy).await;
     let value = value.ok_or(CommandError::NoSuchKey)?;
-    put(transaction, request, view.db, value, ChangeKind::RenamedTo).await?;
+    let put = put_task(view, view.db, to, value, ChangeKind::RenamedTo);
+    transaction.on(request.owner(to), put).await?;
+    let name: Box<[u8]> = from.into();
+    let remove = move |state: &mut CoreState| {
+        let context = shard_context(state, view);
+        let key = context.key(&name);
+        context.shard.remove_moved(context.db, &key, ChangeKind::RenamedFrom);
+    };
+    transaction.last_hop([(request.owner(from), remove)]).await;
     Ok(true)
 }
 
@@ -162,26 +171,22 @@ fn exists_task(
     }
 }
 
-/// Puts a value under the second key of the request, as the last step.
-async fn put(
-    transaction: &Transaction,
-    request: &Request,
+/// A task that puts a value under a key.
+fn put_task(
+    view: ClientView,
     db: u32,
+    key: &[u8],
     value: OwnedValue,
     why: ChangeKind,
-) -> Result<(), CommandError> {
-    let view = request.view;
-    let to = request.args().at(2);
-    let name: Box<[u8]> = to.into();
-    let put = move |state: &mut CoreState| {
+) -> impl FnOnce(&mut CoreState) -> Result<(), CommandError> + Send + use<> {
+    let key: Box<[u8]> = key.into();
+    move |state| {
         let mut context = shard_context(state, view);
-        let key = context.key(&name);
+        let key = context.key(&key);
         context.shard.put(db, &key, value, why)?;
         context.changed(1);
         Ok(())
-    };
-    let mut results = transaction.last_hop([(request.owner(to), put)]).await;
-    results.pop().expect("invariant: one task, one result")
+    }
 }
 
 /// What COPY is asked for.
@@ -282,7 +287,9 @@ fn copy_spread(transaction: Transaction, request: Request) -> Coordination {
         let value = transaction.on(request.owner(from), read).await;
         let copied = value.is_some();
         if let Some(value) = value {
-            put(&transaction, &request, target, value, COPIED).await?;
+            let put = put_task(view, target, to, value, COPIED);
+            let mut results = transaction.last_hop([(request.owner(to), put)]).await;
+            results.pop().expect("invariant: one task, one result")?;
         }
         Ok(request.encode(|reply| reply.integer(i64::from(copied))))
     })

@@ -1,6 +1,7 @@
 //! Going through the keys in pieces: SCAN.
 //!
-//! One call reads one shard; the shards follow each other. The cursor is `place * shards + shard`,
+//! One call reads one shard; the shards follow each other. Where they have few keys, a call goes on
+//! with the next shard, so that a small database takes one call as with the peers. The cursor is `place * shards + shard`,
 //! where `place` is the shard's own cursor: so 0 is the beginning of the first shard, and a cursor
 //! stays below 2^50 with the 1024 shards and 40-bit places that there can be, which every client's
 //! signed integer can hold. Any number is a cursor.
@@ -9,12 +10,15 @@ use kvasir_proto::{Args, Encoder};
 use kvasir_shard::ValueType;
 
 use crate::commands::arguments::{Options, cursor, integer, is_word};
-use crate::commands::context::ShardContext;
+use crate::commands::context::{Coordination, ShardContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler};
 use crate::errors::CommandError;
 use crate::glob;
+use crate::route::core::CoreState;
 use crate::route::engine::ShardId;
+use crate::route::message::OwnedArgs;
 use crate::route::shard_map::ShardMap;
+use crate::route::transaction::{Request, Transaction, shard_context};
 
 /// Keys visited by a call that does not say how many.
 const DEFAULT_COUNT: usize = 10;
@@ -109,7 +113,7 @@ pub(super) const SCAN: Command = Command {
         Arg::string("type").after("TYPE").optional().since("6.0.0"),
     ],
     history: &[("6.0.0", "Added the `TYPE` subcommand.")],
-    handler: Handler::Placed { shard: scanned_shard, run: scan },
+    handler: Handler::Placed { shard: scanned_shard, run: scan, spread: scan_spread },
     ..Command::BASE
 };
 
@@ -128,20 +132,74 @@ fn scan(
     let selection = Selection::parse(args)?;
     let shards = context.map.shards();
     let cursor = Cursor::decode(cursor, shards);
-    let mut found = Vec::new();
-    let mut encoder = Encoder::new(&mut found, context.resp);
-    let mut count = 0;
-    let next = context.shard.scan(context.db, cursor.place, selection.count, &mut |key, value| {
+    let found = scan_here(context, cursor.place, &selection);
+    encode(cursor.after(found.next, shards), &[found], reply);
+    Ok(())
+}
+
+/// What one shard has found.
+struct Found {
+    /// The shard's own cursor to go on from.
+    next: u64,
+    /// Keys that were looked at.
+    visited: usize,
+    /// Those that are asked for.
+    count: usize,
+    /// They, as they stand in the reply.
+    encoded: Vec<u8>,
+}
+
+fn scan_here(context: &mut ShardContext<'_>, place: u64, selection: &Selection<'_>) -> Found {
+    let mut found = Found { next: 0, visited: 0, count: 0, encoded: Vec::new() };
+    let mut encoder = Encoder::new(&mut found.encoded, context.resp);
+    found.next = context.shard.scan(context.db, place, selection.count, &mut |key, value| {
+        found.visited += 1;
         if selection.includes(key, value.value_type()) {
             encoder.bulk(key);
-            count += 1;
+            found.count += 1;
         }
     });
+    found
+}
+
+fn encode(cursor: u64, found: &[Found], reply: &mut Encoder<'_>) {
     reply.array(2);
-    reply.bulk(cursor.after(next, shards).to_string().as_bytes());
-    reply.array(count);
-    reply.raw(&found);
-    Ok(())
+    reply.bulk(cursor.to_string().as_bytes());
+    reply.array(found.iter().map(|found| found.count).sum());
+    for found in found {
+        reply.raw(&found.encoded);
+    }
+}
+
+/// Visits one shard after the other until enough keys were looked at.
+fn scan_spread(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let args = request.args();
+        let mut cursor = cursor(args.at(1))?;
+        let mut left = Selection::parse(args)?.count;
+        let shards = request.shared.map.shards();
+        let view = request.view;
+        let words = OwnedArgs::of_parts(args.iter());
+        let mut all = Vec::new();
+        loop {
+            let Cursor { shard, place } = Cursor::decode(cursor, shards);
+            let words = words.clone();
+            let scan = move |state: &mut CoreState| {
+                let selection = Selection::parse(words.view())?;
+                let selection = Selection { count: left, ..selection };
+                Ok(scan_here(&mut shard_context(state, view), place, &selection))
+            };
+            let found: Result<Found, CommandError> = transaction.on(ShardId(shard), scan).await;
+            let found = found?;
+            cursor = Cursor { shard, place }.after(found.next, shards);
+            left = left.saturating_sub(found.visited);
+            all.push(found);
+            if cursor == 0 || left == 0 {
+                break;
+            }
+        }
+        Ok(request.encode(|reply| encode(cursor, &all, reply)))
+    })
 }
 
 #[cfg(test)]

@@ -1,39 +1,32 @@
 //! The memory limit, eviction, expiry and freeing.
 
-use super::{EVICTION, I32_MAX, I64_MAX, IMPORT, U64_MAX};
+use super::{I32_MAX, I64_MAX, U64_MAX};
 use crate::config::choice::{ChoiceEnum, MaxmemoryPolicy};
 use crate::config::parameter::Parameter;
 
 /// The rows of this topic.
 pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::memory("maxmemory", (0, U64_MAX), "0", "memory limit before eviction")
-        .later(EVICTION)
-        .stored(|c, v| c.memory.bytes_max = v.number()),
+        .works(|c, v| c.memory.bytes_max = v.number()),
     Parameter::choice(
         "maxmemory-policy",
         MaxmemoryPolicy::CHOICES,
         "noeviction",
         "which keys get evicted",
     )
-    .later(EVICTION)
-    .stored(|c, v| c.memory.policy = v.choice()),
+    .works(|c, v| c.memory.policy = v.choice()),
     Parameter::number("maxmemory-samples", (1, 64), "5", "candidates sampled per eviction")
-        .later(EVICTION)
-        .stored(|c, v| c.memory.samples = v.number()),
+        .works(|c, v| c.memory.samples = v.number()),
     Parameter::number(
         "maxmemory-eviction-tenacity",
         (0, 100),
         "10",
         "effort spent evicting per call",
-    )
-    .later(EVICTION)
-    .stored(|c, v| c.memory.eviction_tenacity = v.number()),
+    ),
     Parameter::number("lfu-log-factor", (0, I32_MAX), "10", "LFU counter growth damping")
-        .later(EVICTION)
-        .stored(|c, v| c.memory.lfu_log_factor = v.number()),
+        .works(|c, v| c.memory.lfu_log_factor = v.number()),
     Parameter::number("lfu-decay-time", (0, I32_MAX), "1", "minutes per LFU counter decay")
-        .later(EVICTION)
-        .stored(|c, v| c.memory.lfu_decay_min = v.number()),
+        .works(|c, v| c.memory.lfu_decay_min = v.number()),
     Parameter::number(
         "active-expire-effort",
         (1, 10),
@@ -41,10 +34,10 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "how hard background expiry works, 1-10",
     )
     .works(|c, v| c.memory.expire_effort = v.number()),
-    Parameter::flag("import-mode", "no", "primary skips expiry while importing data").later(IMPORT),
+    Parameter::flag("import-mode", "no", "primary skips expiry while importing data")
+        .works(|c, v| c.memory.import_mode = v.flag()),
     Parameter::flag("lazyfree-lazy-eviction", "yes", "evicted values freed off-path")
-        .later(EVICTION)
-        .stored(|c, v| c.memory.lazy_eviction = v.flag()),
+        .works(|c, v| c.memory.lazy_eviction = v.flag()),
     Parameter::flag("lazyfree-lazy-expire", "yes", "expired values freed off-path")
         .works(|c, v| c.memory.lazy_expire = v.flag()),
     Parameter::flag("lazyfree-lazy-server-del", "yes", "implicitly deleted values freed off-path")

@@ -57,10 +57,6 @@ const ACL: &str = "ACL";
 /// See [`super::parameter::Disposition::Later`].
 const CLUSTER: &str = "cluster mode";
 /// See [`super::parameter::Disposition::Later`].
-const EVICTION: &str = "eviction";
-/// See [`super::parameter::Disposition::Later`].
-const IMPORT: &str = "import mode";
-/// See [`super::parameter::Disposition::Later`].
 const MPTCP: &str = "multipath TCP";
 /// See [`super::parameter::Disposition::Later`].
 const PERSISTENCE: &str = "persistence";

@@ -590,7 +590,12 @@ fn insert(waiters: &mut Waiters, client: u64, keys: &[&str]) {
         blocking,
         to: ReplyTo { connection: ConnectionKey(0), client, sequence: 0 },
         home: ShardId(0),
-        view: ClientView { db: 0, resp: kvasir_proto::Resp::V2, no_touch: false },
+        view: ClientView {
+            db: 0,
+            resp: kvasir_proto::Resp::V2,
+            no_touch: false,
+            import_source: false,
+        },
         claim: Arc::default(),
     };
     let args = OwnedArgs::of_parts([].into_iter());

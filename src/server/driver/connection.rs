@@ -109,6 +109,7 @@ impl<E: Engine> Driver<E> {
     /// back.
     pub(super) fn resume_receives(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.connection.starved) {
+            tracing::debug!("All receive buffers are in use");
             self.ring.lend_more();
         }
         while let Some(key) = self.connection.resume.pop() {

@@ -47,7 +47,7 @@ pub(super) fn flags(state: &CoreState, connection: &Connection) -> String {
         (client.socket.unix, 'U'),
         (client.no_evict, 'e'),
         (client.view.no_touch, 'T'),
-        (client.import_source, 'I'),
+        (client.view.import_source, 'I'),
     ];
     let shown: String = letters.iter().filter(|(on, _)| *on).map(|(_, letter)| letter).collect();
     if shown.is_empty() { "N".to_owned() } else { shown }

@@ -125,7 +125,7 @@ fn import_source(
     if !import_mode && !is_word(args.at(2), "OFF") {
         return Err(CommandError::Other("ERR Server is not in import mode"));
     }
-    context.client().import_source = is_on(args.at(2))?;
+    context.client().view.import_source = is_on(args.at(2))?;
     reply.ok();
     Ok(())
 }

@@ -45,8 +45,8 @@ impl View<'_> {
         text.numbers([
             ("expired_time_cap_reached_count", 0),
             ("expire_cycle_cpu_milliseconds", 0),
-            ("evicted_keys", 0),
-            ("evicted_clients", 0),
+            ("evicted_keys", self.figures.counters.evicted_keys),
+            ("evicted_clients", self.figures.counters.evicted_clients),
             ("evicted_scripts", 0),
             ("total_eviction_exceeded_time", 0),
             ("current_eviction_exceeded_time", 0),

@@ -67,6 +67,10 @@ fn advise(event: Event, config: &Monitoring, report: &mut String) {
                  keys or a large value holds up its shard: ask for less at a time.\n",
             );
         }
+        Event::EvictionCycle => report.push_str(
+            "- Keys are evicted faster than they are meant to come in. Raise 'maxmemory', or let \
+             keys expire before memory runs short.\n",
+        ),
         Event::FastCommand => report.push_str(
             "- Commands that do little take long: the process does not get the processors that \
              its shards are pinned to. Look for other busy processes, a limit on processor time \

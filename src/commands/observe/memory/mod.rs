@@ -171,7 +171,7 @@ fn encode_stats(figures: &Figures, memory: &MemoryReport, reply: &mut Encoder<'_
             ("functions.caches", 0),
         ],
     );
-    for (number, db) in figures.databases.iter().enumerate().filter(|(_, db)| db.keys > 0) {
+    for (number, db) in figures.databases.iter().enumerate().filter(|(_, db)| db.used) {
         reply.bulk(format!("db.{number}").as_bytes());
         reply.map(2);
         numbers(

@@ -8,6 +8,7 @@ mod digest;
 mod object;
 mod protocol;
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -19,9 +20,9 @@ use crate::commands::context::{Coordination, Coordinator};
 use crate::commands::definition::{Arity, Command, Flags, Group, Handler, LockScope};
 use crate::commands::help::encode_help;
 use crate::config::Config;
-use crate::config::value::MemoryLimit;
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
+use crate::route::patrol::memory_class;
 use crate::route::transaction::{Request, Transaction};
 
 pub(super) const DEBUG: Command = Command {
@@ -135,9 +136,9 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand::new(
         "PAUSE-CRON",
         "<0|1>",
-        "Nothing: work is done when it falls due.",
+        "Whether clients are looked at for being idle or holding too much.",
         1..=1,
-        nothing,
+        pause_cron,
     ),
     Subcommand::new(
         "POPULATE",
@@ -259,6 +260,14 @@ fn set_active_expire(transaction: Transaction, request: Request) -> Coordination
     })
 }
 
+fn pause_cron(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let suspended = request.args().at(2) == b"1";
+        transaction.on_all(move |state| state.patrol.suspended = suspended).await;
+        Ok(request.ok())
+    })
+}
+
 fn error(_: Transaction, request: Request) -> Coordination {
     Box::pin(async move { Err(CommandError::quoting("", request.args().at(2), "")) })
 }
@@ -293,15 +302,29 @@ fn config_rewrite_force_all(transaction: Transaction, request: Request) -> Coord
     })
 }
 
-fn client_eviction(transaction: Transaction, _: Request) -> Coordination {
+fn client_eviction(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
-        let limit = |state: &mut CoreState| state.shared.config.load().clients.memory_limit;
-        let limit = transaction.on(CONFIG_CORE, limit).await;
-        if limit == MemoryLimit::default() {
+        let limit = |state: &mut CoreState| state.patrol.clients_max;
+        if transaction.on(CONFIG_CORE, limit).await.is_none() {
             return Err(CommandError::Other("ERR maxmemory-clients is disabled."));
         }
-        Err(CommandError::NotYet("clients are not ranked for eviction yet"))
+        let mut classes: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+        for bytes in transaction.on_all(evictable_clients).await.into_iter().flatten() {
+            let (clients, total) = classes.entry(memory_class(bytes)).or_default();
+            *clients += 1;
+            *total += bytes;
+        }
+        let line = |(class, (clients, bytes)): (u32, (usize, usize))| {
+            format!("Class 2^{class}: tot-mem: {bytes}, clients: {clients}\n")
+        };
+        let text: String = classes.into_iter().rev().map(line).collect();
+        Ok(request.encode(|reply| reply.verbatim(*b"txt", text.as_bytes())))
     })
+}
+
+/// What each client of a core holds that may be evicted.
+fn evictable_clients(state: &mut CoreState) -> Vec<usize> {
+    state.connections.iter().filter_map(|(_, connection)| connection.evictable_bytes()).collect()
 }
 
 fn not_persistent(_: Transaction, _: Request) -> Coordination {
