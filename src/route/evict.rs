@@ -64,6 +64,8 @@ impl CoreState {
             return;
         }
         let (me, bytes) = (self.id.index(), self.shard.used_memory() as u64);
+        // Both at one moment: what is in use besides the keyspaces is their difference.
+        self.shared.memory.note_arena(me, self.shard.arena_bytes() as u64);
         self.shared.memory.note_keyspace(me, bytes);
         self.room.exceeded = self.shared.memory.used_now() > self.room.limit;
     }

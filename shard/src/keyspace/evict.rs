@@ -155,7 +155,7 @@ impl Shard {
         self.due = drawn;
     }
 
-    /// Draws keys of a database that may go, all of them of one slot in slot mode, which it returns.
+    /// Draws keys of a database that may go, all of them of one slot in slot mode; that slot.
     fn draw(&mut self, db: u32, how: Eviction, drawn: &mut Vec<Handle>) -> u16 {
         let candidates = if how.expiring { self.expires(db) } else { self.len(db) };
         if candidates == 0 {
