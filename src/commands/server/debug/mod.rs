@@ -127,6 +127,14 @@ const SUBCOMMANDS: &[Subcommand] = &[
         object::table_stats,
     )
     .locking(LockScope::Shared),
+    Subcommand::new(
+        "LISTPACK",
+        "<key>",
+        "Write how a small collection is stored to the log.",
+        1..=1,
+        object::packed,
+    )
+    .locking(LockScope::Shared),
     Subcommand::new("LOADAOF", "", "Not yet: there is no append-only file.", 0..=0, not_persistent),
     Subcommand::new("LOG", "<text>", "Write a line to the log.", 1..=1, log),
     Subcommand::new("OBJECT", "<key> [fast]", "How a value is stored.", 1..=2, object::describe)

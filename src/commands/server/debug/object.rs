@@ -2,6 +2,7 @@
 
 use kvasir_shard::ValueRef;
 
+use super::dataset::describe_table;
 use crate::commands::context::Coordination;
 use crate::errors::CommandError;
 use crate::route::core::{CoreState, access_stamp};
@@ -87,13 +88,35 @@ pub(super) fn lengths(transaction: Transaction, request: Request) -> Coordinatio
     })
 }
 
-/// Answers for values that are no hash tables, which all are so far.
+/// Answers with figures on the table of a large collection.
 pub(super) fn table_stats(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
-        on_value(&transaction, &request, |_, _| ()).await?;
-        Err(CommandError::Other(
+        let db = request.view.db;
+        let full = request.args().len() > 3;
+        let look = move |state: &mut CoreState, key: &kvasir_shard::Key<'_>| {
+            state.shard.element_table_stats(db, key)
+        };
+        let stats = on_value(&transaction, &request, look).await?.ok_or(CommandError::Other(
             "ERR The value stored at the specified key is not represented using an hash table",
-        ))
+        ))?;
+        let text = describe_table(&[stats], full).join("\n") + "\n";
+        Ok(request.encode(|reply| reply.verbatim(*b"txt", text.as_bytes())))
+    })
+}
+
+/// Writes how a small collection is stored to the log, and answers as the peers do.
+pub(super) fn packed(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let db = request.view.db;
+        let look = move |state: &mut CoreState, key: &kvasir_shard::Key<'_>| {
+            let is_packed = state.shard.encoding_name(db, key) == Some("listpack");
+            let bytes = state.shard.entry_size(db, key).unwrap_or_default();
+            is_packed.then(|| tracing::info!("DEBUG LISTPACK: {bytes} bytes in one block"))
+        };
+        on_value(&transaction, &request, look)
+            .await?
+            .ok_or(CommandError::Other("ERR Not a listpack encoded object."))?;
+        Ok(request.encode(|reply| reply.simple("Listpack structure printed on stdout")))
     })
 }
 
