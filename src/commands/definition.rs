@@ -51,6 +51,9 @@ pub struct Command {
     /// The database, besides the client's, in which the arguments say that its keys are used: the
     /// keys are locked there as well.
     pub other_db: Option<OtherDb>,
+    /// Where it names the first field or member that it looks for, so that this can be fetched
+    /// before it runs.
+    pub element: Option<usize>,
     /// Its arguments after the name.
     pub args: &'static [Arg],
     /// What changed in which version.
@@ -80,6 +83,7 @@ impl Command {
         keys: &[],
         find_keys: None,
         other_db: None,
+        element: None,
         args: &[],
         history: &[],
         deprecated: None,

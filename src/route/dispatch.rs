@@ -66,7 +66,7 @@ impl Core {
         while consumed < budget {
             ahead.clear();
             let (end, parsed) = self.parse_ahead(key, input, consumed, &mut space, &mut ahead);
-            self.prefetch_ahead(key, &ahead);
+            self.prefetch_ahead(key, input, &space, &ahead);
             if !self.execute_ahead(key, input, &space, &ahead, &mut consumed) {
                 self.state.connections[key.0 as usize].parser = RequestParser::new();
                 break;
@@ -134,7 +134,13 @@ impl Core {
 
     /// Brings the memory that the requests will touch towards the core, if there is more than one:
     /// first the places in the table, then the entries.
-    fn prefetch_ahead(&self, key: ConnectionKey, ahead: &[Ahead]) {
+    fn prefetch_ahead(
+        &self,
+        key: ConnectionKey,
+        input: &[u8],
+        space: &[ArgRanges],
+        ahead: &[Ahead],
+    ) {
         if ahead.len() < 2 {
             return;
         }
@@ -143,6 +149,17 @@ impl Core {
         let hashes = || ahead.iter().filter(here).map(|request| request.hash);
         hashes().for_each(|hash| self.state.shard.prefetch_slot(db, hash));
         hashes().for_each(|hash| self.state.shard.prefetch_entry(db, hash));
+        // Then the same for the elements of large collections.
+        let elements = || {
+            let requests = ahead.iter().zip(space).filter(|(request, _)| here(request));
+            requests.filter_map(|(request, ranges)| {
+                let at = request.entry?.command.element?;
+                let args = ranges.view(&input[request.start..request.end]);
+                Some((request.hash, args.get(at)?))
+            })
+        };
+        elements().for_each(|(hash, e)| self.state.shard.prefetch_element_slot(db, hash, e));
+        elements().for_each(|(hash, e)| self.state.shard.prefetch_element_entry(db, hash, e));
     }
 
     /// Executes parsed requests in order. False when the connection has to wait before all are

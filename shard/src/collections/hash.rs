@@ -264,12 +264,13 @@ impl HashMut<'_, '_> {
         let Content::Large(collection) = content else { unreachable!("it was made large") };
         let members = fields_of_mut(collection);
         let incoming = Incoming::new(value);
-        let Some(found) = members.find(store, field) else {
+        let hash = store.hasher.hash(field);
+        let Some(found) = members.find_hashed(store, hash, field) else {
             let deadline = match ttl {
                 FieldTtl::At(deadline) => Some(deadline),
                 FieldTtl::Clear | FieldTtl::Keep => None,
             };
-            members.insert(store, *now_ms, field, incoming, deadline)?;
+            members.insert_hashed(store, *now_ms, (hash, field), incoming, deadline)?;
             return Ok(true);
         };
         let old = store.deadline(found.handle);
@@ -279,7 +280,7 @@ impl HashMut<'_, '_> {
             FieldTtl::Keep if !is_due => old,
             FieldTtl::Keep | FieldTtl::Clear => None,
         };
-        members.replace(store, *now_ms, found, incoming, deadline, freed)?;
+        members.replace(store, *now_ms, (hash, field), found, incoming, deadline, freed)?;
         Ok(is_due)
     }
 

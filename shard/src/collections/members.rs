@@ -86,9 +86,24 @@ impl Members {
     /// Finds an element, due or not.
     #[inline]
     pub(crate) fn find(&self, store: &Store, name: &[u8]) -> Option<Found> {
-        let hash = store.hasher.hash(name);
+        self.find_hashed(store, store.hasher.hash(name), name)
+    }
+
+    /// As [`Members::find`], where the name is hashed already.
+    #[inline]
+    pub(crate) fn find_hashed(&self, store: &Store, hash: u64, name: &[u8]) -> Option<Found> {
         let (position, handle) = self.table.find(hash, |handle| store.is_key(handle, name))?;
         Some(Found { position, handle })
+    }
+
+    /// Asks for the slot of an element.
+    pub(crate) fn prefetch_slot(&self, store: &Store, name: &[u8]) {
+        self.table.prefetch_slot(store.hasher.hash(name));
+    }
+
+    /// Asks for the entry of an element, some time after [`Members::prefetch_slot`].
+    pub(crate) fn prefetch_entry(&self, store: &Store, name: &[u8]) {
+        self.table.prefetch_entry(store.hasher.hash(name), store);
     }
 
     /// Finds an element that is not due.
@@ -113,10 +128,22 @@ impl Members {
         value: Incoming<'_>,
         deadline_ms: Option<u64>,
     ) -> Result<Handle, OutOfMemory> {
+        let hash = store.hasher.hash(name);
+        self.insert_hashed(store, now_ms, (hash, name), value, deadline_ms)
+    }
+
+    /// As [`Members::insert`], where the name is hashed already.
+    pub(crate) fn insert_hashed(
+        &mut self,
+        store: &mut Store,
+        now_ms: u64,
+        (hash, name): (u64, &[u8]),
+        value: Incoming<'_>,
+        deadline_ms: Option<u64>,
+    ) -> Result<Handle, OutOfMemory> {
         let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
         let head = EntryHead { key: name, deadline, stamp: 0 };
         let handle = store.write(head, value, None)?;
-        let hash = store.hasher.hash(name);
         self.table.insert(hash, handle, store);
         self.arena_bytes += store.arena.block_bytes(handle);
         if let Some(deadline) = deadline {
@@ -126,27 +153,28 @@ impl Members {
         Ok(handle)
     }
 
-    /// Gives an element another value and deadline; its entry afterwards. What lay outside goes to
-    /// `freed`. Nothing changes on failure.
+    /// Gives the element of this hash and name another value and deadline; its entry afterwards.
+    /// What lay outside goes to `freed`. Nothing changes on failure.
+    #[expect(clippy::too_many_arguments, reason = "what is replaced, and by what")]
     pub(crate) fn replace(
         &mut self,
         store: &mut Store,
         now_ms: u64,
+        (hash, name): (u64, &[u8]),
         found: Found,
         value: Incoming<'_>,
         deadline_ms: Option<u64>,
         freed: &mut Vec<External>,
     ) -> Result<Handle, OutOfMemory> {
         let old = found.handle;
-        let name = store.key(old).to_vec();
         let (old_deadline, old_cell) = (store.deadline(old), store.external_of(old));
         let old_bytes = store.arena.block_bytes(old);
         let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
-        let head = EntryHead { key: &name, deadline, stamp: 0 };
+        let head = EntryHead { key: name, deadline, stamp: 0 };
         let handle = store.write(head, value, Some(old))?;
         freed.extend(old_cell.map(|cell| store.externals.remove(cell)));
         self.moved(store, found.position, (old, old_bytes), handle);
-        self.move_deadline(store.hasher.hash(&name), old_deadline, deadline, now_ms);
+        self.move_deadline(hash, old_deadline, deadline, now_ms);
         Ok(handle)
     }
 

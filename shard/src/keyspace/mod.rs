@@ -18,6 +18,7 @@ pub(crate) mod write;
 
 use crate::arena::{Arena, Handle};
 use crate::collections::EncodingLimits;
+use crate::collections::members::Members;
 use crate::db::Db;
 use crate::hash::{Key, KeyHasher};
 use crate::journal::{ChangeKind, Journal};
@@ -188,6 +189,33 @@ impl Shard {
     pub fn prefetch_entry(&self, db: u32, hash: u64) {
         if let Some(table) = self.dbs[db as usize].sole_table() {
             table.prefetch_entry(hash, &self.store);
+        }
+    }
+
+    /// Asks for the slot of an element of the large collection whose key probably has this hash,
+    /// some time after [`Shard::prefetch_entry`].
+    #[inline]
+    pub fn prefetch_element_slot(&self, db: u32, hash: u64, element: &[u8]) {
+        if let Some(members) = self.members_of_hash(db, hash) {
+            members.prefetch_slot(&self.store, element);
+        }
+    }
+
+    /// Asks for the entry of the element, some time after [`Shard::prefetch_element_slot`].
+    #[inline]
+    pub fn prefetch_element_entry(&self, db: u32, hash: u64, element: &[u8]) {
+        if let Some(members) = self.members_of_hash(db, hash) {
+            members.prefetch_entry(&self.store, element);
+        }
+    }
+
+    /// The elements of a large collection whose key has this hash or one like it.
+    fn members_of_hash(&self, db: u32, hash: u64) -> Option<&Members> {
+        let (_, handle) = self.dbs[db as usize].sole_table()?.find(hash, |_| true)?;
+        let cell = self.store.external_of(handle)?;
+        match &self.store.externals.get(cell).payload {
+            Payload::Collection(collection) => collection.members(),
+            _ => None,
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) const HINCRBY: Command = Command {
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
     keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
     args: &[Arg::key("key", 0), Arg::string("field"), Arg::integer("increment")],
+    element: Some(2),
     handler: Handler::Shard(hincrby),
     ..Command::BASE
 };
@@ -63,6 +64,7 @@ pub(super) const HINCRBYFLOAT: Command = Command {
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
     keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
     args: &[Arg::key("key", 0), Arg::string("field"), Arg::double("increment")],
+    element: Some(2),
     handler: Handler::Shard(hincrbyfloat),
     ..Command::BASE
 };

@@ -48,6 +48,7 @@ pub(super) const HSET: Command = Command {
         Arg::block("data", &[Arg::string("field"), Arg::string("value")]).multiple(),
     ],
     history: &[("4.0.0", "Accepts multiple `field` and `value` arguments.")],
+    element: Some(2),
     handler: Handler::Shard(hset),
     ..Command::BASE
 };
@@ -79,6 +80,7 @@ pub(super) const HMSET: Command = Command {
         since: "4.0.0",
         replaced_by: "`HSET` with multiple field-value pairs",
     }),
+    element: Some(2),
     handler: Handler::Shard(hmset),
     ..Command::BASE
 };
@@ -103,6 +105,7 @@ pub(super) const HSETNX: Command = Command {
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
     keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::INSERT))],
     args: &[Arg::key("key", 0), Arg::string("field"), Arg::string("value")],
+    element: Some(2),
     handler: Handler::Shard(hsetnx),
     ..Command::BASE
 };
@@ -136,6 +139,7 @@ pub(super) const HGET: Command = Command {
     flags: Flags::READONLY.or(Flags::FAST),
     keys: &[KeySpec::at(1).flags(KeyFlags::RO.or(KeyFlags::ACCESS))],
     args: &[Arg::key("key", 0), Arg::string("field")],
+    element: Some(2),
     handler: Handler::Shard(hget),
     ..Command::BASE
 };
@@ -160,6 +164,7 @@ pub(super) const HMGET: Command = Command {
     flags: Flags::READONLY.or(Flags::FAST),
     keys: &[KeySpec::at(1).flags(KeyFlags::RO.or(KeyFlags::ACCESS))],
     args: &[Arg::key("key", 0), Arg::string("field").multiple()],
+    element: Some(2),
     handler: Handler::Shard(hmget),
     ..Command::BASE
 };
@@ -188,6 +193,7 @@ pub(super) const HEXISTS: Command = Command {
     flags: Flags::READONLY.or(Flags::FAST),
     keys: &[KeySpec::at(1).flags(KeyFlags::RO)],
     args: &[Arg::key("key", 0), Arg::string("field")],
+    element: Some(2),
     handler: Handler::Shard(hexists),
     ..Command::BASE
 };
@@ -213,6 +219,7 @@ pub(super) const HSTRLEN: Command = Command {
     flags: Flags::READONLY.or(Flags::FAST),
     keys: &[KeySpec::at(1).flags(KeyFlags::RO)],
     args: &[Arg::key("key", 0), Arg::string("field")],
+    element: Some(2),
     handler: Handler::Shard(hstrlen),
     ..Command::BASE
 };
@@ -266,6 +273,7 @@ pub(super) const HDEL: Command = Command {
     keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::DELETE))],
     args: &[Arg::key("key", 0), Arg::string("field").multiple()],
     history: &[("2.4.0", "Accepts multiple `field` arguments.")],
+    element: Some(2),
     handler: Handler::Shard(hdel),
     ..Command::BASE
 };

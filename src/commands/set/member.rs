@@ -19,6 +19,7 @@ pub(super) const SADD: Command = Command {
     keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::INSERT))],
     args: &[Arg::key("key", 0), Arg::string("member").multiple()],
     history: &[("2.4.0", "Accepts multiple `member` arguments.")],
+    element: Some(2),
     handler: Handler::Shard(sadd),
     ..Command::BASE
 };
@@ -58,6 +59,7 @@ pub(super) const SREM: Command = Command {
     keys: &[KeySpec::at(1).flags(KeyFlags::RW.or(KeyFlags::DELETE))],
     args: &[Arg::key("key", 0), Arg::string("member").multiple()],
     history: &[("2.4.0", "Accepts multiple `member` arguments.")],
+    element: Some(2),
     handler: Handler::Shard(srem),
     ..Command::BASE
 };
@@ -149,6 +151,7 @@ pub(super) const SISMEMBER: Command = Command {
     flags: Flags::READONLY.or(Flags::FAST),
     keys: &[KeySpec::at(1).flags(KeyFlags::RO)],
     args: &[Arg::key("key", 0), Arg::string("member")],
+    element: Some(2),
     handler: Handler::Shard(sismember),
     ..Command::BASE
 };
@@ -174,6 +177,7 @@ pub(super) const SMISMEMBER: Command = Command {
     flags: Flags::READONLY.or(Flags::FAST),
     keys: &[KeySpec::at(1).flags(KeyFlags::RO.or(KeyFlags::ACCESS))],
     args: &[Arg::key("key", 0), Arg::string("member").multiple()],
+    element: Some(2),
     handler: Handler::Shard(smismember),
     ..Command::BASE
 };
