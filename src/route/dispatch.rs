@@ -158,8 +158,14 @@ impl Core {
                 Some((request.hash, args.get(at)?))
             })
         };
-        elements().for_each(|(hash, e)| self.state.shard.prefetch_element_slot(db, hash, e));
-        elements().for_each(|(hash, e)| self.state.shard.prefetch_element_entry(db, hash, e));
+        let shard = &self.state.shard;
+        let mut any = false;
+        elements().for_each(|(hash, element)| {
+            any |= shard.prefetch_element_slot(db, hash, element);
+        });
+        if any {
+            elements().for_each(|(hash, e)| shard.prefetch_element_entry(db, hash, e));
+        }
     }
 
     /// Executes parsed requests in order. False when the connection has to wait before all are

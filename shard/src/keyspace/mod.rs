@@ -193,12 +193,14 @@ impl Shard {
     }
 
     /// Asks for the slot of an element of the large collection whose key probably has this hash,
-    /// some time after [`Shard::prefetch_entry`].
+    /// some time after [`Shard::prefetch_entry`]; whether there is such a collection.
     #[inline]
-    pub fn prefetch_element_slot(&self, db: u32, hash: u64, element: &[u8]) {
-        if let Some(members) = self.members_of_hash(db, hash) {
+    pub fn prefetch_element_slot(&self, db: u32, hash: u64, element: &[u8]) -> bool {
+        let members = self.members_of_hash(db, hash);
+        if let Some(members) = members {
             members.prefetch_slot(&self.store, element);
         }
+        members.is_some()
     }
 
     /// Asks for the entry of the element, some time after [`Shard::prefetch_element_slot`].
