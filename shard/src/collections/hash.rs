@@ -280,7 +280,7 @@ impl HashMut<'_, '_> {
             FieldTtl::Keep if !is_due => old,
             FieldTtl::Keep | FieldTtl::Clear => None,
         };
-        members.replace(store, *now_ms, (hash, field), found, incoming, deadline, freed)?;
+        members.replace_named(store, *now_ms, (hash, field), found, incoming, deadline, freed)?;
         Ok(is_due)
     }
 

@@ -153,10 +153,25 @@ impl Members {
         Ok(handle)
     }
 
-    /// Gives the element of this hash and name another value and deadline; its entry afterwards.
-    /// What lay outside goes to `freed`. Nothing changes on failure.
-    #[expect(clippy::too_many_arguments, reason = "what is replaced, and by what")]
+    /// Gives an element another value and deadline; its entry afterwards. What lay outside goes to
+    /// `freed`. Nothing changes on failure.
     pub(crate) fn replace(
+        &mut self,
+        store: &mut Store,
+        now_ms: u64,
+        found: Found,
+        value: Incoming<'_>,
+        deadline_ms: Option<u64>,
+        freed: &mut Vec<External>,
+    ) -> Result<Handle, OutOfMemory> {
+        let name = store.key(found.handle).to_vec();
+        let named = (store.hasher.hash(&name), &name[..]);
+        self.replace_named(store, now_ms, named, found, value, deadline_ms, freed)
+    }
+
+    /// As [`Members::replace`], where the element's hash and name are at hand.
+    #[expect(clippy::too_many_arguments, reason = "what is replaced, and by what")]
+    pub(crate) fn replace_named(
         &mut self,
         store: &mut Store,
         now_ms: u64,
