@@ -1,7 +1,7 @@
 //! Deadlines of fields and members: what HEXPIRE, SEXPIRE and their kin have in common.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{HashMut, Key, OutOfMemory, SetMut};
+use kvasir_shard::{HashMut, Key, OutOfMemory, SetMut, ZsetMut};
 
 use super::arguments::{ExpiryUnit, integer};
 use super::context::ShardContext;
@@ -27,6 +27,8 @@ pub enum Elements {
     Fields,
     /// Members of a set.
     Members,
+    /// Members of a sorted set.
+    Scored,
 }
 
 /// The names of a family's events.
@@ -73,12 +75,13 @@ macro_rules! deadlines_of {
 
 deadlines_of!(HashMut);
 deadlines_of!(SetMut);
+deadlines_of!(ZsetMut);
 
 impl Elements {
     fn naming(self) -> Naming {
         match self {
             Self::Fields => FIELDS,
-            Self::Members => MEMBERS,
+            Self::Members | Self::Scored => MEMBERS,
         }
     }
 
@@ -86,6 +89,7 @@ impl Elements {
         match self {
             Self::Fields => Events { set: "hexpire", expired: "hexpired", persisted: "hpersist" },
             Self::Members => Events { set: "sexpire", expired: "sexpired", persisted: "spersist" },
+            Self::Scored => Events { set: "zexpire", expired: "zexpired", persisted: "zpersist" },
         }
     }
 
@@ -100,6 +104,7 @@ impl Elements {
         let changes = match self {
             Self::Fields => shard.update_hash(db, key, |hash| change(hash))??,
             Self::Members => shard.update_set(db, key, |set| change(set))??,
+            Self::Scored => shard.update_zset(db, key, |zset| change(zset))??,
         };
         context.changed(changes);
         Ok(())
@@ -120,6 +125,10 @@ impl Elements {
             Self::Members => {
                 let set = context.read_set(key)?;
                 names.iter().map(|name| set.and_then(|set| set.deadline(name))).collect()
+            }
+            Self::Scored => {
+                let zset = context.read_zset(key)?;
+                names.iter().map(|name| zset.and_then(|zset| zset.deadline(name))).collect()
             }
         })
     }

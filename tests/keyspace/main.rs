@@ -1,5 +1,5 @@
-//! Commands about keys and databases, those that treat strings as bits, and sets, at one shard and
-//! at two.
+//! Commands about keys and databases, those that treat strings as bits, sets and sorted sets, at
+//! one shard and at two.
 
 mod bitmap;
 mod databases;
@@ -8,6 +8,7 @@ mod hash;
 mod iterate;
 mod names;
 mod sets;
+mod sorted_sets;
 
 use kvasir_testing::{Client, Program, Server};
 

@@ -65,7 +65,9 @@ fn measure_all(pair: &Pair, options: &Options) -> Result<Results> {
     }
     if options.wants(Section::Memory) {
         results.memory = measure::memory(pair, options, &mut note)?;
-        results.stream_bytes = Some(measure::stream_memory(pair, options, &mut note)?);
+        results.stream_bytes = Some(measure::element_memory(pair, options, Verb::Xadd, &mut note)?);
+        results.sorted_set_bytes =
+            Some(measure::element_memory(pair, options, Verb::Zadd, &mut note)?);
     }
     if options.wants(Section::Idle) {
         note("idle");

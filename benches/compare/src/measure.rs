@@ -107,7 +107,9 @@ impl Subject {
     ) -> Result<Self> {
         let server = Server::start(program, shards, &placement.server)?;
         // valkey-benchmark names its keys alike, except the counters, which it makes itself.
+        let ranks = verbs.contains(&Verb::Zadd) || verbs.contains(&Verb::Zrank);
         let preload: &[Verb] = match options.load {
+            LoadKind::Own if ranks => &[Verb::Set, Verb::SetCounter, Verb::Zadd],
             LoadKind::Own if verbs.contains(&Verb::Incr) => &[Verb::Set, Verb::SetCounter],
             LoadKind::Own | LoadKind::ValkeyBenchmark => &[Verb::Set],
         };
@@ -206,21 +208,23 @@ pub(crate) fn memory(
         .collect()
 }
 
-/// Measures the resident bytes an entry of one stream, whose entries have one field and a value of
-/// 32 bytes: ours and the peer's.
-pub(crate) fn stream_memory(
+/// Measures the resident bytes an element of one large value, which `verb` adds to: ours and the
+/// peer's. The entries of a stream have one field and a value of 32 bytes; the members of a sorted
+/// set have 16 bytes.
+pub(crate) fn element_memory(
     pair: &Pair,
     options: &Options,
+    verb: Verb,
     progress: &mut dyn FnMut(&str),
 ) -> Result<(f64, f64)> {
     let placement = Placement::for_server_cores(1)?;
     let mut bytes = |program: &Program| {
         let entries = options.stream_entries();
-        progress(&format!("{}: a stream of {entries} entries", program.name));
+        progress(&format!("{}: {entries} elements by {}", program.name, verb.name()));
         let server = Server::start(program, 1, &placement.server)?;
         pause(Duration::from_secs(1));
         let empty = server.resident_bytes()?;
-        pinned(&placement.load, || load_keys(&server, Verb::Xadd, 32, entries))??;
+        pinned(&placement.load, || load_keys(&server, verb, 32, entries))??;
         let used = server.settled_resident_bytes()?.saturating_sub(empty);
         Ok::<f64, anyhow::Error>(used as f64 / entries as f64)
     };

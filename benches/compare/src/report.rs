@@ -21,6 +21,8 @@ pub(crate) struct Results {
     pub(crate) memory: Vec<Memory>,
     /// Bytes an entry of a stream, ours and the peer's.
     pub(crate) stream_bytes: Option<(f64, f64)>,
+    /// Bytes a member of a sorted set, ours and the peer's.
+    pub(crate) sorted_set_bytes: Option<(f64, f64)>,
     /// Cores that ours and the peer use while idle.
     pub(crate) idle: Option<(f64, f64)>,
     /// Time of a clean release build.
@@ -193,6 +195,15 @@ fn memory_table(out: &mut String, results: &Results, peer: &str, options: &Optio
         line(out, &format!("| Kvasir | {peer} | ratio |\n|---|---|---|"));
         line(out, &format!("| {ours:.1} B | {theirs:.1} B | **{:.2}** |\n", ours / theirs));
     }
+    if let Some((ours, theirs)) = results.sorted_set_bytes {
+        let entries = options.stream_entries();
+        line(
+            out,
+            &format!("## Memory a member of a sorted set (RSS; {entries} members of 16 bytes)\n"),
+        );
+        line(out, &format!("| Kvasir | {peer} | ratio |\n|---|---|---|"));
+        line(out, &format!("| {ours:.1} B | {theirs:.1} B | **{:.2}** |\n", ours / theirs));
+    }
 }
 
 fn line(out: &mut String, text: &str) {
@@ -257,6 +268,8 @@ fn header_json(results: &Results, pair: &Pair, about: &Description) -> Value {
         "kernel": about.kernel, "ours": pair.ours.version, "peer": pair.peer.version,
         "memory": memory,
         "stream_entry_bytes": results.stream_bytes.map(|(o, p)| [rounded(o), rounded(p)]),
+        "sorted_set_member_bytes":
+            results.sorted_set_bytes.map(|(o, p)| [rounded(o), rounded(p)]),
         "idle_cores": results.idle.map(|(ours, peer)| [rounded(ours), rounded(peer)]),
         "build_seconds": results.build.map(|time| time.as_secs()),
     })

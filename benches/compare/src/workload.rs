@@ -18,10 +18,14 @@ const CHANGING_DIGITS: usize = 8;
 pub(crate) const KEY_SIZE: usize = STRING_PREFIX.len() + KEY_DIGITS;
 /// Keys that one MSET sets.
 const MSET_KEYS: u32 = 10;
+/// The sorted set of the sorted-set commands; its members are the keys of the string commands.
+const SORTED_SET: &str = "myzset";
 /// The stream that XADD adds to.
 const STREAM: &str = "mystream";
 /// Lines of a reply to XADD: the length of an identifier, and the identifier.
 const XADD_REPLY_LINES: usize = 2;
+/// Score of member 0; each further member has one more.
+const SCORE: &str = "100000000";
 /// Counters start here, so that a run never changes their number of digits.
 const COUNTER_START: &str = "100000000";
 /// Time to live of key 0 (three years) in the memory section; each further key has a second more.
@@ -40,6 +44,11 @@ pub(crate) enum Verb {
     Incr,
     /// `XADD stream * field value`, all to one stream.
     Xadd,
+    /// `ZADD zset score member`, which gives members that are there their score again, and adds
+    /// them once: all to one sorted set.
+    Zadd,
+    /// `ZRANK zset member`, of members that [`Verb::Zadd`] has added.
+    Zrank,
     /// `SET key value EX seconds`, a different deadline for neighbouring keys.
     #[value(skip)]
     SetWithTtl,
@@ -57,6 +66,8 @@ impl Verb {
             Self::Mset => "MSET (10 keys)",
             Self::Incr => "INCR",
             Self::Xadd => "XADD",
+            Self::Zadd => "ZADD",
+            Self::Zrank => "ZRANK",
             Self::SetWithTtl => "SET EX",
             Self::SetCounter => "SET counter",
         }
@@ -70,12 +81,13 @@ impl Verb {
             Self::Mset => "mset",
             Self::Incr => "incr",
             Self::Xadd => "xadd",
+            Self::Zadd | Self::Zrank => "zadd",
         }
     }
 
     /// How many arguments in a row hold the number of the same key.
     fn numbers_a_key(self) -> usize {
-        if self == Self::SetWithTtl { 2 } else { 1 }
+        if matches!(self, Self::SetWithTtl | Self::Zadd) { 2 } else { 1 }
     }
 
     /// Appends one request to `out` and notes in `digits` where the changing digits are.
@@ -93,6 +105,8 @@ impl Verb {
             Self::Incr => vec!["INCR", &counter],
             // As valkey-benchmark has it.
             Self::Xadd => vec!["XADD", STREAM, "*", "myfield", value],
+            Self::Zadd => vec!["ZADD", SORTED_SET, SCORE, &key],
+            Self::Zrank => vec!["ZRANK", SORTED_SET, &key],
             Self::SetWithTtl => vec!["SET", &key, value, "EX", TTL_SECONDS],
             Self::SetCounter => vec!["SET", &counter, COUNTER_START],
         };
@@ -100,7 +114,8 @@ impl Verb {
         for argument in arguments {
             out.extend(format!("${}\r\n{argument}\r\n", argument.len()).bytes());
             let is_ttl = self == Self::SetWithTtl && argument == TTL_SECONDS;
-            if argument == key || argument == counter || is_ttl {
+            let is_score = self == Self::Zadd && argument == SCORE;
+            if argument == key || argument == counter || is_ttl || is_score {
                 digits.push(out.len() - "\r\n".len() - CHANGING_DIGITS);
             }
         }
@@ -114,6 +129,8 @@ impl Verb {
             Self::Incr => format!(":{COUNTER_START}\r\n"),
             // Only its lines count: identifiers have no fixed length.
             Self::Xadd => "\n".repeat(XADD_REPLY_LINES),
+            // The same of ranks, and of how many members were new.
+            Self::Zadd | Self::Zrank => "\n".to_owned(),
         }
     }
 }
@@ -218,9 +235,9 @@ impl Workload {
     }
 
     /// How far `received`, which begins `at` into the replies to a batch, goes on in them: in
-    /// bytes, or in lines for XADD. `None` if it is not what was expected.
+    /// bytes, or in lines where replies differ in length. `None` if it is not what was expected.
     pub(crate) fn progress(&self, at: usize, received: &[u8]) -> Option<usize> {
-        if self.verb == Verb::Xadd {
+        if matches!(self.verb, Verb::Xadd | Verb::Zadd | Verb::Zrank) {
             let lines = received.iter().filter(|byte| **byte == b'\n').count();
             let is_error = received[0] == b'-' || received.windows(2).any(|two| two == b"\n-");
             return (!is_error && at + lines <= self.replies.len()).then_some(lines);

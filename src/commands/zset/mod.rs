@@ -2,6 +2,7 @@
 
 pub(super) mod add;
 pub(super) mod bounds;
+mod expire;
 mod gathered;
 mod join;
 mod lookup;
@@ -24,6 +25,9 @@ pub(super) const COMMANDS: &[&Command] = &[
     &lookup::ZCOUNT,
     &join::ZDIFF,
     &join::ZDIFFSTORE,
+    &expire::ZEXPIRE,
+    &expire::ZEXPIREAT,
+    &expire::ZEXPIRETIME,
     &add::ZINCRBY,
     &join::ZINTER,
     &join::ZINTERCARD,
@@ -31,8 +35,13 @@ pub(super) const COMMANDS: &[&Command] = &[
     &lookup::ZLEXCOUNT,
     &pop::ZMPOP,
     &lookup::ZMSCORE,
+    &expire::ZPERSIST,
+    &expire::ZPEXPIRE,
+    &expire::ZPEXPIREAT,
+    &expire::ZPEXPIRETIME,
     &pop::ZPOPMAX,
     &pop::ZPOPMIN,
+    &expire::ZPTTL,
     &sample::ZRANDMEMBER,
     &range::ZRANGE,
     &range::ZRANGEBYLEX,
@@ -49,6 +58,7 @@ pub(super) const COMMANDS: &[&Command] = &[
     &lookup::ZREVRANK,
     &sample::ZSCAN,
     &lookup::ZSCORE,
+    &expire::ZTTL,
     &join::ZUNION,
     &join::ZUNIONSTORE,
 ];

@@ -310,6 +310,13 @@ impl ZsetMut<'_, '_> {
         removed
     }
 
+    /// Removes a member because its moment has passed; whether it existed.
+    pub fn expire(&mut self, name: &[u8]) -> bool {
+        let removed = self.remove(name);
+        self.open.expired += usize::from(removed);
+        removed
+    }
+
     /// Removes the members of ranks `start..end`, after showing each to `sink` in order.
     pub fn pop_range(&mut self, start: usize, end: usize, mut sink: impl FnMut(ValueRef<'_>, f64)) {
         let Open { content, store, freed, changed, .. } = &mut *self.open;
