@@ -2,7 +2,7 @@
 
 use super::{Found, Shard};
 use crate::arena::{BLOCK_BYTES_MAX, Handle};
-use crate::collections::members::Home;
+use crate::collections::members::{Home, Members};
 use crate::collections::{Collection, EncodingLimits};
 use crate::entry::{Kind, PackKind};
 use crate::external::External;
@@ -211,7 +211,7 @@ impl Shard {
         let Payload::Collection(collection) = &self.store.externals.get(cell).payload else {
             return false;
         };
-        let next_ms = collection.members().and_then(|members| members.next_ms());
+        let next_ms = collection.members().and_then(Members::next_ms);
         next_ms.is_some_and(|next_ms| next_ms <= self.now_ms)
     }
 
@@ -269,16 +269,14 @@ impl Shard {
         match content {
             Content::Pack(kind, block) => self.put_pack(db, key, found, kind, block, changed)?,
             Content::Large(collection) => {
-                match found.and_then(|found| self.store.external_of(found.handle)) {
-                    Some(cell) => {
-                        self.refill(cell, Payload::Collection(collection));
-                        let home = Home { hash: key.hash, slot: self.slot_of(key) };
-                        self.arm_cell(db, cell, home);
-                    }
-                    None => {
-                        self.place_payload(db, key, found, Payload::Collection(collection))?;
-                        self.arm_members(db, key);
-                    }
+                let payload = Payload::Collection(collection);
+                if let Some(cell) = found.and_then(|found| self.store.external_of(found.handle)) {
+                    self.refill(cell, payload);
+                    let home = Home { hash: key.hash, slot: self.slot_of(key) };
+                    self.arm_cell(db, cell, home);
+                } else {
+                    self.place_payload(db, key, found, payload)?;
+                    self.arm_members(db, key);
                 }
             }
         }

@@ -90,7 +90,7 @@ fn hincrbyfloat(
         };
         let sum = match old {
             LongDoubleText::Finite(old) => old.checked_add(amount),
-            _ => None,
+            LongDoubleText::Infinite => None,
         };
         let sum = sum.ok_or(CommandError::Other("ERR increment would produce NaN or Infinity"))?;
         let mut text = Vec::new();

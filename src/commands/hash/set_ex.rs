@@ -96,7 +96,7 @@ fn parse(args: Args<'_>) -> Result<Form<'_>, CommandError> {
     let is_dragonfly = words.on_key != Some(Presence::Present)
         && !matches!(words.expiry, Some(Expiry::At(..)))
         && !pairs.is_empty()
-        && pairs.len() % 2 == 0
+        && pairs.len().is_multiple_of(2)
         && integer(other).is_ok();
     if is_dragonfly {
         return Ok(Form::Dragonfly { words, seconds: other, pairs });
