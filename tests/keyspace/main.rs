@@ -1,11 +1,12 @@
-//! Commands about keys and databases, those that treat strings as bits, sets and sorted sets, at
-//! one shard and at two.
+//! Commands about keys and databases, those that treat strings as bits, and those of collections,
+//! at one shard and at two.
 
 mod bitmap;
 mod databases;
 mod deadlines;
 mod hash;
 mod iterate;
+mod lists;
 mod names;
 mod sets;
 mod sorted_sets;

@@ -380,9 +380,14 @@ impl List {
 
     /// Whether the peers' list would be a listpack still.
     fn fits_listpack(&self, limits: ListLimits) -> bool {
+        self.fits_listpack_with(0, 0, limits)
+    }
+
+    /// Whether it would be with so much more in it.
+    fn fits_listpack_with(&self, bytes: usize, count: usize, limits: ListLimits) -> bool {
         self.directory.blocks() <= 1
-            && self.listpack_bytes() <= limits.block_bytes as usize
-            && self.len() <= limits.block_count as usize
+            && self.listpack_bytes() + bytes <= limits.block_bytes as usize
+            && self.len() + count <= limits.block_count as usize
     }
 
     /// Reports the list as a listpack again when it fits half of one, as the peers do.

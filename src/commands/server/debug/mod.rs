@@ -158,6 +158,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
     .locking(LockScope::Exclusive),
     Subcommand::new("PROTOCOL", "<type>", "A reply of this type.", 1..=1, protocol::sample),
     Subcommand::new(
+        "QUICKLIST-PACKED-THRESHOLD",
+        "<size>",
+        "Nothing: an element that is longer than a block of its list has one of its own.",
+        1..=1,
+        nothing,
+    ),
+    Subcommand::new(
         "RELOAD",
         "[<option> ...]",
         "Not yet: there are no snapshots.",
