@@ -194,8 +194,7 @@ fn run(spec: &KeySpec, first: i64, args: Args<'_>) -> Result<Run, Unfit> {
         }
         FindKeys::KeyNum { key_num, first: offset, step } => {
             let text = args.get((first + i64::from(key_num)) as usize).ok_or(Unfit)?;
-            let keys = number::parse_i64(text).or_else(|| leading_digits(text));
-            let keys = keys.filter(|keys| *keys >= 0).ok_or(Unfit)?;
+            let keys = number::parse_i64(text).filter(|keys| *keys >= 0).ok_or(Unfit)?;
             let first = first + i64::from(offset);
             let distance = (keys - 1).saturating_mul(i64::from(step));
             (first, first.saturating_add(distance), step)
@@ -206,13 +205,6 @@ fn run(spec: &KeySpec, first: i64, args: Args<'_>) -> Result<Run, Unfit> {
         return Err(Unfit);
     }
     Ok(Run { first: first as usize, last: last as usize, step: step as usize, flags: spec.flags })
-}
-
-/// The number that a text begins with: the peers fall back on that where a number of keys is no
-/// proper integer, such as `01`. The command itself refuses it.
-fn leading_digits(text: &[u8]) -> Option<i64> {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
-    std::str::from_utf8(&text[..end]).ok()?.parse().ok().filter(|number| *number > 0)
 }
 
 #[cfg(test)]
