@@ -4,10 +4,13 @@ use kvasir_proto::{Value, key_slot};
 use kvasir_testing::linear::keyspace::{Key, Op, Reply};
 use kvasir_testing::{Client, Rng};
 
-use crate::model::{Action, Condition, Tag};
+use crate::model::{Action, Condition, Tag, list_name};
 
 /// Few enough keys that commands meet, enough that each of five shards owns some.
 pub(crate) const KEYS: u8 = 10;
+
+/// Lists, of which commands wait for elements.
+pub(crate) const LISTS: u8 = 4;
 
 /// What a run's clients do.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,8 @@ pub(crate) struct Flavour {
     /// Keys with short times to live; then nothing counts keys, because a key that is due is
     /// counted until it is removed, as the peers do it.
     pub(crate) expiry: bool,
+    /// Lists, and clients that wait for their elements; then nothing counts keys either.
+    pub(crate) lists: bool,
     /// Changes of a segment that may be under way on connections that break.
     pub(crate) drops: usize,
     /// `CLIENT PAUSE`.
@@ -99,6 +104,7 @@ impl Flavour {
             requests: 30 + rng.below(50),
             segments: 1 + rng.below(3),
             expiry: rng.one_in(2),
+            lists: rng.one_in(2),
             drops: rng.below(6),
             pauses: rng.one_in(3),
             own_value_bytes: None,
@@ -116,6 +122,8 @@ pub(crate) enum Request {
     Keyspace(Action),
     /// Its reply is known; the arguments and the reply.
     Exact(Vec<String>, Value),
+    /// Its reply is some integer.
+    Counting(Vec<String>),
     /// It fails, and changes nothing.
     Malformed(Vec<String>),
     /// `HELLO 3`: a map.
@@ -153,6 +161,8 @@ impl Generator {
             }
             1 => self.malformed(),
             2 if self.flavour.pauses && self.rng.one_in(3) => self.pause(),
+            3 if self.flavour.lists => self.unblock(),
+            4..14 if self.flavour.lists => Request::Keyspace(self.list_action()),
             _ => Request::Keyspace(self.action()),
         }
     }
@@ -205,8 +215,43 @@ impl Generator {
         Request::Exact(words, Value::Simple(b"OK".to_vec()))
     }
 
+    /// Ends somebody's wait, if that client waits.
+    fn unblock(&mut self) -> Request {
+        let client = (1 + self.rng.below(2 * self.flavour.clients)).to_string();
+        let how = if self.rng.one_in(2) { "ERROR" } else { "TIMEOUT" };
+        Request::Counting(words(&["CLIENT", "UNBLOCK", &client, how]))
+    }
+
+    fn list_action(&mut self) -> Action {
+        let timeout_ms = 1 + self.rng.below(6) as u64;
+        match self.rng.below(16) {
+            0..5 => {
+                let values = (0..=self.rng.below(2)).map(|_| self.value()).collect();
+                Action::Push(self.list(), values)
+            }
+            5 => Action::Pop(self.list()),
+            6..11 => {
+                let keys = (0..=self.rng.below(3)).map(|_| self.list()).collect();
+                Action::WaitPop(keys, timeout_ms)
+            }
+            11..13 => Action::WaitMove(self.list(), self.list(), timeout_ms),
+            13 => Action::Range(self.list()),
+            14 => {
+                let from = self.list();
+                Action::MoveList(from, (from + 1 + self.rng.below(3) as Key) % LISTS)
+            }
+            _ => Action::DeleteLists(vec![self.list(), self.list()]),
+        }
+    }
+
+    fn list(&mut self) -> Key {
+        self.rng.below(LISTS.into()) as Key
+    }
+
     fn action(&mut self) -> Action {
+        // Nothing counts keys then.
         let expiry = self.flavour.expiry;
+        let counted = !expiry && !self.flavour.lists;
         Action::Plain(match self.rng.below(36) {
             0..4 => Op::Get(self.key()),
             4..7 => Op::Set(self.key(), self.value()),
@@ -223,8 +268,8 @@ impl Generator {
             24..26 => self.transfer(Op::Rename),
             26 => self.transfer(Op::RenameNx),
             27 if !expiry => self.transfer(Op::Copy),
-            28 if !expiry => Op::DbSize,
-            29 if !expiry => Op::Keys,
+            28 if counted => Op::DbSize,
+            29 if counted => Op::Keys,
             30 if self.rng.one_in(3) => Op::FlushAll,
             31 => return Action::LcsLen(self.key(), self.key()),
             32..34 if expiry => {
@@ -302,7 +347,7 @@ impl Request {
     pub(crate) fn args(&self) -> Vec<String> {
         match self {
             Self::Keyspace(action) => action_args(action),
-            Self::Exact(args, _) | Self::Malformed(args) => args.clone(),
+            Self::Exact(args, _) | Self::Counting(args) | Self::Malformed(args) => args.clone(),
             Self::Hello => words(&["HELLO", "3"]),
             Self::Quit => words(&["QUIT"]),
         }
@@ -336,6 +381,29 @@ fn action_args(action: &Action) -> Vec<String> {
         }
         Action::LcsLen(one, other) => words(&["LCS", &name(*one), &name(*other), "LEN"]),
         Action::Expire(_) => unreachable!("no client asks for it"),
+        _ => list_args(action),
+    }
+}
+
+fn list_args(action: &Action) -> Vec<String> {
+    let seconds = |ms: u64| (ms as f64 / 1000.0).to_string();
+    let named = |command: &str, keys: &[Key]| {
+        let mut args = words(&[command]);
+        args.extend(keys.iter().copied().map(list_name));
+        args
+    };
+    match action {
+        Action::Push(key, values) => [named("RPUSH", &[*key]), values.clone()].concat(),
+        Action::Pop(key) => named("LPOP", &[*key]),
+        Action::WaitPop(keys, ms) => [named("BLPOP", keys), vec![seconds(*ms)]].concat(),
+        Action::WaitMove(from, to, ms) => {
+            let rest = words(&["LEFT", "RIGHT", &seconds(*ms)]);
+            [named("BLMOVE", &[*from, *to]), rest].concat()
+        }
+        Action::Range(key) => [named("LRANGE", &[*key]), words(&["0", "-1"])].concat(),
+        Action::MoveList(from, to) => named("RENAME", &[*from, *to]),
+        Action::DeleteLists(keys) => named("DEL", keys),
+        _ => unreachable!("only these are about lists"),
     }
 }
 
@@ -377,10 +445,14 @@ pub(crate) fn understand(action: &Action, value: &Value) -> Option<Reply> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let bulk = |value: &Value| match value {
         Value::Bulk(bytes) => Some(Some(text(bytes))),
-        Value::Null => Some(None),
+        Value::Null | Value::NullArray => Some(None),
         _ => None,
     };
     match (action, value) {
+        // Whose wait has been ended got nothing.
+        (_, Value::Error(bytes)) if action.waits() && bytes.starts_with(b"UNBLOCKED") => {
+            Some(Reply::Bulk(None))
+        }
         (_, Value::Simple(text)) if text == b"OK" => Some(Reply::Ok),
         (_, Value::Integer(number)) => Some(Reply::Int(*number)),
         (_, Value::Error(bytes)) => Some(Reply::Error(text(bytes))),

@@ -55,6 +55,7 @@ fn even_seeds() {
     let reached = simulate_all(Scenario::Meeting, (0..SEEDS).map(|number| number * 2));
     assert!(reached.retried > 0, "some transaction is refused a lock");
     assert!(reached.blocked.contains(&Blocked::Paused), "some client is paused");
+    assert!(reached.blocked.contains(&Blocked::Waiting), "some client waits for a key");
 }
 
 #[test]
@@ -62,6 +63,7 @@ fn odd_seeds() {
     let reached = simulate_all(Scenario::Meeting, (0..SEEDS).map(|number| number * 2 + 1));
     assert!(reached.retried > 0, "some transaction is refused a lock");
     assert!(reached.blocked.contains(&Blocked::Paused), "some client is paused");
+    assert!(reached.blocked.contains(&Blocked::Waiting), "some client waits for a key");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What the commands of the simulation should do, one at a time: a single map.
 //!
-//! It adds three things to the keyspace of strings that all histories use. A key that is given a
+//! It adds four things to the keyspace of strings that all histories use. A key that is given a
 //! time to live carries a tag, and its end is an operation of its own, [`Action::Expire`], which
-//! takes place within the window that the clock leaves. Some more commands. And the order that a
+//! takes place within the window that the clock leaves. Some more commands. Lists, and commands that
+//! wait for an element of one: whoever gets none looked at a moment at which there was none, and
+//! whoever gets one took it at some moment between request and reply. And the order that a
 //! pipeline promises: of two requests of one connection that meet on a key, the first comes first.
 
 use std::collections::BTreeMap;
@@ -21,6 +23,20 @@ pub(crate) enum Action {
     MSetEx(Vec<(Key, String, Tag)>, Condition),
     /// `LCS one other LEN`.
     LcsLen(Key, Key),
+    /// `RPUSH`.
+    Push(Key, Vec<String>),
+    /// `LPOP`.
+    Pop(Key),
+    /// `BLPOP`, with a timeout in milliseconds.
+    WaitPop(Vec<Key>, u64),
+    /// `BLMOVE one other LEFT RIGHT`, with a timeout in milliseconds.
+    WaitMove(Key, Key, u64),
+    /// `LRANGE key 0 -1`.
+    Range(Key),
+    /// `RENAME` of a list.
+    MoveList(Key, Key),
+    /// `DEL` of lists.
+    DeleteLists(Vec<Key>),
     /// The moment at which a time to live ends. No client asks for it.
     Expire(Tag),
 }
@@ -46,10 +62,14 @@ pub(crate) struct Step {
     pub(crate) action: Action,
 }
 
+/// The lists that exist, which have names of their own.
+pub(crate) type Lists = BTreeMap<Key, Vec<String>>;
+
 /// What decides the outcome of later operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     values: keyspace::State,
+    lists: Lists,
     tags: BTreeMap<Key, Tag>,
     /// The operations that have taken effect, a bit each.
     done: Vec<u64>,
@@ -57,8 +77,8 @@ pub(crate) struct State {
 
 impl State {
     /// The state in which a history begins.
-    pub(crate) fn of(values: keyspace::State) -> Self {
-        Self { values, ..Self::default() }
+    pub(crate) fn of(values: keyspace::State, lists: Lists) -> Self {
+        Self { values, lists, ..Self::default() }
     }
 }
 
@@ -92,8 +112,13 @@ impl Model for Map {
         match &step.action {
             Action::Plain(op) => Keyspace::only_looks(op, reply),
             Action::LcsLen(..) => true,
-            Action::MSetEx(..) => *reply == keyspace::Reply::Int(0),
-            Action::SetPx(..) | Action::Expire(_) => false,
+            Action::MSetEx(..) | Action::DeleteLists(_) => *reply == keyspace::Reply::Int(0),
+            Action::Pop(_) | Action::WaitPop(..) | Action::WaitMove(..) => {
+                *reply == keyspace::Reply::Bulk(None)
+            }
+            Action::Range(_) => true,
+            Action::MoveList(..) => *reply != keyspace::Reply::Ok,
+            Action::SetPx(..) | Action::Push(..) | Action::Expire(_) => false,
         }
     }
 }
@@ -104,6 +129,9 @@ fn execute(state: &mut State, action: &Action) -> keyspace::Reply {
             let (values, reply) = Keyspace::apply(&state.values, op);
             let old = std::mem::replace(&mut state.values, values);
             move_tags(state, &old, op);
+            if *op == Op::FlushAll {
+                state.lists.clear();
+            }
             reply
         }
         Action::SetPx(key, value, tag) => {
@@ -132,6 +160,13 @@ fn execute(state: &mut State, action: &Action) -> keyspace::Reply {
                 common_subsequence(value(one).as_bytes(), value(other).as_bytes()) as i64
             )
         }
+        Action::Push(..)
+        | Action::Pop(_)
+        | Action::WaitPop(..)
+        | Action::WaitMove(..)
+        | Action::Range(_)
+        | Action::MoveList(..)
+        | Action::DeleteLists(_) => execute_on_lists(&mut state.lists, action),
         Action::Expire(tag) => {
             let ended = |(key, other): (&Key, &Tag)| (other == tag).then_some(*key);
             if let Some(key) = state.tags.iter().find_map(ended) {
@@ -141,6 +176,61 @@ fn execute(state: &mut State, action: &Action) -> keyspace::Reply {
             keyspace::Reply::Ok
         }
     }
+}
+
+fn execute_on_lists(lists: &mut Lists, action: &Action) -> keyspace::Reply {
+    use keyspace::Reply;
+    match action {
+        Action::Push(key, values) => {
+            let list = lists.entry(*key).or_default();
+            list.extend(values.iter().cloned());
+            Reply::Int(list.len() as i64)
+        }
+        Action::Pop(key) => Reply::Bulk(pop(lists, *key)),
+        Action::WaitPop(keys, _) => {
+            let Some(key) = keys.iter().find(|key| lists.contains_key(key)) else {
+                return Reply::Bulk(None);
+            };
+            Reply::Values(vec![Some(list_name(*key)), pop(lists, *key)])
+        }
+        Action::WaitMove(from, to, _) => {
+            let moved = pop(lists, *from);
+            if let Some(value) = &moved {
+                lists.entry(*to).or_default().push(value.clone());
+            }
+            Reply::Bulk(moved)
+        }
+        Action::Range(key) => {
+            let list = lists.get(key).into_iter().flatten();
+            Reply::Values(list.map(|value| Some(value.clone())).collect())
+        }
+        Action::MoveList(from, to) => match lists.remove(from) {
+            None => Reply::Error("ERR no such key".to_owned()),
+            Some(list) => {
+                lists.insert(*to, list);
+                Reply::Ok
+            }
+        },
+        Action::DeleteLists(keys) => {
+            let removed = keys.iter().filter(|key| lists.remove(key).is_some());
+            Reply::Int(removed.count() as i64)
+        }
+        _ => unreachable!("only these are about lists"),
+    }
+}
+
+fn pop(lists: &mut Lists, key: Key) -> Option<String> {
+    let list = lists.get_mut(&key)?;
+    let value = list.remove(0);
+    if list.is_empty() {
+        lists.remove(&key);
+    }
+    Some(value)
+}
+
+/// The name of a list on the wire.
+pub(crate) fn list_name(key: Key) -> String {
+    format!("list:{key}")
 }
 
 /// What an operation of the common model does to times to live.
@@ -185,12 +275,24 @@ pub(crate) enum Keys {
 }
 
 impl Action {
+    /// Whether nothing of its connection goes on before it is done.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self, Self::WaitPop(..) | Self::WaitMove(..))
+    }
+
     fn keys(&self) -> Keys {
+        // Lists have other names than strings.
+        let list = |key: &Key| key + 100;
         let Self::Plain(op) = self else {
             return Keys::Some(match self {
                 Self::SetPx(key, ..) => vec![*key],
                 Self::MSetEx(pairs, _) => pairs.iter().map(|(key, ..)| *key).collect(),
                 Self::LcsLen(one, other) => vec![*one, *other],
+                Self::Push(key, _) | Self::Pop(key) | Self::Range(key) => vec![list(key)],
+                Self::WaitPop(keys, _) | Self::DeleteLists(keys) => keys.iter().map(list).collect(),
+                Self::WaitMove(one, other, _) | Self::MoveList(one, other) => {
+                    vec![list(one), list(other)]
+                }
                 Self::Expire(_) | Self::Plain(_) => vec![],
             });
         };
@@ -214,7 +316,7 @@ impl Action {
             Self::Plain(op) => {
                 matches!(op, Op::Get(_) | Op::Exists(_) | Op::MGet(_) | Op::DbSize | Op::Keys)
             }
-            Self::LcsLen(..) => true,
+            Self::LcsLen(..) | Self::Range(_) => true,
             _ => false,
         }
     }

@@ -22,8 +22,8 @@ use kvasir_testing::linear::keyspace::{self, Op, Reply};
 use kvasir_testing::linear::{self, Event, Verdict};
 
 use crate::fault::Fault;
-use crate::load::{self, Flavour, Generator, KEYS, Request, Scenario};
-use crate::model::{Action, Map, State, Step, Tag};
+use crate::load::{self, Flavour, Generator, KEYS, LISTS, Request, Scenario};
+use crate::model::{Action, Lists, Map, State, Step, Tag};
 use crate::node::{Node, Reached};
 
 /// Steps a request after which the load stops although some are left: nobody is answered any more,
@@ -57,6 +57,8 @@ struct Client {
     waiting: VecDeque<Waiting>,
     /// It sends nothing more on this connection.
     silent: bool,
+    /// It has done so while it waited for a key, and so gets no answer.
+    given_up: bool,
 }
 
 /// See the module's head.
@@ -76,6 +78,7 @@ pub(crate) struct World {
     answered: usize,
     /// The state at the last moment of rest, and what has happened since.
     before: keyspace::State,
+    lists_before: Lists,
     history: Vec<Event<Step, Option<Reply>>>,
 }
 
@@ -98,6 +101,7 @@ impl World {
             drops_left: 0,
             answered: 0,
             before: keyspace::State::new(),
+            lists_before: Lists::new(),
             history: Vec::new(),
         };
         world.trace(|| format!("{flavour:?} {fault:?}"));
@@ -201,6 +205,7 @@ impl World {
         client.core = Some(core);
         client.incarnation += 1;
         client.silent = false;
+        client.given_up = false;
         assert!(client.inbox.is_empty() && client.waiting.is_empty());
         let incarnation = client.incarnation;
         self.nodes[core].tick(self.now_us);
@@ -225,7 +230,10 @@ impl World {
         let client = &mut self.clients[number];
         let index = if let Request::Keyspace(action) = &request {
             let earlier = client.waiting.iter().filter_map(|waiting| waiting.index);
-            let met = |at: &usize| self.history[*at].op.action.meets(action);
+            let met = |at: &usize| {
+                let earlier = &self.history[*at].op.action;
+                earlier.meets(action) || earlier.waits()
+            };
             let after = earlier.filter(met).collect();
             let index = self.history.len();
             let op = Step { index, after, action: action.clone() };
@@ -263,6 +271,18 @@ impl World {
             }
             1 => {
                 let incarnation = client.incarnation;
+                let is_wait = |waiting: &Waiting| match &waiting.request {
+                    Request::Keyspace(action) => action.waits(),
+                    _ => false,
+                };
+                if client.waiting.iter().any(is_wait) {
+                    if lost > self.drops_left {
+                        return;
+                    }
+                    self.drops_left -= lost;
+                }
+                let client = &mut self.clients[number];
+                client.given_up = client.waiting.iter().any(is_wait);
                 client.silent = true;
                 if let Some(socket) = self.nodes[core].socket(number, incarnation) {
                     socket.finished = true;
@@ -313,9 +333,12 @@ impl World {
             let client = &mut self.clients[end.client];
             if client.incarnation == end.incarnation && client.core.take().is_some() {
                 self.trace(|| format!("client {} is disconnected", end.client));
-                let client = &self.clients[end.client];
+                let client = &mut self.clients[end.client];
                 assert!(client.silent, "client {} was thrown out", end.client);
                 assert!(client.inbox.is_empty(), "client {} got half a reply", end.client);
+                if client.given_up {
+                    client.waiting.clear();
+                }
                 assert!(client.waiting.is_empty(), "client {} was left unanswered", end.client);
             }
         }
@@ -351,6 +374,10 @@ impl World {
                 }
                 (Request::Exact(args, expected), _) => {
                     assert!(value == *expected, "client {number}: reply to {:.80}", args.join(" "));
+                }
+                (Request::Counting(args), _) => {
+                    let counts = matches!(value, Value::Integer(0 | 1));
+                    assert!(counts, "client {number}: {args:?} answered {value:?}");
                 }
                 (Request::Malformed(args), _) => {
                     let is_error = matches!(value, Value::Error(_));
@@ -419,6 +446,9 @@ impl World {
         if self.clients[0].core.is_none() {
             self.connect(0, core);
         }
+        for list in 0..if self.flavour.lists { LISTS } else { 0 } {
+            self.send(0, core, Request::Keyspace(Action::Range(list)));
+        }
         let all = Action::Plain(Op::MGet((0..KEYS).collect()));
         self.send(0, core, Request::Keyspace(all));
         self.rest();
@@ -439,9 +469,11 @@ impl World {
         };
         let found = (0..KEYS).zip(values).filter_map(|(key, value)| Some((key, value.clone()?)));
         let after = found.collect();
+        let lists_after = self.lists_read();
         self.add_expiries();
         self.forget_lost_reads();
-        match linear::check::<Map>(&State::of(self.before.clone()), &self.history) {
+        let before = State::of(self.before.clone(), self.lists_before.clone());
+        match linear::check::<Map>(&before, &self.history) {
             Verdict::Linearizable => {}
             Verdict::Undecided => panic!("the history is too hard to check"),
             Verdict::Violation { explained } => {
@@ -449,7 +481,25 @@ impl World {
             }
         }
         self.before = after;
+        self.lists_before = lists_after;
         self.history.clear();
+    }
+
+    /// The lists as the last operations of the segment have read them.
+    fn lists_read(&self) -> Lists {
+        let mut lists = Lists::new();
+        for event in self.history.iter().rev().skip(1).take(LISTS.into()) {
+            let (Action::Range(key), Some((_, Some(Reply::Values(values))))) =
+                (&event.op.action, &event.returned)
+            else {
+                continue;
+            };
+            let values: Vec<String> = values.iter().flatten().cloned().collect();
+            if !values.is_empty() {
+                lists.insert(*key, values);
+            }
+        }
+        lists
     }
 
     /// Removes the reads whose replies were lost: they tell nothing.

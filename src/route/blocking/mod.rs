@@ -28,7 +28,7 @@ pub(super) mod waits;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvasir_proto::{Args, Encoder};
+use kvasir_proto::{Args, Encoder, RequestParser};
 
 pub(super) use self::claim::Claim;
 use self::waiters::{Means, Pending};
@@ -294,7 +294,11 @@ impl Core {
             let Some(connection) = self.connection_of(to) else { continue };
             let mut encoder = Encoder::new(&mut reply, connection.client.view.resp);
             ending.write(entry, &mut encoder);
-            if ending != Ending::Gone {
+            if ending == Ending::Gone {
+                // What it has sent behind the command that waits is not executed for nobody.
+                connection.input.clear();
+                connection.parser = RequestParser::new();
+            } else {
                 let failed = ending == Ending::Unblocked;
                 let done = Done { reply_end: reply.len(), failed, ..Done::default() };
                 self.record(entry, done, args.view(), &reply, to);

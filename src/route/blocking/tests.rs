@@ -342,6 +342,24 @@ fn time_is_up() {
     }
 }
 
+/// Time that passes on the way to the shards is no reason to miss what is there.
+#[test]
+fn who_has_not_been_tried_is_not_told_that_there_is_nothing() {
+    for keys in ["a", "a b"] {
+        let mut world = World::new(2);
+        let client = world.connect(0);
+        world.request(client, "SET a v");
+        world.send(client, &format!("TAKE {keys} 0.001"));
+        world.now_us += 10_000;
+        world.tick(0);
+        world.end_round(0);
+        assert_eq!(world.output(client), "");
+        world.settle();
+        assert_eq!(world.output(client), "$1 v");
+        assert!(world.is_at_rest());
+    }
+}
+
 #[test]
 fn client_unblock_from_any_core() {
     for keys in ["b", "a", "a b"] {

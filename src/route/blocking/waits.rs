@@ -80,13 +80,17 @@ impl Waits {
         self.get(to.client).filter(|wait| wait.to == to)
     }
 
-    /// Notes that a client waits. Nothing when the wait is over already.
+    /// Notes that a client waits, its first attempt having been in vain. Nothing when the wait is
+    /// over already; if its time was up before it was tried, it is over now.
     pub(super) fn note_waiting(&mut self, to: ReplyTo) {
         if let Some(wait) = self.by_client.get_mut(&to.client)
             && wait.to == to
             && !std::mem::replace(&mut wait.waiting, true)
         {
             self.waiting += 1;
+            if let Some(ending) = wait.ending {
+                self.end(to.client, ending);
+            }
         }
     }
 
@@ -125,15 +129,21 @@ impl Waits {
         self.ended.pop_front()
     }
 
-    /// Ends the waits whose time is up.
+    /// Ends the waits whose time is up. Who has not been tried yet is tried first: a client is told
+    /// that there is nothing only after somebody has looked.
     pub(in crate::route) fn end_due(&mut self, now_us: u64) {
         while let Some(&(deadline_us, client)) = self.deadlines.first()
             && deadline_us <= now_us
         {
             self.deadlines.pop_first();
             let wait = self.by_client.get_mut(&client);
-            wait.expect("invariant: a deadline belongs to a wait").deadline_us = None;
-            self.end(client, Ending::Timeout);
+            let wait = wait.expect("invariant: a deadline belongs to a wait");
+            wait.deadline_us = None;
+            if wait.waiting {
+                self.end(client, Ending::Timeout);
+            } else {
+                wait.ending.get_or_insert(Ending::Timeout);
+            }
         }
     }
 
