@@ -231,6 +231,11 @@ fn the_keys_of_requests_are_those_of_valkey() {
             })
             .collect();
         for (request, (ours, theirs)) in requests.iter().zip(pair.call(&requests)) {
+            if name == "pfmerge" && request.len() == 4 {
+                // Valkey cannot tell the key of a PFMERGE without sources, which it executes. Here
+                // a command goes where its keys are, so they must be known.
+                continue;
+            }
             assert_eq!(show(&ours), show(&theirs), "KVASIR_SEED={seed} {request:?}");
         }
     }

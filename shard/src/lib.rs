@@ -28,6 +28,7 @@ mod entry;
 mod expiry;
 mod external;
 mod hash;
+pub mod hyperloglog;
 mod intset;
 mod journal;
 mod keyspace;

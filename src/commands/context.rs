@@ -9,7 +9,9 @@ use kvasir_shard::{
     ChangeKind, HashRef, Key, ListRef, NewValue, SetRef, Shard, Ttl, ValueRef, ZsetRef,
 };
 
+use crate::config::choice::VersionCheck;
 use crate::errors::CommandError;
+use crate::persist::rdb::dump::Checksum;
 use crate::route::connection::ClientState;
 use crate::route::core::CoreState;
 use crate::route::engine::ConnectionKey;
@@ -47,6 +49,21 @@ pub struct ShardContext<'a> {
     pub figures: &'a mut KeyspaceFigures,
     /// `proto-max-bulk-len`: no string grows beyond it.
     pub string_max: usize,
+    /// What the configuration says about values.
+    pub settings: ValueSettings,
+}
+
+/// What the configuration says about values, beyond their encodings in the shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ValueSettings {
+    /// Bytes from which a `HyperLogLog` is dense.
+    pub hll_sparse_bytes_max: usize,
+    /// Whether DUMP compresses strings.
+    pub dump_compresses: bool,
+    /// Which versions RESTORE accepts.
+    pub dump_versions: VersionCheck,
+    /// Whether RESTORE verifies checksums (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
+    pub dump_checksum: Checksum,
 }
 
 /// What a core counts of its keyspace.

@@ -54,6 +54,9 @@ pub struct Command {
     /// Where it names the first field or member that it looks for, so that this can be fetched
     /// before it runs.
     pub element: Option<usize>,
+    /// What has to be locked because the arguments make it use keys that they do not name;
+    /// [`LockScope::None`] when they do not.
+    pub beyond: Option<fn(Args<'_>) -> LockScope>,
     /// Its arguments after the name.
     pub args: &'static [Arg],
     /// What changed in which version.
@@ -84,6 +87,7 @@ impl Command {
         find_keys: None,
         other_db: None,
         element: None,
+        beyond: None,
         args: &[],
         history: &[],
         deprecated: None,
@@ -91,6 +95,13 @@ impl Command {
         secrets: None,
         handler: Handler::Container,
     };
+
+    /// What a request with these arguments locks on all shards, as it uses keys beyond those that
+    /// the arguments name; `None` when it does not.
+    pub fn beyond(&self, args: Args<'_>) -> Option<LockScope> {
+        let scope = self.beyond?(args).resolve(args);
+        (!matches!(scope, LockScope::None)).then_some(scope)
+    }
 
     /// The arguments of a request that are secrets, by their index.
     pub fn secrets(&self, args: Args<'_>) -> Vec<usize> {

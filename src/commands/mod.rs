@@ -32,6 +32,7 @@ mod connection;
 mod generic;
 mod geo;
 mod hash;
+mod hyperloglog;
 mod keyspace;
 mod list;
 mod observe;
@@ -63,6 +64,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "generic", commands: generic::COMMANDS },
     Family { name: "geo", commands: geo::COMMANDS },
     Family { name: "hash", commands: hash::COMMANDS },
+    Family { name: "hyperloglog", commands: hyperloglog::COMMANDS },
     Family { name: "keyspace", commands: keyspace::COMMANDS },
     Family { name: "list", commands: list::COMMANDS },
     Family { name: "observe", commands: observe::COMMANDS },

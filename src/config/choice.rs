@@ -44,6 +44,17 @@ macro_rules! choices {
 }
 
 choices! {
+    /// Which versions of dumps and files are read.
+    VersionCheck {
+        /// Those whose every type is known here: up to Redis's 12, and Valkey's 80. Valkey itself
+        /// is stricter, as it does not know the types of 12.
+        Strict = "strict",
+        /// Any: whether a value can be read is seen when it is read.
+        Relaxed = "relaxed",
+    }
+}
+
+choices! {
     /// The least severe message that is logged.
     LogLevel {
         /// Everything, for developers.

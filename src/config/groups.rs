@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 
 use super::choice::{
-    LogFormat, LogLevel, MaxmemoryPolicy, OomScoreAdj, ProtectedAction, Supervised, TimestampFormat,
+    LogFormat, LogLevel, MaxmemoryPolicy, OomScoreAdj, ProtectedAction, Supervised,
+    TimestampFormat, VersionCheck,
 };
 use super::notify::KeyspaceEvents;
 use super::value::{ClientClass, MemoryLimit, OutputLimit};
@@ -233,4 +234,13 @@ pub struct Monitoring {
     pub latency_percentiles: Box<[f64]>,
     /// Classes of keyspace notifications that are published.
     pub keyspace_events: KeyspaceEvents,
+}
+
+/// How values are written to dumps and files, and what is read from there.
+#[derive(Clone, Debug, Default)]
+pub struct Persistence {
+    /// Strings are compressed.
+    pub compress: bool,
+    /// Which versions are read.
+    pub versions: VersionCheck,
 }

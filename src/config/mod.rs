@@ -51,6 +51,8 @@ pub struct Config {
     pub encodings: groups::Encodings,
     /// Slow commands, latencies, notifications.
     pub monitoring: groups::Monitoring,
+    /// Dumps and files.
+    pub persistence: groups::Persistence,
     /// One for each row of the table, in its order.
     values: Vec<Value>,
     /// The file that CONFIG REWRITE rewrites, absolute.
@@ -71,6 +73,7 @@ impl Default for Config {
             memory: groups::Memory::default(),
             encodings: groups::Encodings::default(),
             monitoring: groups::Monitoring::default(),
+            persistence: groups::Persistence::default(),
             values: Vec::with_capacity(table::rows().len()),
             file: None,
             directives: Vec::new(),

@@ -166,8 +166,12 @@ impl Core {
         let map = self.state.shared.map;
         let everywhere =
             |mode| (0..map.shards()).map(move |i| (ShardId(i), Scope::Everything(mode)));
-        if let Handler::Global(scope, _) = entry.command.handler {
-            return Ok(match scope.resolve(args) {
+        let scope = match entry.command.handler {
+            Handler::Global(scope, _) => Some(scope.resolve(args)),
+            _ => entry.command.beyond(args),
+        };
+        if let Some(scope) = scope {
+            return Ok(match scope {
                 LockScope::Shared => everywhere(Mode::Read).collect(),
                 LockScope::Exclusive => everywhere(Mode::Write).collect(),
                 LockScope::None => Vec::new(),

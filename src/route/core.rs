@@ -27,7 +27,7 @@ use super::message::{Batch, BatchKind, ClientView, ReplyTo};
 use super::patrol::{INPUT_ROOM, Patrol};
 use super::remote::{Granted, Outboxes, ParkedRequests};
 use super::shared::Shared;
-use crate::commands::context::KeyspaceFigures;
+use crate::commands::context::{KeyspaceFigures, ValueSettings};
 use crate::config::notify::KeyspaceEvents;
 use crate::config::value::OutputLimit;
 use crate::metrics::Metrics;
@@ -53,6 +53,12 @@ pub fn access_stamp(unix_ms: u64) -> u16 {
     (unix_ms / 1000) as u16
 }
 
+/// The access stamp of a moment where accesses are counted: the low bits of its Unix minute, and the
+/// count.
+pub fn counting_stamp(unix_ms: u64, count: u8) -> u16 {
+    ((unix_ms / 60_000) as u16) << 8 | u16::from(count)
+}
+
 /// What commands may touch of a core: everything but the machinery that routes them.
 pub struct CoreState {
     /// This core's shard.
@@ -65,6 +71,8 @@ pub struct CoreState {
     pub connections: Slab<Connection>,
     /// What is counted of the keyspace.
     pub keyspace_figures: KeyspaceFigures,
+    /// What the configuration says about values.
+    pub value_settings: ValueSettings,
     /// Counters, latencies and the command log.
     pub metrics: Metrics,
     /// The time of this round.
@@ -177,7 +185,7 @@ impl CoreState {
     fn access_stamp(&self) -> u16 {
         match self.room.counting {
             None => access_stamp(self.unix_ms()),
-            Some(_) => ((self.unix_ms() / 60_000) as u16) << 8,
+            Some(_) => counting_stamp(self.unix_ms(), 0),
         }
     }
 
@@ -244,6 +252,7 @@ impl Core {
             shard,
             connections: Slab::new(),
             keyspace_figures: KeyspaceFigures::default(),
+            value_settings: ValueSettings::default(),
             metrics,
             now: Now { unix_us: 0, monotonic_us: 0 },
             pause: None,

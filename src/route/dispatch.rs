@@ -290,6 +290,9 @@ impl Core {
         if map.shards() == 1 {
             return Some(self.state.id);
         }
+        if entry.command.beyond(args).is_some() {
+            return None;
+        }
         let mut common = None;
         let mut differ = false;
         let found = entry.keys(args, |index, _| {

@@ -4,6 +4,7 @@ use kvasir_shard::{EncodingLimits, ListLimits};
 
 use super::core::CoreState;
 use super::engine::{Close, ConnectionKey};
+use crate::commands::context::ValueSettings;
 use crate::config::Config;
 use crate::config::groups::Encodings;
 use crate::config::parameter::Effect;
@@ -31,6 +32,10 @@ impl CoreState {
         self.room.configure(&config);
         self.shard.set_use_counting(self.room.counting);
         self.import_mode = config.memory.import_mode;
+        self.value_settings = ValueSettings {
+            dump_checksum: self.value_settings.dump_checksum,
+            ..value_settings(&config)
+        };
         self.shard.set_encoding_limits(encoding_limits(&config.encodings));
         self.compare_memory();
         if config.security.password.is_empty() {
@@ -78,6 +83,17 @@ impl CoreState {
         self.shared.memory.reset_peak();
         self.keyspace_figures.hits = 0;
         self.keyspace_figures.misses = 0;
+    }
+}
+
+/// What handlers want to know of the configuration about values.
+fn value_settings(config: &Config) -> ValueSettings {
+    let sparse_max = config.encodings.hll_sparse_bytes_max;
+    ValueSettings {
+        hll_sparse_bytes_max: usize::try_from(sparse_max).unwrap_or(usize::MAX),
+        dump_compresses: config.persistence.compress,
+        dump_versions: config.persistence.versions,
+        ..ValueSettings::default()
     }
 }
 

@@ -281,5 +281,6 @@ pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_
         map: state.shared.map,
         figures: &mut state.keyspace_figures,
         string_max: state.limits.max_bulk_len as usize,
+        settings: state.value_settings,
     }
 }

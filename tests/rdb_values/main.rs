@@ -149,6 +149,40 @@ fn values_of_redis_in_large_encodings() {
     round_trip(Program::Redis, SMALL_LIMITS);
 }
 
+/// What a peer dumps, our server restores; what that dumps, the peer restores.
+fn pass_through_us(shards: usize) {
+    let ours = Server::builder(Program::Kvasir).shards(shards).start();
+    let peer = Server::builder(Program::Valkey).start();
+    let (mut ours, mut peer) = (ours.client(), peer.client());
+    for settings in [&[], SMALL_LIMITS] {
+        for setting in settings {
+            peer.run(setting);
+            ours.run(setting);
+        }
+        for recipe in RECIPES {
+            peer.run("FLUSHALL");
+            for line in *recipe {
+                peer.run(line);
+            }
+            let expected = look(&mut peer);
+            restore(&mut ours, &payload(&mut peer));
+            assert_eq!(ours.run("TYPE k"), expected[0], "{recipe:?}");
+            restore(&mut peer, &payload(&mut ours));
+            assert_eq!(look(&mut peer), expected, "{recipe:?}");
+        }
+    }
+}
+
+#[test]
+fn values_pass_through_one_shard() {
+    pass_through_us(1);
+}
+
+#[test]
+fn values_pass_through_two_shards() {
+    pass_through_us(2);
+}
+
 #[test]
 fn field_deadlines_of_redis_are_read() {
     let redis = Server::builder(Program::Redis).start();

@@ -275,6 +275,15 @@ impl Shard {
         true
     }
 
+    /// Marks a key as used at another time, or as often, as `stamp` says; whether it exists.
+    pub fn mark_use(&mut self, db: u32, key: &Key<'_>, stamp: u16) -> bool {
+        let Some(found) = self.locate(db, key) else {
+            return false;
+        };
+        self.store.set_stamp(found.handle, stamp);
+        true
+    }
+
     /// Number of keys in a database, with those that are due and not removed yet.
     pub fn len(&self, db: u32) -> usize {
         self.dbs[db as usize].len()

@@ -1,4 +1,4 @@
-//! Strings changed in place: APPEND, SETRANGE, SETBIT, BITFIELD.
+//! Strings changed in place: APPEND, SETRANGE, SETBIT, BITFIELD, PFADD.
 
 use super::{Found, Shard};
 use crate::arena::Handle;
@@ -29,6 +29,22 @@ impl Shard {
         let found = self.look(db, key).expect("invariant: it was written just now");
         self.note_access(found.handle);
         Ok(self.store.string_mut(found.handle))
+    }
+
+    /// Stores a whole string that was changed outside its place. A missing key is made; the deadline
+    /// stays. Records `New` for a new key, and `Modified`. The string's encoding is `raw` from then
+    /// on.
+    pub fn rewrite_string(
+        &mut self,
+        db: u32,
+        key: &Key<'_>,
+        bytes: &[u8],
+    ) -> Result<(), OutOfMemory> {
+        let found = self.locate(db, key);
+        let deadline = found.and_then(|found| self.store.entry(found.handle).deadline());
+        self.place(db, key, found, Incoming::Bytes { bytes, raw: true }, deadline)?;
+        self.journal.record(ChangeKind::Modified, db, key.bytes);
+        Ok(())
     }
 
     /// Makes a string ready to be written to, so that it is reported as `raw` from then on, as the

@@ -1,5 +1,6 @@
 //! Commands about keys, whatever their values are.
 
+mod dump;
 mod exist;
 pub(super) mod expire;
 mod keys;
@@ -7,8 +8,11 @@ mod object;
 mod random;
 mod relocate;
 mod scan;
+mod sort;
 mod sum;
 mod ttl;
+
+pub(in crate::commands) use dump::RESTORE_ASKING;
 
 use super::definition::Command;
 
@@ -16,6 +20,7 @@ use super::definition::Command;
 pub(super) const COMMANDS: &[&Command] = &[
     &relocate::COPY,
     &exist::DEL,
+    &dump::DUMP,
     &exist::EXISTS,
     &expire::EXPIRE,
     &expire::EXPIREAT,
@@ -31,7 +36,10 @@ pub(super) const COMMANDS: &[&Command] = &[
     &random::RANDOMKEY,
     &relocate::RENAME,
     &relocate::RENAMENX,
+    &dump::RESTORE,
     &scan::SCAN,
+    &sort::SORT,
+    &sort::SORT_RO,
     &exist::TOUCH,
     &ttl::TTL,
     &exist::TYPE,

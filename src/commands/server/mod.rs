@@ -19,6 +19,7 @@ pub(super) const COMMANDS: &[&Command] = &[
     &persistence::LASTSAVE,
     &lolwut::LOLWUT,
     &module::MODULE,
+    &super::generic::RESTORE_ASKING,
     &replication::ROLE,
     &persistence::SAVE,
     &process::SHUTDOWN,

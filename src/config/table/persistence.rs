@@ -1,15 +1,12 @@
 //! Snapshots and the append-only file.
 
 use super::{I32_MAX, I64_MAX, PERSISTENCE, check};
-use crate::config::choice::Choice;
+use crate::config::choice::{Choice, ChoiceEnum, VersionCheck};
 use crate::config::kind::Kind;
 use crate::config::parameter::Parameter;
 
 /// When the append-only file is synced.
 const APPENDFSYNC: &[Choice] = &[("everysec", 0), ("always", 1), ("no", 2)];
-
-/// What follows an unknown snapshot version.
-const RDB_VERSION_CHECK: &[Choice] = &[("strict", 0), ("relaxed", 1)];
 
 /// The rows of this topic.
 pub(super) const PARAMETERS: &[Parameter] = &[
@@ -67,15 +64,16 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         .later(PERSISTENCE),
     Parameter::choice(
         "rdb-version-check",
-        RDB_VERSION_CHECK,
+        VersionCheck::CHOICES,
         "strict",
         "strict or relaxed towards unknown RDB versions",
     )
-    .later(PERSISTENCE),
+    .works(|c, v| c.persistence.versions = v.choice()),
     Parameter::flag("rdbchecksum", "yes", "CRC64 at the snapshot's end")
         .immutable()
         .later(PERSISTENCE),
-    Parameter::flag("rdbcompression", "yes", "LZF strings inside snapshots").later(PERSISTENCE),
+    Parameter::flag("rdbcompression", "yes", "LZF strings inside snapshots and dumps")
+        .works(|c, v| c.persistence.compress = v.flag()),
     Parameter::of(Kind::Save, "save", "3600 1 300 100 60 10000", "automatic snapshot points")
         .later(PERSISTENCE),
     Parameter::flag("stop-writes-on-bgsave-error", "yes", "refuses writes after a failed snapshot")

@@ -1,6 +1,6 @@
 //! Passwords, access lists and dangerous commands.
 
-use super::{ACL, I64_MAX, PERSISTENCE};
+use super::{ACL, I64_MAX};
 use crate::config::choice::{Choice, ChoiceEnum, ProtectedAction};
 use crate::config::parameter::{Effect, Parameter};
 
@@ -48,7 +48,6 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "sanitize-dump-payload",
         SANITIZE,
         "no",
-        "deep checks of RESTORE and RDB payloads",
-    )
-    .later(PERSISTENCE),
+        "deep checks of RESTORE and RDB payloads, which are always made",
+    ),
 ];

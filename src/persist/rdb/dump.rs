@@ -1,21 +1,13 @@
 //! DUMP payloads: the type's number, the value, then the version in two bytes and the checksum of
 //! all that in eight.
 
+pub use crate::config::choice::VersionCheck;
+
 use super::error::RdbError;
 use super::{
     Input, VERSION, VERSION_FIELD_DEADLINES, VERSION_REDIS_8, Value, WriteOptions, code, crc64,
     read_value, write_type, write_value,
 };
-
-/// Which versions are accepted (`rdb-version-check`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum VersionCheck {
-    /// Those whose every type is known here: up to Redis's 12, and Valkey's 80. Valkey itself is
-    /// stricter, as it does not know the types of 12.
-    Strict,
-    /// Any: whether the value can be read is seen when it is read.
-    Relaxed,
-}
 
 impl VersionCheck {
     fn accepts(self, version: u16) -> bool {
@@ -48,11 +40,31 @@ pub fn seal(value: &Value, options: WriteOptions) -> Vec<u8> {
 
 /// Reads a payload. What follows the value is ignored, as in the peers.
 pub fn open(payload: &[u8], check: VersionCheck) -> Result<Value, DumpError> {
+    open_with(payload, check, Checksum::Verified)
+}
+
+/// Whether the footer's checksum matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Checksum {
+    /// It must be right.
+    #[default]
+    Verified,
+    /// It is not looked at: for tests of damaged values.
+    Ignored,
+}
+
+/// As [`open`], perhaps without looking at the checksum.
+pub fn open_with(
+    payload: &[u8],
+    check: VersionCheck,
+    footer: Checksum,
+) -> Result<Value, DumpError> {
     let (sealed, checksum) = payload.split_last_chunk().ok_or(DumpError::Footer)?;
     let (body, version) = sealed.split_last_chunk().ok_or(DumpError::Footer)?;
     let version = u16::from_le_bytes(*version);
     let is_intact = u64::from_le_bytes(*checksum) == crc64::update(0, sealed);
-    if !check.accepts(version) || !is_intact {
+    let is_accepted = footer == Checksum::Ignored || is_intact;
+    if !check.accepts(version) || !is_accepted {
         return Err(DumpError::Footer);
     }
     let mut input = Input::new(body);

@@ -22,6 +22,8 @@ pub enum RdbErrorKind {
     Io(io::Error),
     /// A value that is damaged; the sentence says how.
     Corrupt(&'static str),
+    /// A packed collection that is damaged: what it is, and how.
+    Packed(&'static str, &'static str),
     /// A collection without elements, which no key can hold.
     EmptyCollection,
     /// A value type that does not exist.
@@ -36,6 +38,7 @@ impl fmt::Display for RdbError {
             RdbErrorKind::Truncated => f.write_str("the data ends too early")?,
             RdbErrorKind::Io(error) => write!(f, "reading failed: {error}")?,
             RdbErrorKind::Corrupt(how) => write!(f, "the data is damaged: {how}")?,
+            RdbErrorKind::Packed(what, how) => write!(f, "{what} integrity check failed: {how}")?,
             RdbErrorKind::EmptyCollection => f.write_str("a collection without elements")?,
             RdbErrorKind::UnknownType(code) => write!(f, "no value type has the number {code}")?,
             RdbErrorKind::Module(name) => {

@@ -50,7 +50,7 @@ fn hash() -> impl Strategy<Value = Value> {
 }
 
 fn stream_id() -> impl Strategy<Value = StreamId> {
-    prop_oneof![(0..50_u64, 0..50_u64), (any::<u64>(), any::<u64>())]
+    prop_oneof![(0..50_u64, 1..50_u64), (any::<u64>(), 1..u64::MAX)]
         .prop_map(|(ms, seq)| StreamId { ms, seq })
 }
 
@@ -226,7 +226,9 @@ fn fields_with_deadlines_of_every_form() {
     let redis = b"\x05\0\0\0\0\0\0\0\x02\x01\x01a\x011\x03\x01b\x012";
     assert_eq!(read(24, 12, redis).unwrap(), expected(&[Some(5), Some(7)]));
     let mut listpack = packed::listpack::Builder::new();
-    [&b"a"[..], b"1", b"5", b"b", b"2", b"0"].into_iter().for_each(|text| listpack.push(text));
+    for text in [&b"a"[..], b"1", b"5", b"b", b"2", b"0"] {
+        listpack.push(text);
+    }
     let listpack = listpack.finish();
     let string = [&[listpack.len() as u8][..], &listpack].concat();
     assert_eq!(read(23, 12, &string).unwrap(), expected(&[Some(5), None]));

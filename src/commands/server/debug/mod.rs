@@ -21,6 +21,7 @@ use crate::commands::definition::{Arity, Command, Flags, Group, Handler, LockSco
 use crate::commands::help::encode_help;
 use crate::config::Config;
 use crate::errors::CommandError;
+use crate::persist::rdb::dump::Checksum;
 use crate::route::core::CoreState;
 use crate::route::patrol::memory_class;
 use crate::route::transaction::{Request, Transaction};
@@ -202,6 +203,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
         nothing,
     ),
     Subcommand::new(
+        "SET-SKIP-CHECKSUM-VALIDATION",
+        "<0|1>",
+        "Whether RESTORE takes payloads with a wrong checksum.",
+        1..=1,
+        skip_checksums,
+    ),
+    Subcommand::new(
         "SLEEP",
         "<seconds>",
         "Answer after this time. Only this client waits.",
@@ -279,6 +287,15 @@ fn pause_cron(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let suspended = request.args().at(2) == b"1";
         transaction.on_all(move |state| state.patrol.suspended = suspended).await;
+        Ok(request.ok())
+    })
+}
+
+fn skip_checksums(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let checksum =
+            if request.args().at(2) == b"1" { Checksum::Ignored } else { Checksum::Verified };
+        transaction.on_all(move |state| state.value_settings.dump_checksum = checksum).await;
         Ok(request.ok())
     })
 }

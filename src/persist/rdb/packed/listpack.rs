@@ -233,7 +233,9 @@ mod tests {
         let near = edges.iter().flat_map(|edge| [edge - 1, *edge, -edge, -edge - 1]);
         let values: Vec<i64> = near.chain([0, 1, -1, i64::MIN, i64::MAX]).collect();
         let mut builder = Builder::new();
-        values.iter().for_each(|value| builder.push_int(*value));
+        for value in &values {
+            builder.push_int(*value);
+        }
         let bytes = builder.finish();
         assert_eq!(items(&bytes).unwrap(), values.into_iter().map(Item::Int).collect::<Vec<_>>());
     }

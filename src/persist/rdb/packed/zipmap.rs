@@ -29,6 +29,8 @@ pub(crate) fn read(bytes: &[u8], entries: &mut Elements) -> Result<(), Fault> {
     let counted = count[0] >= LONG || usize::from(count[0]) == read;
     if rest != [END] {
         Err("a zipmap without its end")
+    } else if read == 0 {
+        Err("a zipmap without fields")
     } else if !counted {
         Err("a zipmap with another number of fields than it says")
     } else {
@@ -68,6 +70,7 @@ mod tests {
         for damaged in [
             &b""[..],
             b"\x01",
+            b"\x00\xFF",
             b"\x01\x01a",
             b"\x01\x01a\x01\x00b",
             b"\x01\x01a\xFF",

@@ -80,7 +80,11 @@ pub(super) fn read<R: Read>(input: &mut Input<R>, form: Form) -> Result<Hash, Rd
         return Err(input.corrupt("a hash with a field without value"));
     }
     if !hash.entries.are_distinct(2) {
-        return Err(input.corrupt("a hash with a field twice"));
+        return match form {
+            Form::Ziplist => located(input, "Hash ziplist", Err("a field twice")),
+            Form::Listpack => located(input, "Hash listpack", Err("a field twice")),
+            _ => Err(input.corrupt("a hash with a field twice")),
+        };
     }
     if hash.deadlines.iter().all(Option::is_none) {
         hash.deadlines = Vec::new();
@@ -95,7 +99,7 @@ fn of_entries(entries: Elements) -> Hash {
 fn zipmap_entries<R: Read>(input: &mut Input<R>) -> Result<Elements, RdbError> {
     let mut entries = Elements::default();
     let outcome = zipmap::read(input.string()?, &mut entries);
-    located(input, outcome)?;
+    located(input, "Zipmap", outcome)?;
     Ok(entries)
 }
 
@@ -167,7 +171,7 @@ fn triples<R: Read>(input: &mut Input<R>) -> Result<Hash, RdbError> {
         }
         position += 1;
     });
-    located(input, outcome)?;
+    located(input, "Listpack", outcome)?;
     if is_sound && position.is_multiple_of(3) {
         Ok(hash)
     } else {

@@ -54,6 +54,14 @@ pub(super) enum Form {
 }
 
 impl Form {
+    /// The name in errors.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ziplist => "Ziplist",
+            Self::Listpack => "Listpack",
+        }
+    }
+
     /// Visits every element of a packed collection; how many there are.
     fn read<'a>(self, bytes: &'a [u8], visit: impl FnMut(Item<'a>)) -> Result<usize, Fault> {
         match self {
@@ -64,8 +72,12 @@ impl Form {
 }
 
 /// Turns what is wrong with a packed collection into an error at the present offset.
-fn located<R: Read, T>(input: &Input<R>, outcome: Result<T, Fault>) -> Result<T, RdbError> {
-    outcome.map_err(|fault| input.corrupt(fault))
+fn located<R: Read, T>(
+    input: &Input<R>,
+    what: &'static str,
+    outcome: Result<T, Fault>,
+) -> Result<T, RdbError> {
+    outcome.map_err(|how| input.error(RdbErrorKind::Packed(what, how)))
 }
 
 fn not_empty<R: Read>(input: &Input<R>, elements: Elements) -> Result<Elements, RdbError> {
@@ -85,7 +97,7 @@ fn plain<R: Read>(input: &mut Input<R>, strings: usize) -> Result<Elements, RdbE
 fn packed<R: Read>(input: &mut Input<R>, form: Form) -> Result<Elements, RdbError> {
     let mut elements = Elements::default();
     let outcome = form.read(input.string()?, |item| item.push_to(&mut elements));
-    located(input, outcome)?;
+    located(input, form.name(), outcome)?;
     not_empty(input, elements)
 }
 
@@ -98,11 +110,14 @@ fn quicklist<R: Read>(input: &mut Input<R>, form: Form) -> Result<Elements, RdbE
             Form::Listpack => input.length()?,
         };
         match node {
-            code::NODE_PLAIN => elements.push(input.string()?),
+            code::NODE_PLAIN => match input.string()? {
+                b"" => return Err(input.corrupt("a list node without content")),
+                element => elements.push(element),
+            },
             code::NODE_PACKED => {
                 // Empty nodes were written by servers with a certain bug; they hold nothing.
                 let outcome = form.read(input.string()?, |item| item.push_to(&mut elements));
-                located(input, outcome)?;
+                located(input, form.name(), outcome)?;
             }
             _ => return Err(input.corrupt("a list node of an unknown kind")),
         }
@@ -124,7 +139,7 @@ fn set<R: Read>(
 fn integers<R: Read>(input: &mut Input<R>) -> Result<Elements, RdbError> {
     let mut members = Elements::default();
     let outcome = intset::read(input.string()?, &mut members);
-    located(input, outcome)?;
+    located(input, "Intset", outcome)?;
     not_empty(input, members)
 }
 
@@ -154,9 +169,13 @@ fn packed_sorted_set<R: Read>(input: &mut Input<R>, form: Form) -> Result<Value,
             set.scores.push(item.as_f64().unwrap_or(f64::NAN));
         }
     });
-    located(input, outcome)?;
+    let name = match form {
+        Form::Ziplist => "Zset ziplist",
+        Form::Listpack => "Zset listpack",
+    };
+    located(input, name, outcome)?;
     if is_member {
-        return Err(input.corrupt("a sorted set with a member without score"));
+        return located(input, name, Err("a member without score"));
     }
     checked(input, set)
 }

@@ -91,7 +91,7 @@ fn listpack<R: Read>(input: &mut Input<R>, stream: &mut Stream) -> Result<(), Rd
     let base =
         base.map_err(|_| input.corrupt("a stream listpack under something else than an id"))?;
     let outcome = entries(input.string()?, id_of_bytes(base), stream);
-    located(input, outcome)
+    located(input, "Stream listpack", outcome)
 }
 
 /// Adds the entries of a listpack that are not deleted.
@@ -143,7 +143,8 @@ fn entry(
         seq: base.seq.wrapping_add(offset.1 as u64),
     };
     let is_live = flags & DELETED == 0;
-    if is_live && stream.ids.last().is_some_and(|last| *last >= id) {
+    // No entry has the least id.
+    if is_live && stream.ids.last().copied().unwrap_or_default() >= id {
         return Err("stream entries out of order");
     }
     let keep = |item: Item<'_>, items: &mut Elements| {
@@ -220,7 +221,7 @@ fn group<R: Read>(input: &mut Input<R>, form: Form, stream: &Stream) -> Result<G
     }
     let mut names = HashSet::new();
     if !consumers.iter().all(|consumer| names.insert(&consumer.name)) {
-        return Err(input.corrupt("a group with a consumer twice"));
+        return Err(input.corrupt("Duplicate stream consumer detected"));
     }
     Ok(Group { name, last_id, entries_read, pending: order, consumers })
 }

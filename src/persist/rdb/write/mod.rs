@@ -1,7 +1,6 @@
 //! Writing values, in forms that both peers read.
 //!
-//! Small collections are written as listpacks, so that the peers have them small again. The
-//! functions take iterators, so that a value can be written from wherever it lies.
+//! Small collections are written as listpacks, so that the peers have them small again.
 
 mod stream;
 

@@ -1,0 +1,187 @@
+//! Elements, and their order.
+
+use std::cmp::Ordering;
+
+use kvasir_proto::number::parse_f64;
+use kvasir_shard::{OwnedData, ValueRef};
+
+use super::Found;
+use super::options::SortOptions;
+use super::pattern::{Lookup, Pattern};
+use crate::errors::CommandError;
+
+/// The elements of a collection in its own order.
+#[derive(Default)]
+pub(super) struct Elements {
+    elements: Vec<Vec<u8>>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Kind {
+    #[default]
+    List,
+    Set,
+    SortedSet,
+}
+
+impl Elements {
+    /// The elements of a list, a set or a sorted set; none of another value.
+    pub(super) fn of(data: OwnedData) -> Self {
+        let text = |value: ValueRef<'_>| value.to_vec().expect("invariant: names are strings");
+        match data {
+            OwnedData::List(list) => {
+                let mut elements = Vec::with_capacity(list.len());
+                list.range(0, list.len(), |element| elements.push(element.to_vec()));
+                Self { elements, kind: Kind::List }
+            }
+            OwnedData::Set(members) => {
+                let elements = members.iter().map(|member| text(member.name)).collect();
+                Self { elements, kind: Kind::Set }
+            }
+            OwnedData::SortedSet(members) => {
+                let scored = members.iter().map(|member| (member.score, text(member.name)));
+                let mut scored: Vec<_> = scored.collect();
+                scored.sort_unstable_by(|a, b| by_score(a.0, b.0).then_with(|| a.1.cmp(&b.1)));
+                let elements = scored.into_iter().map(|(_, member)| member).collect();
+                Self { elements, kind: Kind::SortedSet }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// A lookup of the pattern for each element.
+    pub(super) fn lookups(&self, pattern: &Pattern<'_>) -> Vec<Lookup> {
+        self.elements.iter().map(|element| pattern.lookup(element)).collect()
+    }
+
+    /// The elements that are answered, in their order. `by` is what they are sorted by, if not by
+    /// themselves.
+    pub(super) fn sorted(
+        self,
+        options: &SortOptions<'_>,
+        by: Option<Vec<Found>>,
+    ) -> Result<Vec<Vec<u8>>, CommandError> {
+        let Self { mut elements, kind } = self;
+        let range = options.range(elements.len());
+        if options.keeps_order {
+            // A set has no order: what is stored of it is the same whatever its encoding is.
+            if kind == Kind::Set && options.store.is_some() {
+                elements.sort_unstable();
+                if options.is_descending {
+                    elements.reverse();
+                }
+            } else if kind == Kind::SortedSet && options.is_descending {
+                elements.reverse();
+            }
+        } else if options.is_text {
+            elements = sorted_as_text(elements, by, options.is_descending);
+        } else {
+            elements = sorted_as_numbers(elements, by.as_deref(), options.is_descending)?;
+        }
+        elements.truncate(range.end);
+        elements.drain(..range.start);
+        Ok(elements)
+    }
+}
+
+fn directed(order: Ordering, is_descending: bool) -> Ordering {
+    if is_descending { order.reverse() } else { order }
+}
+
+/// Nothing comes before any text. Elements with equal texts keep their order.
+fn sorted_as_text(
+    mut elements: Vec<Vec<u8>>,
+    by: Option<Vec<Found>>,
+    is_descending: bool,
+) -> Vec<Vec<u8>> {
+    let Some(by) = by else {
+        elements.sort_unstable_by(|a, b| directed(a.cmp(b), is_descending));
+        return elements;
+    };
+    let mut keyed: Vec<_> = by.into_iter().zip(elements).collect();
+    keyed.sort_by(|a, b| directed(a.0.cmp(&b.0), is_descending));
+    keyed.into_iter().map(|(_, element)| element).collect()
+}
+
+/// Nothing counts as 0. Elements with equal numbers are ordered as text.
+fn sorted_as_numbers(
+    elements: Vec<Vec<u8>>,
+    by: Option<&[Found]>,
+    is_descending: bool,
+) -> Result<Vec<Vec<u8>>, CommandError> {
+    let scores: Option<Vec<f64>> = match by {
+        None => elements.iter().map(|element| score(element)).collect(),
+        Some(by) => by.iter().map(|found| found.as_deref().map_or(Some(0.0), score)).collect(),
+    };
+    let invalid = CommandError::Other("ERR One or more scores can't be converted into double");
+    let mut keyed: Vec<_> = scores.ok_or(invalid)?.into_iter().zip(elements).collect();
+    keyed.sort_unstable_by(|a, b| {
+        directed(by_score(a.0, b.0).then_with(|| a.1.cmp(&b.1)), is_descending)
+    });
+    Ok(keyed.into_iter().map(|(_, element)| element).collect())
+}
+
+/// Zeros of either sign are equal; there is no NaN.
+fn by_score(a: f64, b: f64) -> Ordering {
+    a.partial_cmp(&b).unwrap_or(Ordering::Equal)
+}
+
+/// A text as the C library's `strtod` reads it, which the peers use here: blanks before it do not
+/// matter, a zero byte ends it, nothing is 0.
+fn score(text: &[u8]) -> Option<f64> {
+    let end = memchr::memchr(0, text).unwrap_or(text.len());
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0B;
+    let start = text[..end].iter().position(|byte| !is_blank(byte)).unwrap_or(end);
+    if end == 0 { Some(0.0) } else { parse_f64(&text[start..end]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+        texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn numbers_are_read_as_the_c_library_reads_them() {
+        for (text, number) in
+            [("", 0.0), (" 1", 1.0), ("\t-2.5", -2.5), ("1\0x", 1.0), ("inf", f64::INFINITY)]
+        {
+            assert_eq!(score(text.as_bytes()), Some(number), "{text:?}");
+        }
+        for text in ["x", "1x", "1 ", "nan", " "] {
+            assert_eq!(score(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn equal_numbers_are_ordered_as_text_and_nothing_is_zero() {
+        let by = vec![Some(b"1".to_vec()), None, Some(b"-1".to_vec()), Some(b"1".to_vec())];
+        let elements = texts(&["b", "c", "d", "a"]);
+        let sorted = sorted_as_numbers(elements.clone(), Some(&by), false).unwrap();
+        assert_eq!(sorted, texts(&["d", "c", "a", "b"]));
+        let sorted = sorted_as_numbers(elements, Some(&by), true).unwrap();
+        assert_eq!(sorted, texts(&["b", "a", "c", "d"]));
+    }
+
+    #[test]
+    fn nothing_comes_before_any_text() {
+        let by = vec![Some(b"x".to_vec()), None, Some(b"".to_vec())];
+        let sorted = sorted_as_text(texts(&["a", "b", "c"]), Some(by), false);
+        assert_eq!(sorted, texts(&["b", "c", "a"]));
+    }
+
+    #[test]
+    fn ranges_stay_within_the_elements() {
+        let range = |limit| SortOptions { limit, ..SortOptions::default() }.range(5);
+        assert_eq!(range(None), 0..5);
+        assert_eq!(range(Some((1, 2))), 1..3);
+        assert_eq!(range(Some((-10, 100))), 0..5);
+        assert_eq!(range(Some((9, 2))), 5..5);
+        assert_eq!(range(Some((2, i64::MAX))), 2..5);
+        assert_eq!(range(Some((2, -1))), 2..5);
+        assert_eq!(range(Some((2, 0))), 2..2);
+    }
+}
