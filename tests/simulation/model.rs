@@ -2,9 +2,9 @@
 //!
 //! It adds four things to the keyspace of strings that all histories use. A key that is given a
 //! time to live carries a tag, and its end is an operation of its own, [`Action::Expire`], which
-//! takes place within the window that the clock leaves. Some more commands. Lists, and commands that
-//! wait for an element of one: whoever gets none looked at a moment at which there was none, and
-//! whoever gets one took it at some moment between request and reply. And the order that a
+//! takes place within the window that the clock leaves. Some more commands. Lists, and commands
+//! that wait for an element of one: whoever gets none looked at a moment at which there was none,
+//! and whoever gets one took it at some moment between request and reply. And the order that a
 //! pipeline promises: of two requests of one connection that meet on a key, the first comes first.
 
 use std::collections::BTreeMap;
