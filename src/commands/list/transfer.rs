@@ -215,7 +215,9 @@ impl Transfer {
             (Some(batch), Shape::Element) => reply.bulk(&batch[0]),
             (Some(batch), Shape::Array) => {
                 reply.array(batch.len());
-                batch.iter().for_each(|element| reply.bulk(element));
+                for element in batch {
+                    reply.bulk(element);
+                }
             }
             (None, Shape::Array) if !self.exactly => reply.array(0),
             (None, _) => reply.null(),
