@@ -216,7 +216,7 @@ impl Shard {
                 // One step in (count - initial) * factor + 1 accesses, on average.
                 let above = u64::from(count.saturating_sub(COUNT_INITIAL));
                 let one_in = above * u64::from(counting.log_factor) + 1;
-                let steps = count < u8::MAX && self.next_random() % one_in == 0;
+                let steps = count < u8::MAX && self.next_random().is_multiple_of(one_in);
                 count + u8::from(steps)
             }
         };
