@@ -4,6 +4,7 @@
 //! same build with one shard, sets the keys and asks for DBSIZE, which counts a key until it is
 //! removed, as often as it can. The nth key that goes is taken to be the nth that was due.
 
+use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvasir_proto::Value;
@@ -61,7 +62,7 @@ fn main() {
     }
     lags.sort_unstable();
     let at = |permille: usize| lags[(lags.len() - 1) * permille / 1000] as f64 / 1000.0;
-    println!(
+    let line = format!(
         "{near_keys} keys expired beside {far_keys} others: late by {:.1} ms (median), \
          {:.1} ms (p99), {:.1} ms (p99.9), {:.1} ms (most)",
         at(500),
@@ -69,4 +70,5 @@ fn main() {
         at(999),
         at(1000)
     );
+    writeln!(std::io::stdout(), "{line}").expect("standard output takes a line");
 }

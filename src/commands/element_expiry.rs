@@ -38,10 +38,40 @@ struct Events {
     persisted: &'static str,
 }
 
+/// What is known of an element.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    Missing,
+    Lasting,
+    /// Until this moment, in milliseconds of the Unix epoch.
+    Expiring(u64),
+}
+
+impl Standing {
+    /// As the views tell it: `None` for a missing element, `Some(None)` for one without deadline.
+    #[expect(
+        clippy::option_option,
+        reason = "a missing element is another thing than a lasting one"
+    )]
+    fn of(deadline_ms: Option<Option<u64>>) -> Self {
+        match deadline_ms {
+            None => Self::Missing,
+            Some(None) => Self::Lasting,
+            Some(Some(deadline_ms)) => Self::Expiring(deadline_ms),
+        }
+    }
+
+    fn deadline(self) -> Option<u64> {
+        match self {
+            Self::Missing | Self::Lasting => None,
+            Self::Expiring(deadline_ms) => Some(deadline_ms),
+        }
+    }
+}
+
 /// A collection that is being changed, as these commands see it.
 trait Deadlines {
-    /// An element's deadline: `None` for a missing one, `Some(None)` for one without.
-    fn deadline(&self, name: &[u8]) -> Option<Option<u64>>;
+    fn standing(&self, name: &[u8]) -> Standing;
     fn set_deadline(&mut self, name: &[u8], deadline_ms: Option<u64>) -> Result<bool, OutOfMemory>;
     fn expire(&mut self, name: &[u8]) -> bool;
     fn event(&mut self, name: &'static str);
@@ -50,8 +80,8 @@ trait Deadlines {
 macro_rules! deadlines_of {
     ($view:ident) => {
         impl Deadlines for $view<'_, '_> {
-            fn deadline(&self, name: &[u8]) -> Option<Option<u64>> {
-                self.view().deadline(name)
+            fn standing(&self, name: &[u8]) -> Standing {
+                Standing::of(self.view().deadline(name))
             }
 
             fn set_deadline(
@@ -110,25 +140,34 @@ impl Elements {
         Ok(())
     }
 
-    /// The deadlines of the named elements, as [`Deadlines::deadline`] tells them.
-    fn deadlines(
+    /// What is known of the named elements.
+    fn standings(
         self,
         context: &mut ShardContext<'_>,
         key: &Key<'_>,
         names: Args<'_>,
-    ) -> Result<Vec<Option<Option<u64>>>, CommandError> {
+    ) -> Result<Vec<Standing>, CommandError> {
         Ok(match self {
             Self::Fields => {
                 let hash = context.read_hash(key)?;
-                names.iter().map(|name| hash.and_then(|hash| hash.deadline(name))).collect()
+                names
+                    .iter()
+                    .map(|name| Standing::of(hash.and_then(|hash| hash.deadline(name))))
+                    .collect()
             }
             Self::Members => {
                 let set = context.read_set(key)?;
-                names.iter().map(|name| set.and_then(|set| set.deadline(name))).collect()
+                names
+                    .iter()
+                    .map(|name| Standing::of(set.and_then(|set| set.deadline(name))))
+                    .collect()
             }
             Self::Scored => {
                 let zset = context.read_zset(key)?;
-                names.iter().map(|name| zset.and_then(|zset| zset.deadline(name))).collect()
+                names
+                    .iter()
+                    .map(|name| Standing::of(zset.and_then(|zset| zset.deadline(name))))
+                    .collect()
             }
         })
     }
@@ -169,14 +208,14 @@ pub fn expire(
         reply.array(names.len());
         let mut changes = 0;
         for name in names.iter() {
-            let answer = match collection.deadline(name) {
-                None => MISSING,
-                Some(_) if new <= now_ms => {
+            let answer = match collection.standing(name) {
+                Standing::Missing => MISSING,
+                _ if new <= now_ms => {
                     collection.expire(name);
                     REMOVED
                 }
-                Some(old) if !conditions.hold(old, new as i64) => UNMET,
-                Some(_) => {
+                standing if !conditions.hold(standing.deadline(), new as i64) => UNMET,
+                _ => {
                     collection.set_deadline(name, Some(new))?;
                     CHANGED
                 }
@@ -205,10 +244,10 @@ pub fn persist(
         reply.array(names.len());
         let mut changes = 0;
         for name in names.iter() {
-            let answer = match collection.deadline(name) {
-                None => MISSING,
-                Some(None) => NO_DEADLINE,
-                Some(Some(_)) => {
+            let answer = match collection.standing(name) {
+                Standing::Missing => MISSING,
+                Standing::Lasting => NO_DEADLINE,
+                Standing::Expiring(_) => {
                     collection.set_deadline(name, None)?;
                     changes += 1;
                     CHANGED
@@ -263,11 +302,11 @@ pub fn tell(
     let key = context.key(args.at(1));
     let now_ms = context.shard.now_ms();
     reply.array(names.len());
-    for deadline in elements.deadlines(context, &key, names)? {
-        reply.integer(match deadline {
-            None => MISSING,
-            Some(None) => NO_DEADLINE,
-            Some(Some(deadline_ms)) => form.answer(deadline_ms, now_ms),
+    for standing in elements.standings(context, &key, names)? {
+        reply.integer(match standing {
+            Standing::Missing => MISSING,
+            Standing::Lasting => NO_DEADLINE,
+            Standing::Expiring(deadline_ms) => form.answer(deadline_ms, now_ms),
         });
     }
     Ok(())

@@ -111,12 +111,11 @@ impl Model for Map {
         let Some(reply) = reply else { return true };
         match &step.action {
             Action::Plain(op) => Keyspace::only_looks(op, reply),
-            Action::LcsLen(..) => true,
             Action::MSetEx(..) | Action::DeleteLists(_) => *reply == keyspace::Reply::Int(0),
             Action::Pop(_) | Action::WaitPop(..) | Action::WaitMove(..) => {
                 *reply == keyspace::Reply::Bulk(None)
             }
-            Action::Range(_) => true,
+            Action::LcsLen(..) | Action::Range(_) => true,
             Action::MoveList(..) => *reply != keyspace::Reply::Ok,
             Action::SetPx(..) | Action::Push(..) | Action::Expire(_) => false,
         }

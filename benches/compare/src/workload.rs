@@ -238,7 +238,7 @@ impl Workload {
     /// bytes, or in lines where replies differ in length. `None` if it is not what was expected.
     pub(crate) fn progress(&self, at: usize, received: &[u8]) -> Option<usize> {
         if matches!(self.verb, Verb::Xadd | Verb::Zadd | Verb::Zrank) {
-            let lines = received.iter().filter(|byte| **byte == b'\n').count();
+            let lines = memchr::memchr_iter(b'\n', received).count();
             let is_error = received[0] == b'-' || received.windows(2).any(|two| two == b"\n-");
             return (!is_error && at + lines <= self.replies.len()).then_some(lines);
         }

@@ -92,7 +92,7 @@ fn check(shard: &mut Shard, name: &[u8], model: &Model) {
     for count in [0, 1, 5, model.len(), model.len() + 1] {
         let mut sampled = Vec::new();
         set.sample(count, &mut Randoms::new(count as u64), |member| {
-            sampled.extend(member.to_vec())
+            sampled.extend(member.to_vec());
         });
         sampled.sort();
         sampled.dedup();

@@ -320,7 +320,7 @@ mod tests {
         let name = key(&shard, b"list");
         shard
             .update_list(0, &name, |list| {
-                (0..200_000).for_each(|_| list.push(End::Back, &[b'x'; 20]))
+                (0..200_000).for_each(|_| list.push(End::Back, &[b'x'; 20]));
             })
             .unwrap();
         let full = shard.memory_use().external;

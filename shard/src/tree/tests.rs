@@ -167,7 +167,9 @@ proptest! {
         let order = Numbers { prefix_shift: 8 };
         let mut model: Vec<u64> = (1..=count).map(|index| index * 6).collect();
         let mut tree = Tree::new();
-        model.iter().for_each(|raw| tree.push_back(handle(*raw), &order));
+        for raw in &model {
+            tree.push_back(handle(*raw), &order);
+        }
         compare(&tree, &model, &order);
         for step in &steps {
             apply(&mut tree, &mut model, &order, step);
