@@ -46,7 +46,8 @@ fn parse(number: usize, line: &str) -> Option<Exception> {
         Some(tag) => Subject::Tag(tag.to_owned()),
         None => Subject::Test(name.to_owned()),
     };
-    let complete = unit.starts_with("unit/") && !name.is_empty() && reason.trim().len() >= 8;
+    let is_unit = unit.starts_with("unit/") || unit.starts_with("integration/");
+    let complete = is_unit && !name.is_empty() && reason.trim().len() >= 8;
     complete.then(|| Exception { line: number, unit: unit.to_owned(), shards, subject })
 }
 
