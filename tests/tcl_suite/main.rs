@@ -66,6 +66,7 @@ units! {
     quit: "unit/quit",
     set: "unit/type/set",
     slowlog: "unit/slowlog",
+    sort: "unit/sort",
     stream: "unit/type/stream",
     stream_cgroups: "unit/type/stream-cgroups",
     string: "unit/type/string",
