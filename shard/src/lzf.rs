@@ -18,7 +18,8 @@ const LITERALS_MAX: usize = 32;
 const MATCH_MIN: usize = 3;
 const MATCH_MAX: usize = 264;
 const DISTANCE_MAX: usize = 8192;
-/// A compressed text that saves less than this is not worth unpacking; the peers draw the same line.
+/// A compressed text that saves less than this is not worth unpacking; the peers draw the same
+/// line.
 const SAVING_MIN: usize = 4;
 const HASH_BITS: u32 = 12;
 
@@ -267,7 +268,9 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_never_panics(text in texts(), at: prop::sample::Index, flip in 1..=255_u8) {
+        fn a_changed_byte_never_panics(
+            text in texts(), at: prop::sample::Index, flip in 1..=255_u8,
+        ) {
             if let Some(mut packed) = compress(&text) {
                 let at = at.index(packed.len());
                 packed[at] ^= flip;

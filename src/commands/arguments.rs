@@ -22,8 +22,8 @@ pub fn database(bytes: &[u8], databases: u32) -> Result<u32, CommandError> {
         .ok_or(CommandError::DatabaseOutOfRange)
 }
 
-/// An argument as a cursor: what C's `strtoull` reads to the end, but for plain negative numbers, as
-/// in the peers.
+/// An argument as a cursor: what C's `strtoull` reads to the end, but for plain negative numbers,
+/// as in the peers.
 pub fn cursor(bytes: &[u8]) -> Result<u64, CommandError> {
     const INVALID: CommandError = CommandError::Other("ERR invalid cursor");
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();

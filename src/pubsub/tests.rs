@@ -1,3 +1,5 @@
+//! Subscriptions and the directory of the cores that have them.
+
 use kvasir_testing::Rng;
 
 use super::*;

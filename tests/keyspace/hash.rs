@@ -219,16 +219,23 @@ fn fields_expire_unasked() {
     });
 }
 
+/// The texts of many fields with their values.
+fn many(count: usize, pair: impl Fn(usize) -> String) -> String {
+    (0..count).map(pair).collect::<Vec<_>>().concat()
+}
+
 /// A small hash, a large one, and one whose fields have deadlines, between keys, databases and
 /// shards: with two shards some of these keys lie apart and some together.
 #[test]
 fn hashes_go_where_keys_go() {
     let fill = ["HSET small a 1 b two", "HSETEX ttl EX 1000 FIELDS 2 a 1 b 2"];
-    let large: String = (0..2000).map(|n| format!(" field:{n} value:{n}")).collect();
+    let large = many(2000, |n| format!(" field:{n} value:{n}"));
     at_one_and_two_shards(|server| {
         let mut client = server.client();
         client.run(&format!("HSET large{large}"));
-        fill.iter().for_each(|line| drop(client.run(line)));
+        for line in fill {
+            client.run(line);
+        }
         let mut digest = |key: &str| show(&client.run(&format!("DEBUG DIGEST-VALUE {key}")));
         let digests = ["small", "ttl", "large"].map(&mut digest);
         let missing = digest("missing");
@@ -262,7 +269,7 @@ fn hashes_are_described() {
         let mut client = server.client();
         client.run("SET text x");
         client.run("HSET small a 1");
-        let pairs: String = (0..1000).map(|n| format!(" f{n} v")).collect();
+        let pairs = many(1000, |n| format!(" f{n} v"));
         client.run(&format!("HSET large{pairs}"));
         for (line, expected) in [
             ("OBJECT IDLETIME small", "0"),
@@ -294,7 +301,7 @@ fn hashes_are_described() {
 fn a_scan_of_a_large_hash_misses_nothing_that_stays() {
     at_one_and_two_shards(|server| {
         let mut client = server.client();
-        let pairs: String = (0..3000).map(|n| format!(" stays:{n} {n}")).collect();
+        let pairs = many(3000, |n| format!(" stays:{n} {n}"));
         client.run(&format!("HSET h{pairs}"));
         let mut seen = std::collections::BTreeSet::new();
         let mut cursor = "0".to_owned();
@@ -308,7 +315,7 @@ fn a_scan_of_a_large_hash_misses_nothing_that_stays() {
             if cursor == "0" {
                 break;
             }
-            let more: String = (0..40).map(|n| format!(" comes:{round}:{n} x")).collect();
+            let more = many(40, |n| format!(" comes:{round}:{n} x"));
             client.run(&format!("HSET h{more}"));
             client.run(&format!("HDEL h comes:{}:1 comes:{}:2", round / 2, round / 2));
         }

@@ -3,7 +3,8 @@
 //! | operation | cost |
 //! |---|---|
 //! | find, insert, remove | those of [`crate::table`]: about two cache misses |
-//! | memory an element | its entry (4 bytes, 6 for a deadline, name, value, rounded up to 4), about 7 in the table, 5 for a deadline |
+//! | memory an element | its entry (4 bytes, 6 for a deadline, name, value, rounded up to 4) |
+//! | | about 7 in the table, 5 there for a deadline |
 
 use std::collections::HashSet;
 

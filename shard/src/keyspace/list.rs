@@ -1,5 +1,5 @@
-//! Lists at keys. A large one is changed in its place: it needs nothing of the store, so that a push
-//! or a pop does not pay for taking it out.
+//! Lists at keys. A large one is changed in its place: it needs nothing of the store, so that a
+//! push or a pop does not pay for taking it out.
 
 use super::open::{AccessError, Content, ContentRef};
 use super::{Found, Shard};

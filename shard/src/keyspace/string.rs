@@ -31,8 +31,8 @@ impl Shard {
         Ok(self.store.string_mut(found.handle))
     }
 
-    /// Stores a whole string that was changed outside its place. A missing key is made; the deadline
-    /// stays. Records `New` for a new key, and `Modified`. The string's encoding is `raw` from then
+    /// Stores a whole string that was changed outside its place. A missing key is made; the
+    /// deadline stays. Records `New` for a new key, and `Modified`. The string's encoding is `raw` from then
     /// on.
     pub fn rewrite_string(
         &mut self,

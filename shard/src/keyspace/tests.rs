@@ -306,7 +306,13 @@ fn lazily_expired_keys_are_recorded() {
     assert!(shard.peek(0, &key(b"k")).is_none());
     assert!(shard.get(0, &key(b"k")).is_none());
     let kinds: Vec<_> = shard.journal.changes().map(|change| change.kind).collect();
-    let expected = [ChangeKind::New, ChangeKind::Set, ChangeKind::Expire, ChangeKind::Expired];
+    let expected = [
+        ChangeKind::New,
+        ChangeKind::Set,
+        ChangeKind::Expire,
+        ChangeKind::Expired,
+        ChangeKind::Missed,
+    ];
     assert_eq!(kinds, expected);
     assert_eq!(shard.expired_total(), 1);
 }

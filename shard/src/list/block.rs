@@ -391,8 +391,8 @@ impl Block {
         self.count -= 1;
     }
 
-    /// Removes the elements equal to `value` of an open block, but for the first `skip` of them, and
-    /// at most `count`. O(block).
+    /// Removes the elements equal to `value` of an open block, but for the first `skip` of them,
+    /// and at most `count`. O(block).
     pub(super) fn remove_equal(&mut self, value: &[u8], mut skip: usize, count: usize) -> usize {
         let end = self.end as usize;
         let mut kept_to = self.start as usize;

@@ -14,7 +14,8 @@ impl List {
         if index >= self.len() {
             return false;
         }
-        // The peers look whether the element could be added, not whether it fits in another's place.
+        // The peers look whether the element could be added, not whether it fits in another's
+        // place.
         self.is_quicklist |= !self.fits_listpack_with(element.len(), 1, limits);
         let (at, within) = self.directory.find(index);
         self.tail.forget();

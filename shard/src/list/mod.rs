@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A block holds as many elements as `list-max-listpack-size` allows ([`ListLimits`]); an element
-//! longer than that has a block of its own. Only the blocks at the ends have spare room, at the side
-//! where they grow; a block that is no longer at an end is cut to size, and beyond
+//! longer than that has a block of its own. Only the blocks at the ends have spare room, at the
+//! side where they grow; a block that is no longer at an end is cut to size, and beyond
 //! `list-compress-depth` blocks from both ends it is compressed.
 //!
 //! | operation | cost |

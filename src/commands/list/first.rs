@@ -14,6 +14,7 @@ use crate::commands::definition::{
     Arg, Arity, Attempt, Blocking, Command, Flags, Group, Handler, KeyFlags, KeySpec, Patience,
     SpreadAttempt,
 };
+use crate::commands::keys::counted_keys;
 use crate::errors::CommandError;
 
 pub(super) const BLPOP: Command = Command {
@@ -130,6 +131,7 @@ pub(super) const LMPOP: Command = Command {
     keys: &[KeySpec::at(1)
         .key_num(0, 1, 1)
         .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE))],
+    find_keys: Some(|args, found| counted_keys(args, 1, None, found)),
     args: &[
         Arg::integer("numkeys"),
         Arg::key("key", 0).multiple(),
@@ -175,6 +177,7 @@ pub(super) const BLMPOP: Command = Command {
     keys: &[KeySpec::at(2)
         .key_num(0, 1, 1)
         .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE))],
+    find_keys: Some(|args, found| counted_keys(args, 2, None, found)),
     args: &[
         Arg::double("timeout"),
         Arg::integer("numkeys"),

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | score of a member | that of [`crate::table`] |
 //! | add, rescore, remove, rank | the same, and O(log n) in [`crate::tree`] |
-//! | memory a member | its entry (4 bytes, member, score, rounded up to 4), about 7 in the table, about 6 in the tree |
+//! | memory a member | its entry (4 bytes, member, score, rounded up to 4) |
+//! | | about 7 in the table, about 6 in the tree |
 //!
 //! Invariant: an entry is in the table exactly when it is in the tree.
 
