@@ -53,8 +53,8 @@ pub fn access_stamp(unix_ms: u64) -> u16 {
     (unix_ms / 1000) as u16
 }
 
-/// The access stamp of a moment where accesses are counted: the low bits of its Unix minute, and the
-/// count.
+/// The access stamp of a moment where accesses are counted: the low bits of its Unix minute, and
+/// the count.
 pub fn counting_stamp(unix_ms: u64, count: u8) -> u16 {
     ((unix_ms / 60_000) as u16) << 8 | u16::from(count)
 }

@@ -32,8 +32,8 @@ impl Shard {
     }
 
     /// Stores a whole string that was changed outside its place. A missing key is made; the
-    /// deadline stays. Records `New` for a new key, and `Modified`. The string's encoding is `raw` from then
-    /// on.
+    /// deadline stays. Records `New` for a new key, and `Modified`. The string's encoding is `raw`
+    /// from then on.
     pub fn rewrite_string(
         &mut self,
         db: u32,

@@ -2,9 +2,9 @@
 //!
 //! One call reads one shard; the shards follow each other. Where they have few keys, a call goes on
 //! with the next shard, so that a small database takes one call as with the peers. The cursor is
-//! `place * shards + shard`, where `place` is the shard's own cursor: so 0 is the beginning of the first shard, and a cursor
-//! stays below 2^50 with the 1024 shards and 40-bit places that there can be, which every client's
-//! signed integer can hold. Any number is a cursor.
+//! `place * shards + shard`, where `place` is the shard's own cursor: so 0 is the beginning of the
+//! first shard, and a cursor stays below 2^50 with the 1024 shards and 40-bit places that there can
+//! be, which every client's signed integer can hold. Any number is a cursor.
 
 use kvasir_proto::{Args, Encoder};
 use kvasir_shard::ValueType;
