@@ -157,6 +157,8 @@ impl Connection {
     /// Gives back input buffer that the client has not needed lately.
     fn give_back_input(&mut self, idle_us: u64) {
         let peak = std::mem::replace(&mut self.watched.input_peak, self.input.len());
+        // What has begun to come will need the room that it was given.
+        let peak = if self.input.is_empty() { peak } else { peak.max(self.needed) };
         let capacity = self.input.capacity();
         if idle_us > INPUT_IDLE_US {
             self.input.shrink_to_fit();
