@@ -244,6 +244,11 @@ impl Parser<'_, '_> {
             }
             Origin::Member => {
                 self.center = Some(self.member(self.args.at(2))?);
+                if self.zset.is_none() {
+                    // The peers do not read the radius then.
+                    self.form = Some((Form::Circle { radius: 0.0 }, Unit::METRES));
+                    return Ok(());
+                }
                 3
             }
         };

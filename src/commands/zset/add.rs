@@ -110,8 +110,9 @@ impl Addition {
             for (score, name) in pairs {
                 let mut not_a_number = false;
                 zset.set(name, |old| {
-                    let base = if self.increment { old.unwrap_or(0.0) } else { 0.0 };
-                    let new = if self.increment { base + score } else { score };
+                    // A new member gets the increment itself, which may be a negative zero.
+                    let base = old.filter(|_| self.increment);
+                    let new = base.map_or(score, |base| base + score);
                     not_a_number = new.is_nan();
                     added.last = None;
                     if not_a_number || !self.allows(old, new) {
