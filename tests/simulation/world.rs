@@ -33,7 +33,7 @@ const LOAD_STEPS: usize = 100;
 /// refused again and again exceeds it.
 const OVERTAKEN_MAX: usize = 600;
 /// Rounds in which all that is under way must come to rest once the load has stopped.
-const REST_ROUNDS: usize = 50_000;
+const REST_ROUNDS: usize = 200_000;
 /// Virtual time that coming to rest may take, microseconds: pauses end, and nothing else waits.
 const REST_US: u64 = 10_000_000;
 
