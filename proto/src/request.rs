@@ -29,8 +29,10 @@ pub const REQUEST_LENGTH_MAX: usize = u32::MAX as usize;
 
 /// The length of the text of an `i64`, beyond which the peers do not look at a length at all.
 const LENGTH_DIGITS_MAX: usize = 20;
-/// How much more than doubling what is there [`Parsed::Incomplete`] ever asks for, in bytes.
-const NEEDED_STEP: usize = 64 * 1024;
+/// How much more than doubling what is there [`Parsed::Incomplete`] ever asks for, in bytes: an
+/// argument up to this long is received without its buffer ever growing, and memory that is only
+/// reserved costs nothing yet.
+const NEEDED_STEP: usize = 1024 * 1024;
 /// Capacity, in arguments, that is always worth keeping for the next request.
 const KEPT_CAPACITY: usize = 64;
 
@@ -70,7 +72,7 @@ pub enum Parsed {
     Incomplete {
         /// How many bytes of input, counted from the start of the request, are worth having before
         /// the next call: more than there are now, at most what the request can use, and at most
-        /// double what is there plus 64 KiB, so that reserving them is safe.
+        /// double what is there plus 1 MiB, so that reserving them is safe.
         needed: usize,
     },
     /// Bytes that ask for nothing: a blank line, or an array of no or negative length.

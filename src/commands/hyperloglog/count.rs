@@ -5,12 +5,12 @@ use kvasir_shard::hyperloglog::{self, Encoding, Observation, Registers};
 use kvasir_shard::{ChangeKind, Key};
 use smallvec::SmallVec;
 
-use super::{checked, look, read};
+use super::{all_or_first, checked, in_order, look, read};
 use crate::commands::context::{Coordination, ShardContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
-use crate::route::transaction::{Portion, Request, Transaction, shard_context};
+use crate::route::transaction::{Request, Transaction, shard_context};
 
 pub(super) const PFADD: Command = Command {
     name: "pfadd",
@@ -119,7 +119,11 @@ fn pfcount(
         let key = context.key(args.at(1));
         count_one(context, &key)?
     } else {
-        union(context, args.iter().skip(1))?.count()
+        let mut registers = Registers::new();
+        for key in args.iter().skip(1) {
+            merge(context, key, &mut registers)?;
+        }
+        registers.count()
     };
     reply.integer(count as i64);
     Ok(())
@@ -139,19 +143,17 @@ fn count_one(context: &mut ShardContext<'_>, key: &Key<'_>) -> Result<u64, Comma
     Ok(count)
 }
 
-/// The union of several values.
-fn union<'a>(
+/// Takes the value of a key, if there is one, into the registers.
+fn merge(
     context: &mut ShardContext<'_>,
-    keys: impl Iterator<Item = &'a [u8]>,
-) -> Result<Registers, CommandError> {
-    let mut registers = Registers::new();
-    for key in keys {
-        let key = context.key(key);
-        if let Some((bytes, _)) = context.read(&key).map(checked).transpose()? {
-            registers.merge(bytes)?;
-        }
+    key: &[u8],
+    registers: &mut Registers,
+) -> Result<(), CommandError> {
+    let key = context.key(key);
+    if let Some((bytes, _)) = context.read(&key).map(checked).transpose()? {
+        registers.merge(bytes)?;
     }
-    Ok(registers)
+    Ok(())
 }
 
 fn pfcount_spread(transaction: Transaction, request: Request) -> Coordination {
@@ -160,13 +162,15 @@ fn pfcount_spread(transaction: Transaction, request: Request) -> Coordination {
         let portions = request.by_shard(1..request.args().len(), 1);
         let tasks = portions.into_iter().map(|(shard, portions)| {
             (shard, move |state: &mut CoreState| {
-                let keys = portions.iter().map(|Portion { args, .. }| &*args[0]);
-                union(&mut shard_context(state, view), keys)
+                let mut registers = Registers::new();
+                let context = &mut shard_context(state, view);
+                in_order(&portions, |key| merge(context, key, &mut registers))?;
+                Ok(registers)
             })
         });
         let mut registers = Registers::new();
-        for part in transaction.last_hop(tasks).await {
-            registers.merge_registers(&part?);
+        for part in all_or_first(transaction.last_hop(tasks).await)? {
+            registers.merge_registers(&part);
         }
         Ok(request.encode(|reply| reply.integer(registers.count() as i64)))
     })

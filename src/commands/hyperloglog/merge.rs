@@ -4,12 +4,12 @@ use kvasir_proto::{Args, Encoder};
 use kvasir_shard::ChangeKind;
 use kvasir_shard::hyperloglog::{self, Encoding, Registers};
 
-use super::{look, read};
+use super::{all_or_first, in_order, look, read};
 use crate::commands::context::{Coordination, ShardContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
-use crate::route::transaction::{Portion, Request, Transaction, shard_context};
+use crate::route::transaction::{Request, Transaction, shard_context};
 
 pub(super) const PFMERGE: Command = Command {
     name: "pfmerge",
@@ -39,7 +39,10 @@ fn pfmerge(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let union = Union::of(context, args.iter().skip(1))?;
+    let mut union = Union::default();
+    for key in args.iter().skip(1) {
+        union.read(context, key)?;
+    }
     union.store(context, args.at(1))?;
     reply.ok();
     Ok(())
@@ -51,13 +54,15 @@ fn pfmerge_spread(transaction: Transaction, request: Request) -> Coordination {
         let portions = request.by_shard(1..request.args().len(), 1);
         let reads = portions.into_iter().map(|(shard, portions)| {
             (shard, move |state: &mut CoreState| {
-                let keys = portions.iter().map(|Portion { args, .. }| &*args[0]);
-                Union::of(&mut shard_context(state, view), keys)
+                let mut union = Union::default();
+                let context = &mut shard_context(state, view);
+                in_order(&portions, |key| union.read(context, key))?;
+                Ok(union)
             })
         });
         let mut union = Union::default();
-        for part in transaction.hop(reads).await {
-            union.add(&part?);
+        for part in all_or_first(transaction.hop(reads).await)? {
+            union.add(&part);
         }
         let target: Box<[u8]> = request.args().at(1).into();
         let owner = request.owner(&target);
@@ -79,19 +84,14 @@ struct Union {
 }
 
 impl Union {
-    fn of<'a>(
-        context: &mut ShardContext<'_>,
-        keys: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Self, CommandError> {
-        let mut union = Self::default();
-        for key in keys {
-            let key = context.key(key);
-            if let Some((bytes, encoding)) = read(context, &key)? {
-                union.registers.merge(bytes)?;
-                union.is_dense |= encoding == Encoding::Dense;
-            }
+    /// Takes the value of a key, if there is one, into the union.
+    fn read(&mut self, context: &mut ShardContext<'_>, key: &[u8]) -> Result<(), CommandError> {
+        let key = context.key(key);
+        if let Some((bytes, encoding)) = read(context, &key)? {
+            self.registers.merge(bytes)?;
+            self.is_dense |= encoding == Encoding::Dense;
         }
-        Ok(union)
+        Ok(())
     }
 
     fn add(&mut self, other: &Self) {

@@ -10,6 +10,7 @@ use kvasir_shard::{Key, ValueRef};
 use super::context::ShardContext;
 use super::definition::Command;
 use crate::errors::CommandError;
+use crate::route::transaction::Portion;
 
 /// The commands of the family, by name.
 pub(super) const COMMANDS: &[&Command] =
@@ -48,4 +49,34 @@ fn read<'a>(
     key: &Key<'_>,
 ) -> Result<Option<(&'a [u8], Encoding)>, CommandError> {
     context.read(key).map(checked).transpose()
+}
+
+/// What went wrong with one of several keys, and the key's position in the request.
+type Misread = (usize, CommandError);
+
+/// Reads the keys of one shard in their order, until one fails.
+fn in_order(
+    portions: &[Portion],
+    mut read: impl FnMut(&[u8]) -> Result<(), CommandError>,
+) -> Result<(), Misread> {
+    for Portion { position, args } in portions {
+        read(&args[0]).map_err(|error| (*position, error))?;
+    }
+    Ok(())
+}
+
+/// What all shards found, or the error that a single server, reading the keys in their order,
+/// would meet first.
+fn all_or_first<T>(parts: Vec<Result<T, Misread>>) -> Result<Vec<T>, CommandError> {
+    let (mut found, mut first) = (Vec::new(), None::<Misread>);
+    for part in parts {
+        match part {
+            Ok(part) => found.push(part),
+            Err(misread) if first.as_ref().is_none_or(|first| misread.0 < first.0) => {
+                first = Some(misread);
+            }
+            Err(_) => {}
+        }
+    }
+    first.map_or(Ok(found), |(_, error)| Err(error))
 }
