@@ -89,12 +89,25 @@ impl Core {
         reply: &[u8],
         reply_to: ReplyTo,
     ) {
+        self.record_long(entry, done, args, reply, reply.len(), reply_to);
+    }
+
+    /// As [`record`](Self::record), with a reply of which only the beginning is at hand.
+    pub(super) fn record_long(
+        &mut self,
+        entry: &'static Entry,
+        done: Done,
+        args: Args<'_>,
+        reply: &[u8],
+        reply_bytes: usize,
+        reply_to: ReplyTo,
+    ) {
         let metrics = &mut self.state.metrics;
         metrics.record(entry, done, reply);
         let measured = Measured {
             nanoseconds: done.nanoseconds,
             request_bytes: request_bytes(args),
-            reply_bytes: reply.len(),
+            reply_bytes,
         };
         if metrics.command_log.concerns(measured) {
             self.log_command(entry, measured, args, reply_to);

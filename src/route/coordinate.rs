@@ -24,6 +24,7 @@ use crate::commands::context::{Coordination as Running, Coordinator};
 use crate::commands::definition::{Flags, Handler, KeyFlags, LockScope};
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
+use crate::pubsub::Receivers;
 
 /// How often a transaction is refused before it becomes patient (see [`super::locks`]).
 const REFUSALS_MAX: u32 = 3;
@@ -393,7 +394,10 @@ impl Core {
                 unreachable!("a coordination is polled while it runs");
             };
             let poll = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let to = coordination.reply_to;
             coordination.stage = Stage::Running { transaction: transaction.clone(), future };
+            let ran = std::mem::take(&mut transaction.exchange.borrow_mut().ran);
+            ran.into_iter().for_each(|part| self.record_part(&part, to));
             if let Poll::Ready(result) = poll {
                 return self.finish(number, result);
             }
@@ -490,7 +494,7 @@ impl Core {
         }
         self.release_everywhere(number, &[]);
         let coordination = self.coordinations.running.remove(&number);
-        let Coordination { entry, reply_to, args, began, .. } =
+        let Coordination { entry, reply_to, args, began, stage, .. } =
             coordination.expect("invariant: only running ones finish");
         let failed = result.is_err();
         let reply = result.unwrap_or_else(|error| {
@@ -508,6 +512,12 @@ impl Core {
         self.fill(reply_to, &reply);
         let connection = self.state.connection(reply_to.connection);
         if connection.is_some_and(|connection| connection.client.id == reply_to.client) {
+            if let Stage::Running { transaction, .. } = stage {
+                let messages = std::mem::take(&mut transaction.exchange.borrow_mut().own_messages);
+                for message in messages {
+                    self.state.deliver(&message, Receivers::Only(reply_to.connection));
+                }
+            }
             self.unblock(reply_to.connection);
         }
     }

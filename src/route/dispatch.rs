@@ -3,9 +3,10 @@
 use kvasir_proto::{ArgRanges, Args, Encoder, Parsed, ProtocolError, RequestParser};
 
 use super::connection::{Blocked, Connection, OUTPUT_PAUSE_BYTES, PENDING_MAX, ReplyMode};
-use super::core::{Core, LOOKAHEAD, Pause};
+use super::core::{Core, CoreState, LOOKAHEAD, Pause};
 use super::engine::{Close, ConnectionKey, ShardId};
 use super::message::{Done, RemoteRequest, ReplyTo};
+use super::shard_map::ShardMap;
 use crate::commands::context::{LocalContext, LocalHandler};
 use crate::commands::definition::{Flags, Handler};
 use crate::commands::table::{Entry, resolve};
@@ -23,7 +24,7 @@ enum Flow {
 }
 
 /// Up to so many keys in all shards, a walk through them visits several shards in one call.
-const FEW_KEYS: u64 = 10_000;
+pub(super) const FEW_KEYS: u64 = 10_000;
 
 /// A request that has been parsed but not executed.
 #[derive(Clone, Copy)]
@@ -283,27 +284,9 @@ impl Core {
         Ok(())
     }
 
-    /// The shard that owns every key of the command, if there is one. A command whose keys cannot
-    /// be told is malformed: any shard will answer so.
+    /// The shard that owns every key of the command, if there is one.
     pub(super) fn common_owner(&self, entry: &'static Entry, args: Args<'_>) -> Option<ShardId> {
-        let map = self.state.shared.map;
-        if map.shards() == 1 {
-            return Some(self.state.id);
-        }
-        if entry.command.beyond(args).is_some() {
-            return None;
-        }
-        let mut common = None;
-        let mut differ = false;
-        let found = entry.keys(args, |index, _| {
-            let owner = map.owner(args.at(index));
-            differ |= *common.get_or_insert(owner) != owner;
-        });
-        match (found, differ) {
-            (Ok(()), true) => None,
-            (Ok(()), false) => common.or(Some(self.state.id)),
-            (Err(_), _) => Some(self.state.id),
-        }
+        entry.common_owner(args, self.state.shared.map, self.state.id)
     }
 
     /// Runs a command on the shard that owns its keys.
@@ -333,7 +316,7 @@ impl Core {
         }
         let mut buffer = self.state.connections[key.0 as usize].reply_start();
         let start = buffer.len();
-        let done = self.run_shard_handler(entry, view, args, &mut buffer);
+        let done = self.state.run_here(entry, view, args, &mut buffer);
         self.end_reply(key, entry, buffer, start, done, args);
         self.after_command();
     }
@@ -345,19 +328,9 @@ impl Core {
         handler: LocalHandler,
         args: Args<'_>,
     ) {
-        let connection = &mut self.state.connections[key.0 as usize];
-        let resp = connection.client.view.resp;
-        let mut buffer = connection.reply_start();
+        let mut buffer = self.state.connections[key.0 as usize].reply_start();
         let start = buffer.len();
-        let mut context = LocalContext { state: &mut self.state, connection: key };
-        let result = handler(&mut context, args, &mut Encoder::new(&mut buffer, resp));
-        let failed = result.is_err();
-        if let Err(error) = result {
-            buffer.truncate(start);
-            Encoder::new(&mut buffer, resp).error_bytes(&error.to_wire());
-        }
-        let nanoseconds = self.state.metrics.lap();
-        let done = Done { reply_end: buffer.len(), nanoseconds, failed, parked: false };
+        let done = self.state.run_locally(key, handler, args, &mut buffer);
         self.end_reply(key, entry, buffer, start, done, args);
     }
 
@@ -425,6 +398,58 @@ impl Core {
             self.state.close(to.connection, Close::AfterOutput);
         }
         self.state.mark_dirty(to.connection);
+    }
+}
+
+impl Entry {
+    /// The shard that owns every key of a request, if there is one. A request whose keys cannot be
+    /// told is malformed: any shard will answer so, and `home` is as good as another.
+    pub(super) fn common_owner(
+        &self,
+        args: Args<'_>,
+        map: ShardMap,
+        home: ShardId,
+    ) -> Option<ShardId> {
+        if map.shards() == 1 {
+            return Some(home);
+        }
+        if self.command.beyond(args).is_some() {
+            return None;
+        }
+        let mut common = None;
+        let mut differ = false;
+        let found = self.keys(args, |index, _| {
+            let owner = map.owner(args.at(index));
+            differ |= *common.get_or_insert(owner) != owner;
+        });
+        match (found, differ) {
+            (Ok(()), true) => None,
+            (Ok(()), false) => common.or(Some(home)),
+            (Err(_), _) => Some(home),
+        }
+    }
+}
+
+impl CoreState {
+    /// Runs a command about a connection of this core, appending its reply.
+    pub(super) fn run_locally(
+        &mut self,
+        key: ConnectionKey,
+        handler: LocalHandler,
+        args: Args<'_>,
+        replies: &mut Vec<u8>,
+    ) -> Done {
+        let resp = self.connections[key.0 as usize].client.view.resp;
+        let start = replies.len();
+        let mut context = LocalContext { state: self, connection: key };
+        let result = handler(&mut context, args, &mut Encoder::new(replies, resp));
+        let failed = result.is_err();
+        if let Err(error) = result {
+            replies.truncate(start);
+            Encoder::new(replies, resp).error_bytes(&error.to_wire());
+        }
+        let nanoseconds = self.metrics.lap();
+        Done { reply_end: replies.len(), nanoseconds, failed, parked: false }
     }
 }
 

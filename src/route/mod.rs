@@ -7,6 +7,7 @@ pub mod engine;
 pub mod evict;
 pub mod locks;
 pub mod message;
+pub mod multi;
 pub mod patrol;
 pub mod settings;
 pub mod shard_map;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use kvasir_proto::{Args, Encoder};
 
 use super::blocking::waiters::{Pending, Ticket};
-use super::core::Core;
+use super::core::{Core, CoreState};
 use super::engine::ShardId;
 use super::locks::{Outcome, Owner, Scope, TransactionId};
 use super::message::{
@@ -187,34 +187,9 @@ impl Core {
                 return Done { parked: true, reply_end: replies.len(), ..Done::default() };
             }
         }
-        let done = self.run_shard_handler(request.entry, request.view, args, replies);
+        let done = self.state.run_here(request.entry, request.view, args, replies);
         self.after_command();
         done
-    }
-
-    /// Runs a command on this shard, appending its reply.
-    pub(super) fn run_shard_handler(
-        &mut self,
-        entry: &'static Entry,
-        view: ClientView,
-        args: Args<'_>,
-        replies: &mut Vec<u8>,
-    ) -> Done {
-        let handler = shard_handler(entry);
-        let start = replies.len();
-        let mut context = shard_context(&mut self.state, view);
-        let mut encoder = Encoder::new(replies, view.resp);
-        let result = match handler {
-            Runs::Handler(handler) => handler(&mut context, args, &mut encoder),
-            Runs::Blocking(blocking) => blocking.run_once(&mut context, args, &mut encoder),
-        };
-        let failed = result.is_err();
-        if let Err(error) = result {
-            replies.truncate(start);
-            Encoder::new(replies, view.resp).error_bytes(&error.to_wire());
-        }
-        let nanoseconds = self.state.metrics.lap();
-        Done { reply_end: replies.len(), nanoseconds, failed, parked: false }
     }
 
     /// Makes a request wait for the claims before it.
@@ -253,7 +228,10 @@ impl Core {
     ///
     /// Those may end theirs at once, and so on for as long as there are some who wait: they are
     /// queued for the outermost call, since a recursion would be as deep as they are many.
+    ///
+    /// Whoever comes next must find what has been done under the claims in the flags of watches.
     pub(super) fn release(&mut self, owner: Owner) {
+        self.state.follow_journal();
         self.locks.release(owner, &mut self.granted.owners);
         if std::mem::replace(&mut self.granted.at_work, true) {
             return;
@@ -263,6 +241,7 @@ impl Core {
                 Owner::Transaction(id) => self.tell_locked(id, Outcome::Granted),
                 Owner::Parked(number) => {
                     self.run_parked(number);
+                    self.state.follow_journal();
                     self.locks.release(owner, &mut self.granted.owners);
                     self.after_command();
                 }
@@ -281,7 +260,7 @@ impl Core {
         };
         let mut reply = Vec::new();
         self.state.metrics.start_lap();
-        let done = self.run_shard_handler(entry, view, args.view(), &mut reply);
+        let done = self.state.run_here(entry, view, args.view(), &mut reply);
         if origin == self.state.id {
             self.late_reply(to, entry, &reply, done, args.view());
         } else {
@@ -352,5 +331,32 @@ impl Core {
             }
         }
         self.outboxes.recycle(batch);
+    }
+}
+
+impl CoreState {
+    /// Runs a command on this shard, appending its reply.
+    pub(super) fn run_here(
+        &mut self,
+        entry: &'static Entry,
+        view: ClientView,
+        args: Args<'_>,
+        replies: &mut Vec<u8>,
+    ) -> Done {
+        let handler = shard_handler(entry);
+        let start = replies.len();
+        let mut context = shard_context(self, view);
+        let mut encoder = Encoder::new(replies, view.resp);
+        let result = match handler {
+            Runs::Handler(handler) => handler(&mut context, args, &mut encoder),
+            Runs::Blocking(blocking) => blocking.run_once(&mut context, args, &mut encoder),
+        };
+        let failed = result.is_err();
+        if let Err(error) = result {
+            replies.truncate(start);
+            Encoder::new(replies, view.resp).error_bytes(&error.to_wire());
+        }
+        let nanoseconds = self.metrics.lap();
+        Done { reply_end: replies.len(), nanoseconds, failed, parked: false }
     }
 }

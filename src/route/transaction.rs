@@ -19,10 +19,12 @@ use kvasir_proto::{Args, Encoder};
 use super::blocking::Registration;
 use super::engine::{ConnectionKey, ShardId};
 use super::message::{ClientView, OwnedArgs, Reply, Task};
+use super::multi::Ran;
 use super::shard_map::ShardMap;
 use super::shared::Shared;
 use crate::commands::context::ShardContext;
 use crate::commands::table::Entry;
+use crate::pubsub::message::Publication;
 use crate::route::core::CoreState;
 
 /// A coordinated command's request: its own copy of the arguments, and the client's view.
@@ -91,6 +93,12 @@ impl Request {
         self.map.owner(key)
     }
 
+    /// Another command for the same client, as a part of the same transaction.
+    pub fn call(&self, entry: &'static Entry, view: ClientView, args: OwnedArgs) -> Self {
+        let shared = Arc::clone(&self.shared);
+        Self { entry, view, shared, registration: None, args, ..*self }
+    }
+
     /// Encodes a reply for the client.
     pub fn encode(&self, write: impl FnOnce(&mut Encoder<'_>)) -> Vec<u8> {
         let mut out = Vec::new();
@@ -142,6 +150,10 @@ pub(super) struct Exchange {
     pub(super) awaited: usize,
     /// The command was tried in vain and waits now, perhaps with other arguments.
     pub(super) in_vain: Option<InVain>,
+    /// Commands that have run as parts of this one and have not been counted yet.
+    pub(super) ran: Vec<Ran>,
+    /// Messages for the client itself, who gets them after the reply.
+    pub(super) own_messages: Vec<Publication>,
 }
 
 /// An attempt of a blocking command after which it waits.
@@ -155,11 +167,24 @@ pub(super) struct InVain {
 pub struct Transaction {
     pub(super) exchange: Rc<RefCell<Exchange>>,
     shards: u16,
+    /// The command is a part of another one, with which the locks end.
+    is_part: bool,
 }
 
 impl Transaction {
     pub(super) fn new(shards: u16) -> Self {
-        Self { exchange: Rc::default(), shards }
+        Self { exchange: Rc::default(), shards, is_part: false }
+    }
+
+    /// The handle for a command that is a part of this one: its last hop does not end the locks.
+    pub(super) fn part(&self) -> Self {
+        Self { is_part: true, ..self.clone() }
+    }
+
+    /// Whether the command is a part of another one (of `EXEC`, of a script), and so must not wait
+    /// for anything but its hops.
+    pub fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// Every shard.
@@ -254,7 +279,7 @@ impl Transaction {
             }
             exchange.awaited = exchange.outgoing.len();
             exchange.results = (0..exchange.awaited).map(|_| None).collect();
-            exchange.last = last;
+            exchange.last = last && !self.is_part;
         }
         self.wait().await;
         let results = std::mem::take(&mut self.exchange.borrow_mut().results);

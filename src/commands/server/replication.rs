@@ -115,14 +115,15 @@ fn timeout(bytes: &[u8]) -> Result<Option<Duration>, CommandError> {
     Ok((ms > 0).then(|| Duration::from_millis(ms)))
 }
 
-/// Waits until so many replicas have everything: at once for none, otherwise in vain.
+/// Waits until so many replicas have everything: at once for none, otherwise in vain. A part of
+/// another command does not wait, as with the peers.
 async fn wait_for_replicas(
     transaction: &Transaction,
     request: &Request,
     replicas: i64,
     timeout: Option<Duration>,
 ) {
-    if replicas <= 0 {
+    if replicas <= 0 || transaction.is_part() {
         return;
     }
     if let Some(timeout) = timeout {

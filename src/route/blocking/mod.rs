@@ -44,7 +44,7 @@ use crate::commands::definition::{Attempt, Blocking, Handler, KeyFlags, Patience
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
 
-pub(super) use spread::Registration;
+pub(super) use spread::{Registration, try_once};
 pub use waiters::Waiters;
 pub use waits::{Ending, Waits};
 
@@ -97,7 +97,7 @@ impl Core {
                     self.run_on(owner, key, entry, request.hash, args);
                     Ok(())
                 }
-                None => self.coordinate(key, entry, spread::try_once, args),
+                None => self.coordinate(key, entry, try_once, args),
             };
         }
         let Some(owner) = owner else {

@@ -139,7 +139,7 @@ impl CoreState {
 }
 
 /// Tries a command that does not want to wait.
-pub(super) fn try_once(transaction: Transaction, request: Request) -> Coordination {
+pub(in crate::route) fn try_once(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let blocking = blocking_of(&request);
         let resp = request.view.resp;

@@ -1,0 +1,225 @@
+//! A command as a part of another one that holds its locks: of `EXEC`, of a script.
+
+use kvasir_proto::{Args, Encoder, Resp};
+
+use crate::commands::context::{Coordinator, LocalHandler};
+use crate::commands::definition::Handler;
+use crate::commands::table::Entry;
+use crate::errors::CommandError;
+use crate::pubsub::Receivers;
+use crate::pubsub::message::{Publication, Topic};
+use crate::route::blocking;
+use crate::route::core::{Core, CoreState};
+use crate::route::dispatch::FEW_KEYS;
+use crate::route::engine::{ConnectionKey, ShardId};
+use crate::route::message::{ClientView, Done, OwnedArgs, ReplyTo};
+use crate::route::transaction::{Request, Transaction};
+
+/// What a part came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The reply, encoded; an error as well.
+    pub reply: Vec<u8>,
+    /// Whether it is an error.
+    pub failed: bool,
+    /// The client's view afterwards: `SELECT` and `HELLO` change it.
+    pub view: ClientView,
+}
+
+/// A part that has run, to be counted and logged by the client's core.
+#[derive(Debug)]
+pub(in crate::route) struct Ran {
+    entry: &'static Entry,
+    args: OwnedArgs,
+    done: Done,
+    /// The reply if it is an error; else nothing.
+    error: Vec<u8>,
+    reply_bytes: usize,
+}
+
+/// How a part runs.
+#[derive(Clone, Copy)]
+enum Way {
+    /// On the shard that owns all of its keys.
+    Shard(ShardId),
+    /// About the client's connection, on its core.
+    Local(LocalHandler),
+    /// On several shards.
+    Spread(Coordinator),
+    Publish(Topic),
+}
+
+impl Transaction {
+    /// Runs a command as a part of this one and gives its reply. The locks of this transaction
+    /// cover what the command uses, and stay: for its keys those that
+    /// [`Entry::keys`](crate::commands::table::Entry::keys) tells, in the database of the view, or
+    /// everything for a command that uses more than it names.
+    ///
+    /// A blocking command is tried once and answers as if it had waited in vain. The part is
+    /// counted, logged and shown to monitors as a command of the client by the time the
+    /// transaction waits for something or is done. What cannot be a part, such as `MULTI`, is for
+    /// the caller to refuse, as is a wrong number of arguments.
+    ///
+    /// Costs one hop where the keys lie (none on this core), or those of the command's own
+    /// coordinator.
+    pub async fn run(&self, request: Request) -> Answer {
+        let (entry, args, view) = (request.entry, request.owned_args(), request.view);
+        let answer = match self.way(&request) {
+            Err(error) => Parted::failed(&error, view),
+            Ok(Way::Shard(shard)) => {
+                let args = args.clone();
+                let task = move |state: &mut CoreState| {
+                    let mut reply = Vec::new();
+                    state.metrics.start_lap();
+                    let done = state.run_here(entry, view, args.view(), &mut reply);
+                    Parted { reply, done, view }
+                };
+                self.on(shard, task).await
+            }
+            Ok(Way::Local(handler)) => {
+                let (key, client) = (request.connection, request.client);
+                let args = args.clone();
+                let task = move |state: &mut CoreState| {
+                    state.run_part_locally(key, client, handler, &args, view)
+                };
+                self.on(request.home, task).await
+            }
+            Ok(Way::Spread(coordinator)) => self.run_spread(request, coordinator).await,
+            Ok(Way::Publish(topic)) => self.run_publish(request, topic).await,
+        };
+        let Parted { reply, done, view } = answer;
+        let failed = done.failed;
+        let error = if failed { reply.clone() } else { Vec::new() };
+        let reply_bytes = reply.len();
+        self.exchange.borrow_mut().ran.push(Ran { entry, args, done, error, reply_bytes });
+        Answer { reply, failed, view }
+    }
+
+    fn way(&self, request: &Request) -> Result<Way, CommandError> {
+        let entry = request.entry;
+        Ok(match entry.command.handler {
+            Handler::Container => {
+                unreachable!("the caller refuses what cannot be a part")
+            }
+            Handler::Local(handler) | Handler::Subscribe(handler) => Way::Local(handler),
+            Handler::Publish(topic) => Way::Publish(topic),
+            Handler::Shard(_) => {
+                let key = entry.first_key.and_then(|first| request.args().get(first));
+                Way::Shard(key.map_or(request.home, |key| request.owner(key)))
+            }
+            Handler::Placed { shard, spread, .. } => {
+                if request.map.shards() > 1 && request.shared.memory.keys() <= FEW_KEYS {
+                    Way::Spread(spread)
+                } else {
+                    Way::Shard(shard(request.args(), request.map))
+                }
+            }
+            Handler::Multi { spread, .. } => match self.common_owner(request) {
+                Some(owner) => Way::Shard(owner),
+                None => Way::Spread(spread),
+            },
+            Handler::Blocking(blocking) => {
+                (blocking.patience)(request.args())?;
+                match self.common_owner(request) {
+                    Some(owner) => Way::Shard(owner),
+                    None => Way::Spread(blocking::try_once),
+                }
+            }
+            Handler::Global(_, coordinator) => Way::Spread(coordinator),
+        })
+    }
+
+    fn common_owner(&self, request: &Request) -> Option<ShardId> {
+        request.entry.common_owner(request.args(), request.map, request.home)
+    }
+
+    async fn run_spread(&self, request: Request, coordinator: Coordinator) -> Parted {
+        let (view, stopwatch) = (request.view, request.shared.stopwatch);
+        let began = stopwatch.ticks();
+        match coordinator(self.part(), request).await {
+            Err(error) => Parted::failed(&error, view),
+            Ok(reply) => {
+                let nanoseconds = stopwatch.elapsed_ns(began);
+                Parted { done: Done { nanoseconds, ..Done::default() }, reply, view }
+            }
+        }
+    }
+
+    /// The client itself, if it has subscribed, gets the message after the reply.
+    async fn run_publish(&self, request: Request, topic: Topic) -> Parted {
+        let args = request.args();
+        let message = Publication { topic, channel: args.at(1).into(), payload: args.at(2).into() };
+        let (home, shards, key) = (request.home, request.map.shards(), request.connection);
+        let channel = message.channel.clone();
+        let cores = self.on(home, move |state| state.cores_of(topic, &channel)).await;
+        let deliveries = cores.iter(shards).map(|core| {
+            let message = message.clone();
+            let to = if core == home { Receivers::AllBut(key) } else { Receivers::All };
+            (core, move |state: &mut CoreState| state.deliver(&message, to))
+        });
+        let delivered = self.hop(deliveries.collect::<Vec<_>>()).await;
+        let count: usize = delivered.iter().map(|delivered| delivered.count).sum();
+        if delivered.iter().any(|delivered| delivered.left_out) {
+            self.exchange.borrow_mut().own_messages.push(message);
+        }
+        let reply = request.encode(|reply| reply.integer(count as i64));
+        let done = Done { reply_end: reply.len(), ..Done::default() };
+        Parted { reply, done, view: request.view }
+    }
+}
+
+/// A part's reply, how it ended, and the client's view afterwards.
+struct Parted {
+    reply: Vec<u8>,
+    done: Done,
+    view: ClientView,
+}
+
+impl Parted {
+    fn failed(error: &CommandError, view: ClientView) -> Self {
+        let mut reply = Vec::new();
+        // Errors are the same in both protocol versions.
+        Encoder::new(&mut reply, Resp::V2).error_bytes(&error.to_wire());
+        Self { reply, done: Done { failed: true, ..Done::default() }, view }
+    }
+}
+
+impl Core {
+    /// Counts and logs a part that has run, and shows it to monitors.
+    pub(in crate::route) fn record_part(&mut self, part: &Ran, to: ReplyTo) {
+        let args = part.args.view();
+        self.record_long(part.entry, part.done, args, &part.error, part.reply_bytes, to);
+        self.show_part(part.entry, args, to);
+    }
+
+    /// Shows a part to monitors, if its client is still there.
+    fn show_part(&mut self, entry: &'static Entry, args: Args<'_>, to: ReplyTo) {
+        let connection = self.state.connections.get(to.connection.0 as usize);
+        if self.state.shared.monitored() && connection.is_some_and(|c| c.client.id == to.client) {
+            self.feed_all_monitors(to.connection, entry, args);
+        }
+    }
+}
+
+impl CoreState {
+    /// Runs a command about a connection of this core, if it is still there; nobody sees the reply
+    /// otherwise.
+    fn run_part_locally(
+        &mut self,
+        key: ConnectionKey,
+        client: u64,
+        handler: LocalHandler,
+        args: &OwnedArgs,
+        view: ClientView,
+    ) -> Parted {
+        let mut reply = Vec::new();
+        if self.connection(key).is_none_or(|connection| connection.client.id != client) {
+            Encoder::new(&mut reply, view.resp).null();
+            return Parted { reply, done: Done::default(), view };
+        }
+        self.metrics.start_lap();
+        let done = self.run_locally(key, handler, args.view(), &mut reply);
+        let view = self.connections[key.0 as usize].client.view;
+        Parted { reply, done, view }
+    }
+}
