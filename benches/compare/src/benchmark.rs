@@ -11,19 +11,27 @@ use crate::cli::Options;
 use crate::measure::Sample;
 use crate::programs;
 use crate::server::Server;
-use crate::workload::Verb;
+use crate::workload::Workload;
 
 /// Requests of the run that finds out how many fill the time of a measurement.
 const CALIBRATION_REQUESTS: u64 = 50_000;
 
 /// Measures `server` under one of valkey-benchmark's standard tests.
-pub(crate) fn run(server: &Server, options: &Options, verb: Verb, pipeline: u32) -> Result<Sample> {
+pub(crate) fn run(
+    server: &Server,
+    options: &Options,
+    workload: &Workload,
+    pipeline: u32,
+) -> Result<Sample> {
+    let test = workload
+        .benchmark
+        .with_context(|| format!("valkey-benchmark has no test like {}", workload.name))?;
     let program = programs::installed("valkey-benchmark")?;
-    let calibration = call(&program, server, options, verb, pipeline, CALIBRATION_REQUESTS)?;
+    let calibration = call(&program, server, options, test, pipeline, CALIBRATION_REQUESTS)?;
     let requests = (calibration.per_second * options.measure_for().as_secs_f64()) as u64;
     let requests = requests.max(CALIBRATION_REQUESTS);
     let cpu_before = server.cpu_time()?;
-    let row = call(&program, server, options, verb, pipeline, requests)?;
+    let row = call(&program, server, options, test, pipeline, requests)?;
     let cpu = server.cpu_time()?.saturating_sub(cpu_before).as_secs_f64();
     Ok(Sample {
         cpu_us: cpu * 1e6 / requests as f64,
@@ -48,7 +56,7 @@ fn call(
     program: &Path,
     server: &Server,
     options: &Options,
-    verb: Verb,
+    test: &str,
     pipeline: u32,
     requests: u64,
 ) -> Result<Row> {
@@ -57,7 +65,7 @@ fn call(
         .args(["-p", &number(u64::from(server.address.port())), "--csv"])
         .args(["-c", &number(u64::from(options.connections)), "-n", &number(requests)])
         .args(["-P", &number(u64::from(pipeline)), "-r", &number(options.keys)])
-        .args(["-d", &number(u64::from(options.value_size)), "-t", verb.benchmark_name()])
+        .args(["-d", &number(u64::from(options.value_size)), "-t", test])
         .output()
         .context("running valkey-benchmark")?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,11 +1,13 @@
 //! The command line: what to measure, on which servers, for how long.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 
-use crate::workload::Verb;
+use crate::workload::{FOOTPRINTS, Footprint, Group, Span, WORKLOADS, Workload};
 
 /// Runs Kvasir and a peer alternately on the same cores under the same load and prints the ratios.
 #[derive(Debug, Parser)]
@@ -20,11 +22,16 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', value_enum)]
     pub(crate) only: Vec<Section>,
 
-    /// Commands of the throughput sections.
-    #[arg(long, value_delimiter = ',', value_enum)]
-    pub(crate) commands: Vec<Verb>,
+    /// Commands of the throughput sections; each section takes those that it has.
+    #[arg(long, value_delimiter = ',', value_parser = workloads())]
+    pub(crate) commands: Vec<&'static Workload>,
 
-    /// Pipeline depths of the throughput sections [default: 1,16,100; two shards: 1,16,50].
+    /// Collections of the elements section [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = footprints())]
+    pub(crate) footprints: Vec<&'static Footprint>,
+
+    /// Pipeline depths of the throughput sections [default: 1,16,100; two shards: 1,16,50;
+    /// collections: 16].
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) pipelines: Vec<u32>,
 
@@ -44,6 +51,16 @@ pub(crate) struct Options {
     /// Keys that the memory section loads [default: 5 million, 1 million with --quick].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..100_000_000))]
     pub(crate) memory_keys: Option<u64>,
+
+    /// Elements that the elements section puts into a collection [default: 2 million, 500 thousand
+    /// with --quick].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..100_000_000))]
+    pub(crate) elements: Option<u64>,
+
+    /// Commands of a measurement that changes its collection's size [default: 1 million, 200
+    /// thousand with --quick].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..100_000_000))]
+    pub(crate) amount: Option<u64>,
 
     /// Rounds; each starts both servers afresh [default: 5, 3 with --quick].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
@@ -96,9 +113,51 @@ impl Options {
         self.only.is_empty() || self.only.contains(&section)
     }
 
-    /// The commands to measure, or `default` when none were named.
-    pub(crate) fn commands_or(&self, default: &[Verb]) -> Vec<Verb> {
-        if self.commands.is_empty() { default.to_vec() } else { self.commands.clone() }
+    /// Those of `workloads` that were named, or all when none were.
+    pub(crate) fn chosen(&self, mut workloads: Vec<&'static Workload>) -> Vec<&'static Workload> {
+        let names: Vec<&str> = self.commands.iter().map(|workload| workload.name).collect();
+        workloads.retain(|workload| names.is_empty() || names.contains(&workload.name));
+        workloads
+    }
+
+    /// The workloads of the section of one shard that measures `group`.
+    pub(crate) fn workloads_of(&self, group: Group) -> Vec<&'static Workload> {
+        self.chosen(Workload::of(group))
+    }
+
+    /// The workloads of the section of two shards: any that were named.
+    pub(crate) fn workloads_of_shards(&self) -> Vec<&'static Workload> {
+        if self.commands.is_empty() {
+            ["get", "set"].into_iter().filter_map(Workload::named).collect()
+        } else {
+            self.commands.clone()
+        }
+    }
+
+    /// The collections whose memory to measure.
+    pub(crate) fn footprints(&self) -> Vec<&'static Footprint> {
+        if self.footprints.is_empty() {
+            FOOTPRINTS.iter().collect()
+        } else {
+            self.footprints.clone()
+        }
+    }
+
+    /// The numbers of `span`.
+    pub(crate) fn range(&self, span: Span) -> Range<u64> {
+        match span {
+            Span::Keys => 0..self.keys,
+            // The warm-up takes a quarter more, and each run ends with whole batches.
+            Span::Commands => 0..self.amount() / 4 * 5 + 20_000,
+            Span::MemoryKeys => 0..self.memory_keys(),
+            Span::Elements => 0..self.elements(),
+            Span::Between(start, end) => start..end,
+        }
+    }
+
+    /// Commands of a measurement that has a number of them.
+    pub(crate) fn amount(&self) -> u64 {
+        self.amount.unwrap_or(if self.quick { 200_000 } else { 1_000_000 })
     }
 
     /// The pipeline depths to measure, or `default` when none were named.
@@ -122,15 +181,27 @@ impl Options {
         self.memory_keys.unwrap_or(if self.quick { 1_000_000 } else { 5_000_000 })
     }
 
-    /// Number of entries of the stream that the memory section adds.
-    pub(crate) fn stream_entries(&self) -> u64 {
-        if self.quick { 500_000 } else { 2_000_000 }
+    /// Number of elements that the elements section puts into a collection.
+    pub(crate) fn elements(&self) -> u64 {
+        self.elements.unwrap_or(if self.quick { 500_000 } else { 2_000_000 })
     }
 
     /// How long the idle section watches a server.
     pub(crate) fn idle_for(&self) -> Duration {
         Duration::from_secs(if self.quick { 3 } else { 10 })
     }
+}
+
+fn workloads() -> impl TypedValueParser<Value = &'static Workload> {
+    PossibleValuesParser::new(WORKLOADS.iter().map(|workload| workload.name))
+        .map(|name| Workload::named(&name).expect("invariant: clap has checked the name"))
+}
+
+fn footprints() -> impl TypedValueParser<Value = &'static Footprint> {
+    PossibleValuesParser::new(FOOTPRINTS.iter().map(|footprint| footprint.name)).map(|name| {
+        let mut all = FOOTPRINTS.iter();
+        all.find(|footprint| footprint.name == name).expect("invariant: clap has checked the name")
+    })
 }
 
 /// A part of the report.
@@ -140,10 +211,21 @@ pub(crate) enum Section {
     Core,
     /// Two shards on two cores.
     Shards,
+    /// Lists, hashes, sets, sorted sets and streams, one shard on one core.
+    Collections,
     /// Bytes of memory a key beyond key and value.
     Memory,
+    /// Bytes of memory an element of a collection.
+    Elements,
     /// CPU of a server whose connections are idle.
     Idle,
+}
+
+impl Section {
+    /// Shards of ours in a section of throughput, each on a core.
+    pub(crate) fn shards(self) -> u32 {
+        if self == Self::Shards { 2 } else { 1 }
+    }
 }
 
 /// The servers that ours is measured against.

@@ -15,7 +15,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::workload::Workload;
+use crate::replies::Progress;
+use crate::workload::Batch;
 
 /// A server that is silent for longer than this has failed.
 const SILENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
@@ -59,7 +60,7 @@ struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     written: usize,
-    received: usize,
+    received: Progress,
     sent_at: Instant,
     awaits_room: bool,
 }
@@ -78,7 +79,7 @@ impl Load {
                 stream,
                 request: Vec::new(),
                 written: 0,
-                received: 0,
+                received: Progress::NONE,
                 sent_at: Instant::now(),
                 awaits_room: false,
             });
@@ -86,15 +87,15 @@ impl Load {
         Ok(Self { epoll, connections, buffer: vec![0; READ_SIZE].into() })
     }
 
-    /// Keeps one batch of `workload` in flight on every connection until `until`.
-    pub(crate) fn run(&mut self, workload: &mut Workload, until: Until) -> Result<Run> {
+    /// Keeps one batch like `batch` in flight on every connection until `until`.
+    pub(crate) fn run(&mut self, batch: &mut Batch, until: Until) -> Result<Run> {
         let mut latency = Histogram::new_with_max(LATENCY_NS_MAX, 3)?;
         let cpu_before = clock_gettime(ClockId::ThreadCPUTime);
         let started = Instant::now();
         let mut batches = 0_u64;
         let batches_max = match until {
             Until::Elapsed(_) => u64::MAX,
-            Until::Commands(commands) => commands.div_ceil(u64::from(workload.pipeline)),
+            Until::Commands(commands) => commands.div_ceil(u64::from(batch.pipeline)),
         };
         let deadline = match until {
             Until::Elapsed(duration) => Some(started + duration),
@@ -102,16 +103,16 @@ impl Load {
         };
         let mut started_batches = 0_u64;
         for (index, connection) in self.connections.iter_mut().enumerate() {
-            connection.request = workload.template().to_vec();
+            connection.request = batch.encoded.bytes().to_vec();
             if started_batches < batches_max {
-                connection.send_batch(&self.epoll, index, workload, Instant::now())?;
+                connection.send(&self.epoll, index, batch, Instant::now())?;
                 started_batches += 1;
             }
         }
         let mut events: Vec<Event> = Vec::with_capacity(self.connections.len());
         while batches < started_batches {
             if epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&SILENCE))? == 0 {
-                bail!("the server has not answered for {} seconds", SILENCE.tv_sec);
+                bail!(self.describe_silence(batch));
             }
             for event in events.drain(..) {
                 let (index, flags) = (event.data.u64() as usize, event.flags);
@@ -119,7 +120,7 @@ impl Load {
                 if flags.contains(EventFlags::OUT) {
                     connection.flush(&self.epoll, index)?;
                 }
-                if !connection.receive(&mut self.buffer, workload)? {
+                if !connection.receive(&mut self.buffer, batch)? {
                     continue;
                 }
                 let now = Instant::now();
@@ -127,33 +128,40 @@ impl Load {
                 latency.saturating_record(waited);
                 batches += 1;
                 if started_batches < batches_max && deadline.is_none_or(|at| now < at) {
-                    connection.send_batch(&self.epoll, index, workload, now)?;
+                    connection.send(&self.epoll, index, batch, now)?;
                     started_batches += 1;
                 }
             }
         }
         let cpu_after = clock_gettime(ClockId::ThreadCPUTime);
         Ok(Run {
-            commands: batches * u64::from(workload.pipeline),
+            commands: batches * u64::from(batch.pipeline),
             elapsed: started.elapsed(),
             load_cpu: Duration::try_from(cpu_after - cpu_before).unwrap_or_default(),
             latency,
         })
     }
+
+    fn describe_silence(&self, batch: &Batch) -> String {
+        let unanswered = self.connections.iter().find(|c| !batch.replies.is_complete(&c.received));
+        let seen = unanswered.map_or_else(String::new, |c| batch.replies.describe(&c.received));
+        let seconds = SILENCE.tv_sec;
+        format!("the server has not answered {} for {seconds} seconds, after {seen}", batch.request)
+    }
 }
 
 impl Connection {
     /// Sends the next batch, or as much of it as the socket takes.
-    fn send_batch(
+    fn send(
         &mut self,
         epoll: &OwnedFd,
         index: usize,
-        workload: &mut Workload,
+        batch: &mut Batch,
         now: Instant,
     ) -> Result<()> {
-        workload.write_keys(&mut self.request);
+        batch.encoded.write_numbers(&mut batch.numbers, &mut self.request);
         self.written = 0;
-        self.received = 0;
+        self.received = Progress::NONE;
         self.sent_at = now;
         self.flush(epoll, index)
     }
@@ -179,7 +187,7 @@ impl Connection {
     }
 
     /// Reads once; says whether the batch is answered.
-    fn receive(&mut self, buffer: &mut [u8], workload: &Workload) -> Result<bool> {
+    fn receive(&mut self, buffer: &mut [u8], batch: &Batch) -> Result<bool> {
         let size = match (&self.stream).read(buffer) {
             Ok(0) => bail!("the server closed a connection"),
             Ok(size) => size,
@@ -191,12 +199,11 @@ impl Connection {
             Err(error) => return Err(error).context("receiving replies"),
         };
         let received = &buffer[..size];
-        let Some(progress) = workload.progress(self.received, received) else {
+        if !batch.replies.take(&mut self.received, received) {
             let shown = String::from_utf8_lossy(&received[..size.min(120)]);
-            bail!("unexpected reply to {}: {shown:?}", workload.verb.name());
-        };
-        self.received += progress;
-        Ok(self.received == workload.replies_size())
+            bail!("unexpected reply to {}: {shown:?}", batch.request);
+        }
+        Ok(batch.replies.is_complete(&self.received))
     }
 }
 
@@ -206,7 +213,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::workload::{Keys, Verb};
+    use crate::workload::Workload;
 
     /// Answers every complete batch of `request_size` bytes with `replies`, a few bytes at a time.
     fn serve(request_size: usize, replies: Vec<u8>, clients: usize) -> SocketAddr {
@@ -231,24 +238,24 @@ mod tests {
 
     #[test]
     fn counts_every_answered_command() {
-        let mut workload = Workload::new(Verb::Get, 16, 64, Keys::uniform(1000));
+        let mut batch = Workload::named("get").unwrap().batch(16, 64, 0..1000);
         let replies = format!("$64\r\n{}\r\n", "v".repeat(64)).repeat(16).into_bytes();
-        let address = serve(workload.template().len(), replies, 3);
+        let address = serve(batch.encoded.bytes().len(), replies, 3);
         let mut load = Load::connect(address, 3).unwrap();
-        let run = load.run(&mut workload, Until::Commands(1000)).unwrap();
+        let run = load.run(&mut batch, Until::Commands(1000)).unwrap();
         assert_eq!(run.commands, 63 * 16);
         assert_eq!(run.latency.len(), 63);
         // A second run on the same connections starts from a clean state.
-        let run = load.run(&mut workload, Until::Commands(1)).unwrap();
+        let run = load.run(&mut batch, Until::Commands(1)).unwrap();
         assert_eq!(run.commands, 16);
     }
 
     #[test]
     fn reports_a_wrong_reply() {
-        let mut workload = Workload::new(Verb::Set, 1, 8, Keys::uniform(1));
-        let address = serve(workload.template().len(), b"-OOM no\r\n".to_vec(), 1);
+        let mut batch = Workload::named("set").unwrap().batch(1, 8, 0..1);
+        let address = serve(batch.encoded.bytes().len(), b"-OOM no\r\n".to_vec(), 1);
         let mut load = Load::connect(address, 1).unwrap();
-        let error = load.run(&mut workload, Until::Commands(1)).unwrap_err();
+        let error = load.run(&mut batch, Until::Commands(1)).unwrap_err();
         assert!(error.to_string().contains("-OOM"), "{error}");
     }
 }

@@ -14,9 +14,12 @@ mod cli;
 mod load;
 mod machine;
 mod measure;
+mod numbers;
 mod programs;
+mod replies;
 mod report;
 mod server;
+mod template;
 mod workload;
 
 use std::fs::{self, OpenOptions};
@@ -29,7 +32,7 @@ use crate::cli::{Options, Section};
 use crate::machine::Description;
 use crate::measure::Pair;
 use crate::report::Results;
-use crate::workload::Verb;
+use crate::workload::Group;
 
 fn main() -> Result<()> {
     let options = Options::parse();
@@ -54,20 +57,26 @@ fn main() -> Result<()> {
 fn measure_all(pair: &Pair, options: &Options) -> Result<Results> {
     let mut results = Results::default();
     if options.wants(Section::Core) {
-        let verbs = options.commands_or(&[Verb::Get, Verb::Set, Verb::Mset, Verb::Incr]);
-        let what = (&verbs[..], &options.pipelines_or(&[1, 16, 100])[..]);
-        results.scenarios.extend(measure::throughput(pair, options, 1, what, &mut note)?);
+        let what = (options.workloads_of(Group::Strings), options.pipelines_or(&[1, 16, 100]));
+        let core = measure::throughput(pair, options, Section::Core, what, &mut note)?;
+        results.scenarios.extend(core);
     }
     if options.wants(Section::Shards) {
-        let verbs = options.commands_or(&[Verb::Get, Verb::Set]);
-        let what = (&verbs[..], &options.pipelines_or(&[1, 16, 50])[..]);
-        results.scenarios.extend(measure::throughput(pair, options, 2, what, &mut note)?);
+        let what = (options.workloads_of_shards(), options.pipelines_or(&[1, 16, 50]));
+        let shards = measure::throughput(pair, options, Section::Shards, what, &mut note)?;
+        results.scenarios.extend(shards);
+    }
+    if options.wants(Section::Collections) {
+        let what = (options.workloads_of(Group::Collections), options.pipelines_or(&[16]));
+        let collections =
+            measure::throughput(pair, options, Section::Collections, what, &mut note)?;
+        results.scenarios.extend(collections);
     }
     if options.wants(Section::Memory) {
         results.memory = measure::memory(pair, options, &mut note)?;
-        results.stream_bytes = Some(measure::element_memory(pair, options, Verb::Xadd, &mut note)?);
-        results.sorted_set_bytes =
-            Some(measure::element_memory(pair, options, Verb::Zadd, &mut note)?);
+    }
+    if options.wants(Section::Elements) {
+        results.elements = measure::elements(pair, options, &mut note)?;
     }
     if options.wants(Section::Idle) {
         note("idle");

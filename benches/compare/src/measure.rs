@@ -1,16 +1,23 @@
 //! The measurements: each brings up the servers it needs, loads them and reads their figures.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::benchmark;
-use crate::cli::{LoadKind, Options};
+use crate::cli::{LoadKind, Options, Section};
 use crate::load::{Load, Until};
 use crate::machine::{Placement, pinned};
 use crate::programs::Program;
 use crate::server::{Server, pause};
-use crate::workload::{KEY_SIZE, Keys, Verb, Workload};
+use crate::workload::{
+    FOOTPRINT_VALUE_SIZE, Footprint, KEY_SIZE, Loading, MANY_STRINGS, MANY_STRINGS_WITH_TTL,
+    Workload,
+};
+
+/// Connections of a workload of long commands: enough that the server never waits.
+const LONG_CONNECTIONS: u32 = 4;
 
 /// The two programs.
 #[derive(Clone, Debug)]
@@ -43,40 +50,45 @@ pub(crate) struct Sample {
 /// The samples of one command at one pipeline depth, in pairs measured one after the other.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
-    /// Shards of ours.
-    pub(crate) shards: u32,
-    /// The command.
-    pub(crate) verb: Verb,
+    /// The section of the report.
+    pub(crate) section: Section,
+    /// The kind of load.
+    pub(crate) workload: &'static Workload,
     /// Commands in flight a connection.
     pub(crate) pipeline: u32,
     /// Ours and the peer's, one pair a round.
     pub(crate) samples: Vec<(Sample, Sample)>,
 }
 
-/// Runs all pairs of `verbs` and `pipelines`: each round starts both servers afresh, and for each
+/// Runs all pairs of workloads and pipelines: each round starts both servers afresh, and for each
 /// scenario measures one while the other is frozen, then the other; who is first alternates.
 pub(crate) fn throughput(
     pair: &Pair,
     options: &Options,
-    shards: u32,
-    (verbs, pipelines): (&[Verb], &[u32]),
+    section: Section,
+    (workloads, pipelines): (Vec<&'static Workload>, Vec<u32>),
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<Scenario>> {
-    let mut scenarios: Vec<Scenario> = verbs
-        .iter()
-        .flat_map(|&verb| pipelines.iter().map(move |&pipeline| (verb, pipeline)))
-        .map(|(verb, pipeline)| Scenario { shards, verb, pipeline, samples: Vec::new() })
-        .collect();
+    let mut scenarios = Vec::new();
+    for &workload in &workloads {
+        let pipelines = if workload.is_long { &[1] } else { &pipelines[..] };
+        let scenario = |&pipeline| Scenario { section, workload, pipeline, samples: Vec::new() };
+        scenarios.extend(pipelines.iter().map(scenario));
+    }
+    if scenarios.is_empty() {
+        return Ok(scenarios);
+    }
+    let shards = section.shards();
     let placement = Placement::for_server_cores(shards as usize)?;
     for round in 0..options.rounds() as usize {
-        let ours = Subject::start(&pair.ours, options, shards, &placement, verbs)?;
-        let peer = Subject::start(&pair.peer, options, shards, &placement, verbs)?;
+        let ours = Subject::start(&pair.ours, options, shards, &placement, &workloads)?;
+        let peer = Subject::start(&pair.peer, options, shards, &placement, &workloads)?;
         for (index, scenario) in scenarios.iter_mut().enumerate() {
-            let (verb, pipeline) = (scenario.verb, scenario.pipeline);
-            progress(&format!("round {}: {} x {pipeline}", round + 1, verb.name()));
+            let (workload, pipeline) = (scenario.workload, scenario.pipeline);
+            progress(&format!("round {}: {} x {pipeline}", round + 1, workload.title));
             let measure = |subject: &Subject| {
                 subject.server.thaw()?;
-                let sample = subject.measure(options, &placement, verb, pipeline);
+                let sample = subject.measure(options, &placement, workload, pipeline);
                 subject.server.freeze()?;
                 sample
             };
@@ -92,7 +104,7 @@ pub(crate) fn throughput(
     Ok(scenarios)
 }
 
-/// A server with its keys loaded, frozen.
+/// A server that holds what its workloads need, frozen.
 struct Subject {
     server: Server,
 }
@@ -103,20 +115,17 @@ impl Subject {
         options: &Options,
         shards: u32,
         placement: &Placement,
-        verbs: &[Verb],
+        workloads: &[&Workload],
     ) -> Result<Self> {
         let server = Server::start(program, shards, &placement.server)?;
-        // valkey-benchmark names its keys alike, except the counters, which it makes itself.
-        let ranks = verbs.contains(&Verb::Zadd) || verbs.contains(&Verb::Zrank);
-        let preload: &[Verb] = match options.load {
-            LoadKind::Own if ranks => &[Verb::Set, Verb::SetCounter, Verb::Zadd],
-            LoadKind::Own if verbs.contains(&Verb::Incr) => &[Verb::Set, Verb::SetCounter],
-            LoadKind::Own | LoadKind::ValkeyBenchmark => &[Verb::Set],
-        };
-        for &verb in preload {
-            let size = options.value_size as usize;
-            pinned(&placement.load, || load_keys(&server, verb, size, options.keys))??;
+        let mut needed: Vec<Loading> = Vec::new();
+        for loading in workloads.iter().flat_map(|workload| workload.loaded) {
+            if !needed.contains(loading) {
+                needed.push(*loading);
+            }
         }
+        let size = options.value_size as usize;
+        pinned(&placement.load, || load_all(&server, options, size, &needed))??;
         server.freeze()?;
         Ok(Self { server })
     }
@@ -125,33 +134,66 @@ impl Subject {
         &self,
         options: &Options,
         placement: &Placement,
-        verb: Verb,
+        workload: &Workload,
         pipeline: u32,
     ) -> Result<Sample> {
         let sample = || match options.load {
-            LoadKind::Own => own_load(&self.server, options, verb, pipeline),
-            LoadKind::ValkeyBenchmark => benchmark::run(&self.server, options, verb, pipeline),
+            LoadKind::Own => own_load(&self.server, options, workload, pipeline),
+            LoadKind::ValkeyBenchmark => benchmark::run(&self.server, options, workload, pipeline),
         };
         pinned(&placement.load, sample)?
     }
 }
 
-/// Sets keys `0..keys` with deep pipelines.
-fn load_keys(server: &Server, verb: Verb, value_size: usize, keys: u64) -> Result<()> {
+/// Sends all of `loadings`, one after the other.
+fn load_all(
+    server: &Server,
+    options: &Options,
+    value_size: usize,
+    loadings: &[Loading],
+) -> Result<()> {
+    loadings.iter().try_for_each(|loading| load(server, options, value_size, loading))
+}
+
+/// Sends one request for each number of `loading`, with deep pipelines.
+fn load(server: &Server, options: &Options, value_size: usize, loading: &Loading) -> Result<()> {
     const CONNECTIONS: u32 = 8;
     const PIPELINE: u32 = 100;
-    let mut workload = Workload::new(verb, PIPELINE, value_size, Keys::sequential(keys));
-    Load::connect(server.address, CONNECTIONS)?.run(&mut workload, Until::Commands(keys))?;
+    let Range { start, end } = options.range(loading.span);
+    // A last batch that is not full would begin anew with the first number.
+    let full = end - (end - start) % u64::from(PIPELINE);
+    let mut clients = Load::connect(server.address, CONNECTIONS)?;
+    for (range, pipeline) in [(start..full, PIPELINE), (full..end, 1)] {
+        if !range.is_empty() {
+            let count = range.end - range.start;
+            let mut batch = loading.batch(pipeline, value_size, range);
+            clients.run(&mut batch, Until::Commands(count))?;
+        }
+    }
     Ok(())
 }
 
-fn own_load(server: &Server, options: &Options, verb: Verb, pipeline: u32) -> Result<Sample> {
+fn own_load(
+    server: &Server,
+    options: &Options,
+    workload: &Workload,
+    pipeline: u32,
+) -> Result<Sample> {
     let size = options.value_size as usize;
-    let mut workload = Workload::new(verb, pipeline, size, Keys::uniform(options.keys));
-    let mut load = Load::connect(server.address, options.connections)?;
-    load.run(&mut workload, Until::Elapsed(options.measure_for() / 4))?;
+    let mut batch = workload.batch(pipeline, size, options.range(workload.span));
+    let (warm_up, measured) = if workload.before.is_empty() {
+        let time = options.measure_for();
+        (Until::Elapsed(time / 4), Until::Elapsed(time))
+    } else {
+        load_all(server, options, size, workload.before)?;
+        server.settle()?;
+        (Until::Commands(options.amount() / 4), Until::Commands(options.amount()))
+    };
+    let connections = if workload.is_long { LONG_CONNECTIONS } else { options.connections };
+    let mut load = Load::connect(server.address, connections)?;
+    load.run(&mut batch, warm_up)?;
     let cpu_before = server.cpu_time()?;
-    let run = load.run(&mut workload, Until::Elapsed(options.measure_for()))?;
+    let run = load.run(&mut batch, measured)?;
     let cpu = server.cpu_time()?.saturating_sub(cpu_before).as_secs_f64();
     let seconds = run.elapsed.as_secs_f64();
     let percentile_us = |q| run.latency.value_at_quantile(q) as f64 / 1e3;
@@ -164,6 +206,21 @@ fn own_load(server: &Server, options: &Options, verb: Verb, pipeline: u32) -> Re
         server_busy: cpu / seconds,
         load_busy: Some(run.load_cpu.as_secs_f64() / seconds),
     })
+}
+
+/// Resident bytes that `program` takes for what `loadings` put into it.
+fn resident_growth(
+    program: &Program,
+    options: &Options,
+    value_size: usize,
+    loadings: &[Loading],
+) -> Result<f64> {
+    let placement = Placement::for_server_cores(1)?;
+    let server = Server::start(program, 1, &placement.server)?;
+    pause(Duration::from_secs(1));
+    let empty = server.resident_bytes()?;
+    pinned(&placement.load, || load_all(&server, options, value_size, loadings))??;
+    Ok(server.settled_resident_bytes()?.saturating_sub(empty) as f64)
 }
 
 /// Memory of one kind of keys.
@@ -185,18 +242,13 @@ pub(crate) fn memory(
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<Memory>> {
-    let placement = Placement::for_server_cores(1)?;
     let mut overhead = |program: &Program, value_size: usize, ttl: bool| {
         let keys = options.memory_keys();
         let suffix = if ttl { " with TTL" } else { "" };
         progress(&format!("{}: {keys} keys, {value_size}-byte values{suffix}", program.name));
-        let server = Server::start(program, 1, &placement.server)?;
-        pause(Duration::from_secs(1));
-        let empty = server.resident_bytes()?;
-        let verb = if ttl { Verb::SetWithTtl } else { Verb::Set };
-        pinned(&placement.load, || load_keys(&server, verb, value_size, keys))??;
-        let used = server.settled_resident_bytes()?.saturating_sub(empty);
-        Ok::<f64, anyhow::Error>(used as f64 / keys as f64 - (KEY_SIZE + value_size) as f64)
+        let loading = if ttl { MANY_STRINGS_WITH_TTL } else { MANY_STRINGS };
+        let used = resident_growth(program, options, value_size, &[loading])?;
+        Ok::<f64, anyhow::Error>(used / keys as f64 - (KEY_SIZE + value_size) as f64)
     };
     [(8, false), (32, false), (100, false), (32, true)]
         .into_iter()
@@ -208,27 +260,41 @@ pub(crate) fn memory(
         .collect()
 }
 
-/// Measures the resident bytes an element of one large value, which `verb` adds to: ours and the
-/// peer's. The entries of a stream have one field and a value of 32 bytes; the members of a sorted
-/// set have 16 bytes.
-pub(crate) fn element_memory(
+/// Memory of one kind of elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Elements {
+    /// What was loaded.
+    pub(crate) footprint: &'static Footprint,
+    /// Resident bytes an element, ours.
+    pub(crate) ours: f64,
+    /// The same of the peer, if it can hold such elements.
+    pub(crate) peer: Option<f64>,
+}
+
+/// Measures the resident bytes an element of each kind of collection.
+pub(crate) fn elements(
     pair: &Pair,
     options: &Options,
-    verb: Verb,
     progress: &mut dyn FnMut(&str),
-) -> Result<(f64, f64)> {
-    let placement = Placement::for_server_cores(1)?;
-    let mut bytes = |program: &Program| {
-        let entries = options.stream_entries();
-        progress(&format!("{}: {entries} elements by {}", program.name, verb.name()));
-        let server = Server::start(program, 1, &placement.server)?;
-        pause(Duration::from_secs(1));
-        let empty = server.resident_bytes()?;
-        pinned(&placement.load, || load_keys(&server, verb, 32, entries))??;
-        let used = server.settled_resident_bytes()?.saturating_sub(empty);
-        Ok::<f64, anyhow::Error>(used as f64 / entries as f64)
+) -> Result<Vec<Elements>> {
+    let mut bytes = |program: &Program, footprint: &Footprint| {
+        let count = options.elements();
+        progress(&format!("{}: {count} x {}", program.name, footprint.title));
+        let used = resident_growth(program, options, FOOTPRINT_VALUE_SIZE, footprint.loaded)?;
+        Ok::<f64, anyhow::Error>(used / count as f64)
     };
-    Ok((bytes(&pair.ours)?, bytes(&pair.peer)?))
+    let cores = Placement::for_server_cores(1)?.server;
+    let mut all = Vec::new();
+    for footprint in options.footprints() {
+        let ours = bytes(&pair.ours, footprint)?;
+        let is_known = match footprint.needs {
+            Some(command) => Server::start(&pair.peer, 1, &cores)?.knows(command)?,
+            None => true,
+        };
+        let peer = if is_known { Some(bytes(&pair.peer, footprint)?) } else { None };
+        all.push(Elements { footprint, ours, peer });
+    }
+    Ok(all)
 }
 
 /// Share of a core that a server uses while 100 clients are connected and silent.
@@ -238,7 +304,7 @@ pub(crate) fn idle(program: &Program, options: &Options) -> Result<f64> {
     let server = Server::start(program, 1, &placement.server)?;
     let mut clients = Load::connect(server.address, CLIENTS)?;
     // Every client has been served once, so that none is still being accepted.
-    let mut hello = Workload::new(Verb::Set, 1, 8, Keys::sequential(1));
+    let mut hello = MANY_STRINGS.batch(1, 8, 0..1);
     clients.run(&mut hello, Until::Commands(u64::from(CLIENTS)))?;
     pause(Duration::from_secs(1));
     let (cpu_before, started) = (server.cpu_time()?, Instant::now());

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::{LoadKind, Options};
+use crate::cli::{LoadKind, Options, Section};
 use crate::machine::{Description, Placement};
-use crate::measure::{Memory, Pair, Sample, Scenario};
+use crate::measure::{Elements, Memory, Pair, Sample, Scenario};
 
 /// A load generator busier than this limited the throughput, not the server.
 const LOAD_BOUND: f64 = 0.95;
@@ -15,14 +15,12 @@ const LOAD_BOUND: f64 = 0.95;
 /// Everything a run measured.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
-    /// Throughput scenarios of all numbers of shards.
+    /// Throughput scenarios of all sections.
     pub(crate) scenarios: Vec<Scenario>,
     /// Memory overheads.
     pub(crate) memory: Vec<Memory>,
-    /// Bytes an entry of a stream, ours and the peer's.
-    pub(crate) stream_bytes: Option<(f64, f64)>,
-    /// Bytes a member of a sorted set, ours and the peer's.
-    pub(crate) sorted_set_bytes: Option<(f64, f64)>,
+    /// Memory of elements of collections.
+    pub(crate) elements: Vec<Elements>,
     /// Cores that ours and the peer use while idle.
     pub(crate) idle: Option<(f64, f64)>,
     /// Time of a clean release build.
@@ -101,10 +99,11 @@ pub(crate) fn markdown(
             },
         ),
     );
-    for shards in [1, 2] {
-        throughput_table(&mut out, results, peer, shards);
+    for section in [Section::Core, Section::Shards, Section::Collections] {
+        throughput_table(&mut out, results, peer, section);
     }
     memory_table(&mut out, results, peer, options);
+    elements_table(&mut out, results, peer, options);
     if let Some((ours, theirs)) = results.idle {
         line(&mut out, "## Idle with 100 connections, share of a core\n");
         line(&mut out, &format!("| Kvasir | {peer} |\n|---|---|"));
@@ -116,14 +115,19 @@ pub(crate) fn markdown(
     out
 }
 
-fn throughput_table(out: &mut String, results: &Results, peer: &str, shards: u32) {
-    let mut scenarios = results.scenarios.iter().filter(|s| s.shards == shards).peekable();
+fn throughput_table(out: &mut String, results: &Results, peer: &str, section: Section) {
+    let mut scenarios = results.scenarios.iter().filter(|s| s.section == section).peekable();
     if scenarios.peek().is_none() {
         return;
     }
+    let shards = section.shards();
+    let what = if section == Section::Collections { "Collections, " } else { "" };
     let placement = Placement::for_server_cores(shards as usize)
         .map_or_else(|error| error.to_string(), |placement| placement.description);
-    line(out, &format!("## {shards} shard{}: {placement}\n", if shards == 1 { "" } else { "s" }));
+    line(
+        out,
+        &format!("## {what}{shards} shard{}: {placement}\n", if shards == 1 { "" } else { "s" }),
+    );
     line(
         out,
         &format!(
@@ -147,7 +151,7 @@ fn throughput_table(out: &mut String, results: &Results, peer: &str, shards: u32
             out,
             &format!(
                 "| {} | {} | **{:.2}** ({:.2}-{:.2}) | {:.2} | {:.2} | {}{} | {} | {} | {} |",
-                scenario.verb.name(),
+                scenario.workload.title,
                 scenario.pipeline,
                 cpu.ratio,
                 cpu.ratio_min,
@@ -189,21 +193,22 @@ fn memory_table(out: &mut String, results: &Results, peer: &str, options: &Optio
         );
     }
     out.push('\n');
-    if let Some((ours, theirs)) = results.stream_bytes {
-        let entries = options.stream_entries();
-        line(out, &format!("## Memory an entry of a stream (RSS; {entries} values of 32 bytes)\n"));
-        line(out, &format!("| Kvasir | {peer} | ratio |\n|---|---|---|"));
-        line(out, &format!("| {ours:.1} B | {theirs:.1} B | **{:.2}** |\n", ours / theirs));
+}
+
+fn elements_table(out: &mut String, results: &Results, peer: &str, options: &Options) {
+    if results.elements.is_empty() {
+        return;
     }
-    if let Some((ours, theirs)) = results.sorted_set_bytes {
-        let entries = options.stream_entries();
-        line(
-            out,
-            &format!("## Memory a member of a sorted set (RSS; {entries} members of 16 bytes)\n"),
-        );
-        line(out, &format!("| Kvasir | {peer} | ratio |\n|---|---|---|"));
-        line(out, &format!("| {ours:.1} B | {theirs:.1} B | **{:.2}** |\n", ours / theirs));
+    let count = options.elements();
+    line(out, &format!("## Memory an element (RSS; {count} elements)\n"));
+    line(out, &format!("| collection | Kvasir | {peer} | ratio |\n|---|---|---|---|"));
+    for Elements { footprint, ours, peer } in &results.elements {
+        let (theirs, ratio) = peer.map_or(("-".to_owned(), "-".to_owned()), |peer| {
+            (format!("{peer:.1} B"), format!("**{:.2}**", ours / peer))
+        });
+        line(out, &format!("| {} | {ours:.1} B | {theirs} | {ratio} |", footprint.title));
     }
+    out.push('\n');
 }
 
 fn line(out: &mut String, text: &str) {
@@ -220,8 +225,8 @@ pub(crate) fn samples_json(results: &Results, pair: &Pair, about: &Description) 
                 scenario.samples.iter().map(|samples| sample_json(&pick(samples))).collect()
             };
             json!({
-                "command": scenario.verb.benchmark_name(), "pipeline": scenario.pipeline,
-                "shards": scenario.shards, "ours": side(|s| s.0), "peer": side(|s| s.1),
+                "command": scenario.workload.name, "pipeline": scenario.pipeline,
+                "shards": scenario.section.shards(), "ours": side(|s| s.0), "peer": side(|s| s.1),
             })
         })
         .collect();
@@ -240,8 +245,8 @@ pub(crate) fn summary_json(results: &Results, pair: &Pair, about: &Description) 
             let rate = Figure::of(scenario, |s| Some(s.per_second)).map(|f| f.ours.round());
             let p99 = Figure::of(scenario, |s| Some(s.p99_us)).map(|f| f.ours.round());
             json!({
-                "command": scenario.verb.benchmark_name(), "pipeline": scenario.pipeline,
-                "shards": scenario.shards, "cpu_us": rounded(cpu.ours),
+                "command": scenario.workload.name, "pipeline": scenario.pipeline,
+                "shards": scenario.section.shards(), "cpu_us": rounded(cpu.ours),
                 "peer_cpu_us": rounded(cpu.peer), "cpu_ratio": rounded(cpu.ratio),
                 "per_second": rate, "p99_us": p99,
             })
@@ -263,13 +268,21 @@ fn header_json(results: &Results, pair: &Pair, about: &Description) -> Value {
             })
         })
         .collect();
+    let elements: Vec<Value> = results
+        .elements
+        .iter()
+        .map(|e| {
+            json!({
+                "collection": e.footprint.name, "bytes": rounded(e.ours),
+                "peer_bytes": e.peer.map(rounded),
+            })
+        })
+        .collect();
     json!({
         "date": about.date, "commit": about.commit, "processor": about.processor,
         "kernel": about.kernel, "ours": pair.ours.version, "peer": pair.peer.version,
         "memory": memory,
-        "stream_entry_bytes": results.stream_bytes.map(|(o, p)| [rounded(o), rounded(p)]),
-        "sorted_set_member_bytes":
-            results.sorted_set_bytes.map(|(o, p)| [rounded(o), rounded(p)]),
+        "elements": elements,
         "idle_cores": results.idle.map(|(ours, peer)| [rounded(ours), rounded(peer)]),
         "build_seconds": results.build.map(|time| time.as_secs()),
     })
@@ -291,7 +304,7 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::Verb;
+    use crate::workload::Workload;
 
     fn sample(cpu_us: f64) -> Sample {
         Sample {
@@ -309,7 +322,8 @@ mod tests {
     fn the_ratio_is_the_median_of_the_rounds() {
         let samples = [(1.0, 2.0), (9.0, 10.0), (4.0, 5.0)];
         let samples = samples.map(|(ours, peer)| (sample(ours), sample(peer))).to_vec();
-        let scenario = Scenario { shards: 1, verb: Verb::Get, pipeline: 16, samples };
+        let workload = Workload::named("get").unwrap();
+        let scenario = Scenario { section: Section::Core, workload, pipeline: 16, samples };
         let cpu = Figure::of(&scenario, |s| Some(s.cpu_us)).unwrap();
         let seen = [cpu.ours, cpu.peer, cpu.ratio, cpu.ratio_min, cpu.ratio_max];
         for (seen, expected) in seen.into_iter().zip([4.0, 5.0, 0.8, 0.5, 0.9]) {

@@ -75,6 +75,32 @@ impl Server {
             .is_ok_and(|()| reply == *b"+PONG\r\n")
     }
 
+    /// Whether the server has the command `name`.
+    pub(crate) fn knows(&self, name: &str) -> Result<bool> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(format!("COMMAND INFO {name}\r\n").as_bytes())?;
+        // One element, and the first byte of its length; a missing command is a null.
+        let mut reply = [0; 6];
+        stream.read_exact(&mut reply).context("asking for a command")?;
+        Ok(reply.starts_with(b"*1\r\n*") && reply[5] != b'-')
+    }
+
+    /// Waits until the server has done what it does after a load (freeing, rehashing), or for two
+    /// seconds.
+    pub(crate) fn settle(&self) -> Result<()> {
+        const STEP: Duration = Duration::from_millis(50);
+        const STEPS_MAX: u32 = 40;
+        for _ in 0..STEPS_MAX {
+            let before = self.cpu_time()?;
+            pause(STEP);
+            if self.cpu_time()?.saturating_sub(before) < STEP / 20 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Stops the process from running, so that it cannot disturb the other one's measurement.
     pub(crate) fn freeze(&self) -> Result<()> {
         self.signal(Signal::STOP)

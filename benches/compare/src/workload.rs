@@ -1,337 +1,573 @@
-//! What the clients send: pipelined requests encoded once, of which only the digits of the keys
-//! change between batches, and the replies that must come back.
+//! What the clients send, as data: a workload is one entry of a table here.
 //!
-//! Every reply has a length that is known beforehand (values all have the same bytes, counters the
-//! same number of digits), so that checking a batch is one comparison of memory.
+//! A workload on a collection either leaves it as large as it was, and is measured for a time; or it
+//! begins anew before each measurement ([`Workload::before`]) and is measured for a number of
+//! commands, so that the faster server does not work on larger collections than the slower one.
 
-use clap::ValueEnum;
+use std::ops::Range;
 
-/// First part of a key of the string commands; 12 digits follow.
-const STRING_PREFIX: &str = "key:";
-/// First part of a key of INCR; a prefix of its own keeps counters apart from values.
-const COUNTER_PREFIX: &str = "ctr:";
-/// Digits of a key; prefix and digits make 16 bytes.
-const KEY_DIGITS: usize = 12;
-/// Digits that change; the ones before them stay zero, which saves half of the conversion.
-const CHANGING_DIGITS: usize = 8;
-/// Bytes of a key.
-pub(crate) const KEY_SIZE: usize = STRING_PREFIX.len() + KEY_DIGITS;
-/// Keys that one MSET sets.
-const MSET_KEYS: u32 = 10;
-/// The sorted set of the sorted-set commands; its members are the keys of the string commands.
-const SORTED_SET: &str = "myzset";
-/// The stream that XADD adds to.
-const STREAM: &str = "mystream";
-/// Lines of a reply to XADD: the length of an identifier, and the identifier.
-const XADD_REPLY_LINES: usize = 2;
-/// Score of member 0; each further member has one more.
-const SCORE: &str = "100000000";
-/// Counters start here, so that a run never changes their number of digits.
-const COUNTER_START: &str = "100000000";
-/// Time to live of key 0 (three years) in the memory section; each further key has a second more.
-const TTL_SECONDS: &str = "100000000";
+use crate::numbers::Numbers;
+use crate::replies::{Replies, Reply};
+use crate::template::Encoded;
 
-/// A kind of command.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Verb {
-    /// `GET key`, always a hit.
-    Get,
-    /// `SET key value`, always an overwrite once the keys are loaded.
-    Set,
-    /// `MSET` of ten keys.
-    Mset,
-    /// `INCR key` of an existing counter.
-    Incr,
-    /// `XADD stream * field value`, all to one stream.
-    Xadd,
-    /// `ZADD zset score member`, which gives members that are there their score again, and adds
-    /// them once: all to one sorted set.
-    Zadd,
-    /// `ZRANK zset member`, of members that [`Verb::Zadd`] has added.
-    Zrank,
-    /// `SET key value EX seconds`, a different deadline for neighbouring keys.
-    #[value(skip)]
-    SetWithTtl,
-    /// `SET counter start`, which prepares INCR.
-    #[value(skip)]
-    SetCounter,
+/// The numbers of a request or of what is loaded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Span {
+    /// As many as `--keys` says.
+    Keys,
+    /// As many as a measurement of a number of commands takes.
+    Commands,
+    /// As many as the memory section loads.
+    MemoryKeys,
+    /// As many as the elements section puts into a collection.
+    Elements,
+    /// These.
+    Between(u64, u64),
 }
 
-impl Verb {
-    /// The name in reports.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Set => "SET",
-            Self::Mset => "MSET (10 keys)",
-            Self::Incr => "INCR",
-            Self::Xadd => "XADD",
-            Self::Zadd => "ZADD",
-            Self::Zrank => "ZRANK",
-            Self::SetWithTtl => "SET EX",
-            Self::SetCounter => "SET counter",
-        }
+/// In which order numbers are loaded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Order {
+    /// From the least to the greatest.
+    Rising,
+    /// In no order.
+    Mixed,
+}
+
+/// Requests that fill a server: one for each number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Loading {
+    /// The template of the requests.
+    pub(crate) request: &'static str,
+    /// Lines of the reply to one.
+    lines: usize,
+    /// The numbers.
+    pub(crate) span: Span,
+    /// Their order.
+    pub(crate) order: Order,
+}
+
+impl Loading {
+    const fn rising(request: &'static str, span: Span) -> Self {
+        Self { request, lines: 1, span, order: Order::Rising }
     }
 
-    /// The name that valkey-benchmark's `-t` takes.
-    pub(crate) fn benchmark_name(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Set | Self::SetWithTtl | Self::SetCounter => "set",
-            Self::Mset => "mset",
-            Self::Incr => "incr",
-            Self::Xadd => "xadd",
-            Self::Zadd | Self::Zrank => "zadd",
-        }
+    const fn mixed(request: &'static str, span: Span) -> Self {
+        Self { request, lines: 1, span, order: Order::Mixed }
     }
 
-    /// How many arguments in a row hold the number of the same key.
-    fn numbers_a_key(self) -> usize {
-        if matches!(self, Self::SetWithTtl | Self::Zadd) { 2 } else { 1 }
+    const fn with_lines(self, lines: usize) -> Self {
+        Self { lines, ..self }
     }
 
-    /// Appends one request to `out` and notes in `digits` where the changing digits are.
-    fn encode(self, value: &str, out: &mut Vec<u8>, digits: &mut Vec<usize>) {
-        let zeros = "0".repeat(KEY_DIGITS);
-        let key = format!("{STRING_PREFIX}{zeros}");
-        let counter = format!("{COUNTER_PREFIX}{zeros}");
-        let arguments: Vec<&str> = match self {
-            Self::Get => vec!["GET", &key],
-            Self::Set => vec!["SET", &key, value],
-            Self::Mset => {
-                let pairs = (0..MSET_KEYS).flat_map(|_| [key.as_str(), value]);
-                std::iter::once("MSET").chain(pairs).collect()
-            }
-            Self::Incr => vec!["INCR", &counter],
-            // As valkey-benchmark has it.
-            Self::Xadd => vec!["XADD", STREAM, "*", "myfield", value],
-            Self::Zadd => vec!["ZADD", SORTED_SET, SCORE, &key],
-            Self::Zrank => vec!["ZRANK", SORTED_SET, &key],
-            Self::SetWithTtl => vec!["SET", &key, value, "EX", TTL_SECONDS],
-            Self::SetCounter => vec!["SET", &counter, COUNTER_START],
+    const fn once(request: &'static str) -> Self {
+        Self::rising(request, Span::Between(0, 1))
+    }
+
+    /// A batch of these requests over `range`.
+    pub(crate) fn batch(&self, pipeline: u32, value_size: usize, range: Range<u64>) -> Batch {
+        let numbers = match self.order {
+            Order::Rising => Numbers::rising(range),
+            Order::Mixed => Numbers::mixed(range),
         };
-        out.extend(format!("*{}\r\n", arguments.len()).bytes());
-        for argument in arguments {
-            out.extend(format!("${}\r\n{argument}\r\n", argument.len()).bytes());
-            let is_ttl = self == Self::SetWithTtl && argument == TTL_SECONDS;
-            let is_score = self == Self::Zadd && argument == SCORE;
-            if argument == key || argument == counter || is_ttl || is_score {
-                digits.push(out.len() - "\r\n".len() - CHANGING_DIGITS);
-            }
-        }
-    }
-
-    /// The reply to one request.
-    fn reply(self, value: &str) -> String {
-        match self {
-            Self::Get => format!("${}\r\n{value}\r\n", value.len()),
-            Self::Set | Self::Mset | Self::SetWithTtl | Self::SetCounter => "+OK\r\n".to_owned(),
-            Self::Incr => format!(":{COUNTER_START}\r\n"),
-            // Only its lines count: identifiers have no fixed length.
-            Self::Xadd => "\n".repeat(XADD_REPLY_LINES),
-            // The same of ranks, and of how many members were new.
-            Self::Zadd | Self::Zrank => "\n".to_owned(),
-        }
+        Batch::new(self.request, Reply::Lines(self.lines), (pipeline, value_size), numbers)
     }
 }
 
-/// Which keys the requests name.
+/// Which sections measure a workload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Group {
+    /// Strings.
+    Strings,
+    /// Lists, hashes, sets, sorted sets and streams.
+    Collections,
+}
+
+/// A kind of load.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Keys {
-    /// Uniformly distributed over `space` keys, from a fixed seed.
-    Uniform {
-        /// Number of different keys.
-        space: u64,
-        /// State of the generator.
-        seed: u64,
-    },
-    /// `0..space` in order, then again from the start.
-    Sequential {
-        /// Number of different keys.
-        space: u64,
-        /// The next key.
-        next: u64,
-    },
-}
-
-impl Keys {
-    /// Uniformly distributed keys; the same sequence every time.
-    pub(crate) fn uniform(space: u64) -> Self {
-        Self::Uniform { space, seed: 0x9e37_79b9_7f4a_7c15 }
-    }
-
-    /// All keys in order.
-    pub(crate) fn sequential(space: u64) -> Self {
-        Self::Sequential { space, next: 0 }
-    }
-
-    fn next(&mut self) -> u64 {
-        match self {
-            Self::Uniform { space, seed } => {
-                // xorshift64* (Vigna 2016): three shifts and a multiplication, no table.
-                *seed ^= *seed >> 12;
-                *seed ^= *seed << 25;
-                *seed ^= *seed >> 27;
-                let random = seed.wrapping_mul(0x2545_f491_4f6c_dd1d);
-                ((u128::from(random) * u128::from(*space)) >> 64) as u64
-            }
-            Self::Sequential { space, next } => {
-                let key = *next;
-                *next = if key + 1 == *space { 0 } else { key + 1 };
-                key
-            }
-        }
-    }
-}
-
-/// A batch of identical commands that differ in their keys only.
-#[derive(Debug)]
 pub(crate) struct Workload {
-    /// The kind of command.
-    pub(crate) verb: Verb,
-    /// Commands a batch.
-    pub(crate) pipeline: u32,
-    request: Vec<u8>,
-    /// Offsets of the changing digits in `request`.
-    digits: Vec<usize>,
-    /// The replies to a batch; INCR's have only the frame right, not the digits.
-    replies: Vec<u8>,
-    reply_size: usize,
-    keys: Keys,
+    /// The name on the command line and in JSON.
+    pub(crate) name: &'static str,
+    /// The name in reports.
+    pub(crate) title: &'static str,
+    /// Which sections measure it.
+    pub(crate) group: Group,
+    /// The template of a request; see [`crate::template`].
+    pub(crate) request: &'static str,
+    /// The numbers in requests, drawn uniformly.
+    pub(crate) span: Span,
+    /// What comes back.
+    pub(crate) reply: Reply,
+    /// What each server holds from its start.
+    pub(crate) loaded: &'static [Loading],
+    /// What is done before each measurement. If anything is, the measurement has a fixed number of
+    /// commands.
+    pub(crate) before: &'static [Loading],
+    /// A command so long that it is sent alone, whatever the pipeline, and by few connections.
+    pub(crate) is_long: bool,
+    /// Which of valkey-benchmark's tests is the same.
+    pub(crate) benchmark: Option<&'static str>,
 }
 
 impl Workload {
-    /// Encodes `pipeline` commands with values of `value_size` bytes.
-    pub(crate) fn new(verb: Verb, pipeline: u32, value_size: usize, keys: Keys) -> Self {
+    /// The workload of this name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        WORKLOADS.iter().find(|workload| workload.name == name)
+    }
+
+    /// The workloads of a group.
+    pub(crate) fn of(group: Group) -> Vec<&'static Self> {
+        WORKLOADS.iter().filter(|workload| workload.group == group).collect()
+    }
+
+    /// A batch of `pipeline` requests with numbers from `range`.
+    pub(crate) fn batch(&self, pipeline: u32, value_size: usize, range: Range<u64>) -> Batch {
+        let numbers = Numbers::uniform(range);
+        Batch::new(self.request, self.reply, (pipeline, value_size), numbers)
+    }
+}
+
+/// Requests of one kind that are sent together, their numbers, and their replies.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// How many requests these are.
+    pub(crate) pipeline: u32,
+    /// What is sent, but for the numbers.
+    pub(crate) encoded: Encoded,
+    /// What comes back.
+    pub(crate) replies: Replies,
+    /// Where the next numbers come from.
+    pub(crate) numbers: Numbers,
+    /// The template, for messages.
+    pub(crate) request: &'static str,
+}
+
+impl Batch {
+    fn new(
+        request: &'static str,
+        reply: Reply,
+        (pipeline, value_size): (u32, usize),
+        numbers: Numbers,
+    ) -> Self {
         // Letters, so that no server can store the value as an integer.
         let value = "v".repeat(value_size);
-        let (mut request, mut digits) = (Vec::new(), Vec::new());
-        for _ in 0..pipeline {
-            verb.encode(&value, &mut request, &mut digits);
-        }
-        let reply = verb.reply(&value);
-        let replies = reply.repeat(pipeline as usize).into_bytes();
-        Self { verb, pipeline, request, digits, replies, reply_size: reply.len(), keys }
-    }
-
-    /// The encoded batch, for a connection to copy once.
-    pub(crate) fn template(&self) -> &[u8] {
-        &self.request
-    }
-
-    /// How far [`Workload::progress`] goes for a whole batch.
-    pub(crate) fn replies_size(&self) -> usize {
-        self.replies.len()
-    }
-
-    /// Writes the next keys into `request`, a copy of the template.
-    pub(crate) fn write_keys(&mut self, request: &mut [u8]) {
-        for places in self.digits.chunks_exact(self.verb.numbers_a_key()) {
-            let key = self.keys.next();
-            for &at in places {
-                write_digits(&mut request[at..at + CHANGING_DIGITS], key);
-            }
-        }
-    }
-
-    /// How far `received`, which begins `at` into the replies to a batch, goes on in them: in
-    /// bytes, or in lines where replies differ in length. `None` if it is not what was expected.
-    pub(crate) fn progress(&self, at: usize, received: &[u8]) -> Option<usize> {
-        if matches!(self.verb, Verb::Xadd | Verb::Zadd | Verb::Zrank) {
-            let lines = memchr::memchr_iter(b'\n', received).count();
-            let is_error = received[0] == b'-' || received.windows(2).any(|two| two == b"\n-");
-            return (!is_error && at + lines <= self.replies.len()).then_some(lines);
-        }
-        let expected = self.replies.get(at..at + received.len())?;
-        if self.verb != Verb::Incr {
-            return (received == expected).then_some(received.len());
-        }
-        // Only the first byte of each reply, its type, is fixed; an error would not have it.
-        let first = at.next_multiple_of(self.reply_size) - at;
-        let mut types = received.iter().skip(first).step_by(self.reply_size);
-        types.all(|&byte| byte == b':').then_some(received.len())
+        let encoded = Encoded::new(request, &value, pipeline);
+        let replies = Replies::new(reply, &value, pipeline);
+        Self { pipeline, encoded, replies, numbers, request }
     }
 }
 
-/// Writes the last digits of `number` into `out`, two at a time.
-fn write_digits(out: &mut [u8], mut number: u64) {
-    const PAIRS: [[u8; 2]; 100] = {
-        let mut pairs = [[b'0'; 2]; 100];
-        let mut i = 0;
-        while i < 100 {
-            pairs[i] = [b'0' + (i / 10) as u8, b'0' + (i % 10) as u8];
-            i += 1;
-        }
-        pairs
-    };
-    for pair in out.rchunks_exact_mut(2) {
-        pair.copy_from_slice(&PAIRS[(number % 100) as usize]);
-        number /= 100;
-    }
+const OK: Reply = Reply::Bytes("+OK\r\n");
+/// An integer, or a bulk string's worth of none.
+const ONE_LINE: Reply = Reply::Lines(1);
+const BULK: Reply = Reply::Lines(2);
+
+/// Values of a million keys, or as many as were asked for.
+const STRINGS: Loading = Loading::rising("SET key:{n} {value}", Span::Keys);
+/// Counters begin high, so that they keep their number of digits.
+const COUNTERS: Loading = Loading::rising("SET ctr:{n} 100000000", Span::Keys);
+
+/// Collections of 100 elements of 20 bytes, a thousand of each kind.
+const HUNDREDS: Span = Span::Between(0, 100_000);
+const LISTS_OF_100: Loading = Loading::rising("RPUSH list:{n/100} element:{=}", HUNDREDS);
+const SETS_OF_100: Loading = Loading::rising("SADD set:{n/100} element:{=}", HUNDREDS);
+const ZSETS_OF_100: Loading = Loading::rising("ZADD zset:{n/100} {=:8} element:{=}", HUNDREDS);
+const HASHES_OF_100: Loading = Loading::rising("HSET hash:{n/100} key:{=} element:{=}", HUNDREDS);
+const LISTS_OF_600: Loading =
+    Loading::rising("RPUSH long:{n/600} element:{=}", Span::Between(0, 60_000));
+
+/// A million elements.
+const MILLION: Span = Span::Between(0, 1_000_000);
+/// Ranks of six digits, as a number must not begin with a zero, that have nine after them.
+const MILLION_RANKS: Span = Span::Between(100_000, 999_990);
+const LARGE_ZSET: Loading = Loading::mixed("ZADD zset1m {n:8} element:{=}", MILLION);
+const LARGE_HASH: Loading = Loading::mixed("HSET hash1m element:{n} {value}", MILLION);
+
+/// Two sets, and two sorted sets, of 100k members, half of which both have.
+const LEFT: Span = Span::Between(0, 100_000);
+const RIGHT: Span = Span::Between(50_000, 150_000);
+
+const WORKLOAD: Workload = Workload {
+    name: "",
+    title: "",
+    group: Group::Collections,
+    request: "",
+    span: Span::Keys,
+    reply: ONE_LINE,
+    loaded: &[],
+    before: &[],
+    is_long: false,
+    benchmark: None,
+};
+
+/// All workloads, in the order of the reports.
+pub(crate) const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "get",
+        title: "GET",
+        group: Group::Strings,
+        request: "GET key:{n}",
+        reply: Reply::Value,
+        loaded: &[STRINGS],
+        benchmark: Some("get"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "set",
+        title: "SET",
+        group: Group::Strings,
+        request: "SET key:{n} {value}",
+        reply: OK,
+        loaded: &[STRINGS],
+        benchmark: Some("set"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "mset",
+        title: "MSET (10 keys)",
+        group: Group::Strings,
+        request: "MSET key:{n} {value} key:{n} {value} key:{n} {value} key:{n} {value} \
+                  key:{n} {value} key:{n} {value} key:{n} {value} key:{n} {value} \
+                  key:{n} {value} key:{n} {value}",
+        reply: OK,
+        loaded: &[STRINGS],
+        benchmark: Some("mset"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "incr",
+        title: "INCR",
+        group: Group::Strings,
+        request: "INCR ctr:{n}",
+        loaded: &[COUNTERS],
+        benchmark: Some("incr"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "lpush",
+        title: "LPUSH",
+        request: "LPUSH mylist {value}",
+        before: &[Loading::once("DEL mylist")],
+        benchmark: Some("lpush"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "rpush",
+        title: "RPUSH",
+        request: "RPUSH mylist {value}",
+        before: &[Loading::once("DEL mylist")],
+        benchmark: Some("rpush"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "lpop",
+        title: "LPOP",
+        request: "LPOP mylist",
+        reply: Reply::Value,
+        before: &[
+            Loading::once("DEL mylist"),
+            Loading::rising("RPUSH mylist {value}", Span::Commands),
+        ],
+        benchmark: Some("lpop"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "sadd",
+        title: "SADD",
+        request: "SADD myset element:{n}",
+        before: &[Loading::once("DEL myset")],
+        benchmark: Some("sadd"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "spop",
+        title: "SPOP",
+        request: "SPOP myset",
+        reply: BULK,
+        before: &[Loading::rising("SADD myset element:{n}", Span::Commands)],
+        benchmark: Some("spop"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "hset",
+        title: "HSET",
+        request: "HSET myhash element:{n} {value}",
+        before: &[Loading::once("DEL myhash")],
+        benchmark: Some("hset"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "zadd",
+        title: "ZADD",
+        request: "ZADD myzset {n:8} element:{n}",
+        before: &[Loading::once("DEL myzset")],
+        benchmark: Some("zadd"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "zpopmin",
+        title: "ZPOPMIN",
+        request: "ZPOPMIN myzset",
+        reply: Reply::Lines(5),
+        before: &[
+            Loading::once("DEL myzset"),
+            Loading::mixed("ZADD myzset {n:8} element:{=}", Span::Commands),
+        ],
+        benchmark: Some("zpopmin"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "xadd",
+        title: "XADD",
+        request: "XADD mystream * myfield {value}",
+        reply: BULK,
+        before: &[Loading::once("DEL mystream")],
+        benchmark: Some("xadd"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "lrange_100",
+        title: "LRANGE, 100 elements",
+        request: "LRANGE list:{n} 0 99",
+        span: Span::Between(0, 1_000),
+        reply: Reply::Lines(201),
+        loaded: &[LISTS_OF_100],
+        benchmark: Some("lrange_100"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "lrange_600",
+        title: "LRANGE, 600 elements",
+        request: "LRANGE long:{n} 0 599",
+        span: Span::Between(0, 100),
+        reply: Reply::Lines(1_201),
+        loaded: &[LISTS_OF_600],
+        benchmark: Some("lrange_600"),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "zrange_100",
+        title: "ZRANGE, 100 members",
+        request: "ZRANGE zset:{n} 0 99",
+        span: Span::Between(0, 1_000),
+        reply: Reply::Lines(201),
+        loaded: &[ZSETS_OF_100],
+        ..WORKLOAD
+    },
+    Workload {
+        name: "hgetall_100",
+        title: "HGETALL, 100 fields",
+        request: "HGETALL hash:{n}",
+        span: Span::Between(0, 1_000),
+        reply: Reply::Lines(401),
+        loaded: &[HASHES_OF_100],
+        ..WORKLOAD
+    },
+    Workload {
+        name: "smembers_100",
+        title: "SMEMBERS, 100 members",
+        request: "SMEMBERS set:{n}",
+        span: Span::Between(0, 1_000),
+        reply: Reply::Lines(201),
+        loaded: &[SETS_OF_100],
+        ..WORKLOAD
+    },
+    Workload {
+        name: "hset_1m",
+        title: "HSET, hash of 1M",
+        request: "HSET hash1m element:{n} {value}",
+        span: MILLION,
+        loaded: &[LARGE_HASH],
+        ..WORKLOAD
+    },
+    Workload {
+        name: "zadd_1m",
+        title: "ZADD, sorted set of 1M",
+        request: "ZADD zset1m {n:8} element:{n}",
+        span: MILLION,
+        loaded: &[LARGE_ZSET],
+        ..WORKLOAD
+    },
+    Workload {
+        name: "zrank_1m",
+        title: "ZRANK, sorted set of 1M",
+        request: "ZRANK zset1m element:{n}",
+        span: MILLION,
+        loaded: &[LARGE_ZSET],
+        ..WORKLOAD
+    },
+    Workload {
+        name: "zrange_1m",
+        title: "ZRANGE, 10 members of 1M",
+        request: "ZRANGE zset1m {n:6} {=+9:6}",
+        span: MILLION_RANKS,
+        reply: Reply::Lines(21),
+        loaded: &[LARGE_ZSET],
+        ..WORKLOAD
+    },
+    Workload {
+        name: "sinter_100k",
+        title: "SINTER, 100k with 100k",
+        request: "SINTER set:left set:right",
+        reply: Reply::Lines(100_001),
+        loaded: &[
+            Loading::mixed("SADD set:left element:{n}", LEFT),
+            Loading::mixed("SADD set:right element:{n}", RIGHT),
+        ],
+        is_long: true,
+        ..WORKLOAD
+    },
+    Workload {
+        name: "zunionstore_100k",
+        title: "ZUNIONSTORE, 100k with 100k",
+        request: "ZUNIONSTORE zset:union 2 zset:left zset:right",
+        reply: Reply::Bytes(":150000\r\n"),
+        loaded: &[
+            Loading::mixed("ZADD zset:left {n:8} element:{=}", LEFT),
+            Loading::mixed("ZADD zset:right {n:8} element:{=}", RIGHT),
+        ],
+        is_long: true,
+        ..WORKLOAD
+    },
+];
+
+/// Bytes of a key that [`MANY_STRINGS`] loads.
+pub(crate) const KEY_SIZE: usize = 16;
+
+/// The keys of the memory section.
+pub(crate) const MANY_STRINGS: Loading = Loading::rising("SET key:{n} {value}", Span::MemoryKeys);
+
+/// The same with deadlines three years ahead, each a second after the one before.
+pub(crate) const MANY_STRINGS_WITH_TTL: Loading =
+    Loading::rising("SET key:{n} {value} EX 1{=:8}", Span::MemoryKeys);
+
+/// Something whose memory is measured: resident bytes for each number that is loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Footprint {
+    /// The name in JSON.
+    pub(crate) name: &'static str,
+    /// The name in reports.
+    pub(crate) title: &'static str,
+    /// What fills the server.
+    pub(crate) loaded: &'static [Loading],
+    /// A command that it needs and not every peer has.
+    pub(crate) needs: Option<&'static str>,
 }
+
+const HASH_ELEMENTS: Loading = Loading::mixed("HSET myhash key:{n} {value}", Span::Elements);
+
+/// Size of the values in [`FOOTPRINTS`].
+pub(crate) const FOOTPRINT_VALUE_SIZE: usize = 32;
+
+/// The collections whose memory an element is measured.
+pub(crate) const FOOTPRINTS: &[Footprint] = &[
+    Footprint {
+        name: "zset",
+        title: "sorted set, 20-byte members",
+        loaded: &[Loading::mixed("ZADD myzset {n:8} element:{=}", Span::Elements)],
+        needs: None,
+    },
+    Footprint {
+        name: "zset_rising",
+        title: "the same, added by rising score",
+        loaded: &[Loading::rising("ZADD myzset {n:8} element:{=}", Span::Elements)],
+        needs: None,
+    },
+    Footprint {
+        name: "set",
+        title: "set, 20-byte members",
+        loaded: &[Loading::mixed("SADD myset element:{n}", Span::Elements)],
+        needs: None,
+    },
+    Footprint {
+        name: "hash",
+        title: "hash, 16-byte fields, 32-byte values",
+        loaded: &[HASH_ELEMENTS],
+        needs: None,
+    },
+    Footprint {
+        name: "hash_ttl",
+        title: "the same with a TTL on each field",
+        loaded: &[
+            HASH_ELEMENTS,
+            Loading::mixed("HEXPIRE myhash 1{n:8} FIELDS 1 key:{=}", Span::Elements).with_lines(2),
+        ],
+        needs: Some("HEXPIRE"),
+    },
+    Footprint {
+        name: "list",
+        title: "list, 20-byte elements",
+        loaded: &[Loading::mixed("RPUSH mylist element:{n}", Span::Elements)],
+        needs: None,
+    },
+    Footprint {
+        name: "stream",
+        title: "stream, one 32-byte field",
+        loaded: &[Loading::rising("XADD mystream * myfield {value}", Span::Elements).with_lines(2)],
+        needs: None,
+    },
+    Footprint {
+        name: "small_hashes",
+        title: "one of many hashes of 8 fields, 142 bytes of data",
+        // 16 bytes of key, eight fields of 6, six values of 10 and two of 9.
+        loaded: &[Loading::mixed(
+            "HSET key:{n} field1 v1{=:8} field2 v2{=:8} field3 v3{=:8} field4 v4{=:8} \
+             field5 v5{=:8} field6 v6{=:8} field7 v{=:8} field8 w{=:8}",
+            Span::Elements,
+        )],
+        needs: None,
+    },
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn batch(verb: Verb, pipeline: u32, keys: Keys) -> (Workload, String) {
-        let mut workload = Workload::new(verb, pipeline, 3, keys);
-        let mut request = workload.template().to_vec();
-        workload.write_keys(&mut request);
-        (workload, String::from_utf8(request).unwrap())
+    fn request(batch: &mut Batch) -> String {
+        let mut request = batch.encoded.bytes().to_vec();
+        batch.encoded.write_numbers(&mut batch.numbers, &mut request);
+        String::from_utf8(request).unwrap()
     }
 
     #[test]
-    fn requests_are_encoded_with_their_keys() {
-        let (_, get) = batch(Verb::Get, 2, Keys::sequential(2));
-        assert_eq!(
-            get,
-            "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000001\r\n"
-        );
-        let (_, mset) = batch(Verb::Mset, 1, Keys::sequential(100));
-        assert!(mset.starts_with("*21\r\n$4\r\nMSET\r\n$16\r\nkey:000000000000\r\n$3\r\nvvv\r\n"));
-        assert!(mset.ends_with("$16\r\nkey:000000000009\r\n$3\r\nvvv\r\n"));
-        let (_, ttl) = batch(Verb::SetWithTtl, 2, Keys::sequential(100));
-        assert!(ttl.contains("key:000000000000\r\n$3\r\nvvv\r\n$2\r\nEX\r\n$9\r\n100000000\r\n"));
-        assert!(ttl.contains("key:000000000001\r\n$3\r\nvvv\r\n$2\r\nEX\r\n$9\r\n100000001\r\n"));
+    fn every_template_is_well_formed() {
+        for (index, workload) in WORKLOADS.iter().enumerate() {
+            let first = request(&mut workload.batch(2, 3, 0..1000));
+            assert!(first.starts_with('*') && !first.contains(['{', '}']), "{first}");
+            let all: Vec<_> = workload.loaded.iter().chain(workload.before).collect();
+            for loading in &all {
+                request(&mut loading.batch(1, 3, 0..1000));
+            }
+            assert_eq!(
+                workload.group == Group::Strings,
+                all.iter().all(|l| l.request.starts_with("SET "))
+            );
+            let same = WORKLOADS.iter().position(|other| other.name == workload.name);
+            assert_eq!(same, Some(index), "{} is there twice", workload.name);
+        }
+        for footprint in FOOTPRINTS {
+            for loading in footprint.loaded {
+                request(&mut loading.batch(1, FOOTPRINT_VALUE_SIZE, 0..1000));
+                assert_eq!(loading.span, Span::Elements);
+            }
+        }
     }
 
     #[test]
-    fn uniform_keys_repeat_and_stay_in_their_space() {
-        let (_, first) = batch(Verb::Incr, 100, Keys::uniform(10));
-        let (_, second) = batch(Verb::Incr, 100, Keys::uniform(10));
-        assert_eq!(first, second);
-        for digit in 0..10 {
-            assert!(first.contains(&format!("ctr:{digit:012}\r\n")), "no key {digit}");
-        }
-        assert_eq!(first.matches("ctr:00000000000").count(), 100);
+    fn requests_have_their_numbers() {
+        let mset = request(&mut Workload::named("mset").unwrap().batch(1, 3, 7..8));
+        let pair = "$16\r\nkey:000000000007\r\n$3\r\nvvv\r\n";
+        assert_eq!(mset, format!("*21\r\n$4\r\nMSET\r\n{}", pair.repeat(10)));
+        let zrange =
+            request(&mut Workload::named("zrange_1m").unwrap().batch(1, 3, 100_001..100_002));
+        assert!(zrange.ends_with("$6\r\n100001\r\n$6\r\n100010\r\n"), "{zrange}");
     }
 
     #[test]
-    fn replies_are_checked_however_they_are_split() {
-        let (get, _) = batch(Verb::Get, 2, Keys::uniform(1));
-        let replies = b"$3\r\nvvv\r\n$3\r\nvvv\r\n";
-        for split in 0..replies.len() {
-            assert_eq!(get.progress(0, &replies[..split]), Some(split));
-            assert_eq!(get.progress(split, &replies[split..]), Some(replies.len() - split));
-        }
-        assert_eq!(get.progress(0, b"$-1\r\n"), None);
-        assert_eq!(get.progress(get.replies_size(), b"$"), None);
-
-        let (incr, _) = batch(Verb::Incr, 2, Keys::uniform(1));
-        assert_eq!(incr.replies_size(), 24);
-        let replies = b":123456789\r\n:987654321\r\n";
-        for split in 0..replies.len() {
-            assert_eq!(incr.progress(0, &replies[..split]), Some(split));
-            assert_eq!(incr.progress(split, &replies[split..]), Some(replies.len() - split));
-        }
-        assert_eq!(incr.progress(6, b"6789\r\n-ERR"), None);
-
-        let (xadd, request) = batch(Verb::Xadd, 2, Keys::uniform(1));
-        assert!(request.contains("$8\r\nmystream\r\n$1\r\n*\r\n$7\r\nmyfield\r\n$3\r\nvvv\r\n"));
-        assert_eq!(xadd.progress(0, b"$15\r\n1700000000000-0\r\n$16\r\n1700000000"), Some(3));
-        assert_eq!(xadd.progress(3, b"000-10\r\n"), Some(1));
-        assert_eq!(xadd.replies_size(), 4);
-        assert_eq!(xadd.progress(2, b"-ERR no\r\n"), None);
+    fn a_small_hash_holds_142_bytes() {
+        let footprint = FOOTPRINTS.iter().find(|f| f.name == "small_hashes").unwrap();
+        let words = request(&mut footprint.loaded[0].batch(1, 0, 5..6));
+        let data = words.split("\r\n").filter(|w| !w.starts_with(['*', '$'])).skip(1);
+        assert_eq!(data.map(str::len).sum::<usize>(), 142);
     }
 }
