@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// Multiplies the index of a mixed number. It is a prime above every range, so that all numbers of a
-/// range come once (Knuth's multiplier).
+/// Multiplies the index of a mixed number. It is a prime above every range, so that all numbers of
+/// a range come once (Knuth's multiplier).
 const MIXER: u64 = 2_654_435_761;
 
 /// An endless sequence of numbers in a range.

@@ -1,7 +1,7 @@
 //! What the clients send, as data: a workload is one entry of a table here.
 //!
-//! A workload on a collection either leaves it as large as it was, and is measured for a time; or it
-//! begins anew before each measurement ([`Workload::before`]) and is measured for a number of
+//! A workload on a collection either leaves it as large as it was, and is measured for a time; or
+//! it begins anew before each measurement ([`Workload::before`]) and is measured for a number of
 //! commands, so that the faster server does not work on larger collections than the slower one.
 
 use std::ops::Range;
