@@ -59,7 +59,7 @@ pub use keyspace::iterate::RandomKey;
 pub use keyspace::iterate::SCAN_CURSOR_BITS;
 pub use keyspace::memory::MemoryUse;
 pub use keyspace::open::AccessError;
-pub use keyspace::snapshot::SavedEntry;
+pub use keyspace::snapshot::{SavedEntry, WalkedEntry};
 pub use keyspace::write::{SetOutcome, Ttl};
 pub use keyspace::{Overdue, Shard, ShardConfig};
 pub use list::{Direction, End, List, ListLimits};

@@ -41,6 +41,26 @@ impl Shard {
         count: usize,
         visit: &mut dyn FnMut(&[u8], ValueRef<'_>),
     ) -> u64 {
+        self.scan_handles(db, cursor, count, &mut self.unless_due(visit))
+    }
+
+    /// What shows the entries that are not due.
+    fn unless_due(&self, visit: &mut dyn FnMut(&[u8], ValueRef<'_>)) -> impl FnMut(Handle) {
+        |handle| {
+            if !self.is_due(handle) {
+                visit(self.store.key(handle), self.store.value(handle));
+            }
+        }
+    }
+
+    /// As [`Shard::scan`], due keys included.
+    pub(super) fn scan_handles(
+        &self,
+        db: u32,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(Handle),
+    ) -> u64 {
         let mut left = count.max(1);
         let mut inner = cursor & ((1 << CURSOR_BITS) - 1);
         let mut from = (cursor >> CURSOR_BITS) as usize & (crate::SLOTS - 1);
@@ -74,7 +94,7 @@ impl Shard {
         count: usize,
         visit: &mut dyn FnMut(&[u8], ValueRef<'_>),
     ) -> u64 {
-        self.scan_table(db, slot, cursor, count, visit).0
+        self.scan_table(db, slot, cursor, count, &mut self.unless_due(visit)).0
     }
 
     /// Number of keys of a slot, in slot mode, with those that are due and not removed yet.
@@ -93,7 +113,7 @@ impl Shard {
         slot: u16,
         cursor: u64,
         count: usize,
-        visit: &mut dyn FnMut(&[u8], ValueRef<'_>),
+        visit: &mut dyn FnMut(Handle),
     ) -> (u64, usize) {
         let mut visited = 0;
         let Some(table) = self.dbs[db as usize].table(slot) else {
@@ -101,9 +121,7 @@ impl Shard {
         };
         let next = table.scan(cursor, count, &self.store, |handle| {
             visited += 1;
-            if !self.is_due(handle) {
-                visit(self.store.key(handle), self.store.value(handle));
-            }
+            visit(handle);
         });
         (next, visited)
     }

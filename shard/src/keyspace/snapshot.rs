@@ -1,7 +1,10 @@
-//! The hook for a snapshot that is taken while commands go on.
+//! For snapshots: the walk through all entries, and the hook for one that is taken while commands
+//! go on.
 
 use super::Shard;
+use crate::arena::Handle;
 use crate::hash::Key;
+use crate::owned::OwnedValue;
 use crate::table::KeySource;
 use crate::value::ValueRef;
 
@@ -16,7 +19,56 @@ pub struct SavedEntry<'a> {
     pub deadline_ms: Option<u64>,
 }
 
+/// An entry that a walk has come to.
+pub struct WalkedEntry<'a> {
+    shard: &'a Shard,
+    handle: Handle,
+}
+
+impl<'a> WalkedEntry<'a> {
+    /// The key.
+    pub fn key(&self) -> &'a [u8] {
+        self.shard.store.key(self.handle)
+    }
+
+    /// A look at the value.
+    pub fn value(&self) -> ValueRef<'a> {
+        self.shard.store.value(self.handle)
+    }
+
+    /// When the key expires, in milliseconds of the Unix epoch; it may be due already.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        self.shard.store.deadline(self.handle)
+    }
+
+    /// Its access stamp.
+    pub fn stamp(&self) -> u16 {
+        self.shard.store.entry(self.handle).stamp()
+    }
+
+    /// A copy of the value and the deadline; O(elements).
+    pub fn to_value(&self) -> OwnedValue {
+        self.shard.export(self.handle)
+    }
+}
+
 impl Shard {
+    /// Calls `visit` with the entries of a database from `cursor` (0: the start) on, until `count`
+    /// or a few more were visited or the end is reached; the cursor to go on from, 0 at the end.
+    ///
+    /// As long as no key comes or goes between the calls, each entry is visited exactly once. Due
+    /// keys are visited as well.
+    pub fn walk(
+        &self,
+        db: u32,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&WalkedEntry<'_>),
+    ) -> u64 {
+        let mut visit = |handle| visit(&WalkedEntry { shard: self, handle });
+        self.scan_handles(db, cursor, count, &mut visit)
+    }
+
     /// To be called before a write to `key` while a snapshot with number `cut` is being taken: when
     /// the snapshot does not have the key's segment yet, calls `save` with each entry of it as it
     /// is now, and notes that it has. Whether it did.

@@ -70,3 +70,28 @@ pub(super) const STRING_LZF: u8 = 3;
 pub(super) const NODE_PLAIN: u64 = 1;
 /// A node of a list that is a listpack.
 pub(super) const NODE_PACKED: u64 = 2;
+
+/// In a file: the keys of a cluster slot, of which there are so many.
+pub(super) const OP_SLOT_INFO: u8 = 244;
+/// In a file: a library of functions.
+pub(super) const OP_FUNCTION: u8 = 245;
+/// In a file: a library of functions as candidates of Redis 7.0 wrote it.
+pub(super) const OP_FUNCTION_PRE_GA: u8 = 246;
+/// In a file: data of a module beside the keys.
+pub(super) const OP_MODULE_AUX: u8 = 247;
+/// In a file: the seconds since the next key was used.
+pub(super) const OP_IDLE: u8 = 248;
+/// In a file: how often the next key is used.
+pub(super) const OP_FREQUENCY: u8 = 249;
+/// In a file: a name and a text about the file.
+pub(super) const OP_AUX: u8 = 250;
+/// In a file: how many keys the database has.
+pub(super) const OP_RESIZE_DB: u8 = 251;
+/// In a file: when the next key expires, in milliseconds.
+pub(super) const OP_EXPIRE_MS: u8 = 252;
+/// In a file: when the next key expires, in seconds.
+pub(super) const OP_EXPIRE_S: u8 = 253;
+/// In a file: the database of the keys that follow.
+pub(super) const OP_SELECT_DB: u8 = 254;
+/// In a file: the end, which the checksum follows.
+pub(super) const OP_EOF: u8 = 255;

@@ -45,6 +45,30 @@ pub fn update(crc: u64, bytes: &[u8]) -> u64 {
     rest.iter().fold(crc, |crc, byte| (crc >> 8) ^ TABLES[0][usize::from(crc as u8 ^ byte)])
 }
 
+/// The checksum of two pieces one after the other, from those of each; `len` is the length of the
+/// second. O(log `len`), by the powers of the matrix that one zero byte stands for.
+#[must_use]
+pub fn combine(first: u64, second: u64, len: u64) -> u64 {
+    // What a zero byte makes of each bit of the checksum.
+    let mut power: [u64; 64] = std::array::from_fn(|bit| update(1 << bit, &[0]));
+    let mut crc = first;
+    let mut left = len;
+    while left > 0 {
+        if left & 1 == 1 {
+            crc = apply(&power, crc);
+        }
+        power = std::array::from_fn(|bit| apply(&power, power[bit]));
+        left >>= 1;
+    }
+    crc ^ second
+}
+
+/// A matrix over the field of two elements, by columns, times a vector.
+fn apply(matrix: &[u64; 64], vector: u64) -> u64 {
+    let column = |bit: usize| matrix[bit] * (vector >> bit & 1);
+    (0..64).fold(0, |sum, bit| sum ^ column(bit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +84,8 @@ mod tests {
         let text: Vec<u8> = (0..200_u8).collect();
         for at in 0..text.len() {
             assert_eq!(update(update(0, &text[..at]), &text[at..]), update(0, &text));
+            let (first, second) = (update(0, &text[..at]), update(0, &text[at..]));
+            assert_eq!(combine(first, second, (text.len() - at) as u64), update(0, &text));
         }
     }
 }

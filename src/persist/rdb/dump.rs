@@ -10,7 +10,8 @@ use super::{
 };
 
 impl VersionCheck {
-    fn accepts(self, version: u16) -> bool {
+    /// Whether payloads and files of this version are read.
+    pub(super) fn accepts(self, version: u16) -> bool {
         let is_known = version <= VERSION_REDIS_8 || version == VERSION_FIELD_DEADLINES;
         self == Self::Relaxed || is_known
     }

@@ -30,6 +30,21 @@ pub enum RdbErrorKind {
     UnknownType(u8),
     /// A value of a module, by the module type's name.
     Module(String),
+    /// Data of a module beside the keys, by the module type's name.
+    ModuleData(String),
+    /// The source does not begin as a dump file does.
+    Signature,
+    /// A file of a version that cannot be read.
+    Version(u16),
+    /// A file with more databases than there are.
+    Database(u64),
+    /// The checksum at the end of a file is another than that of its content.
+    Checksum {
+        /// What the content has.
+        computed: u64,
+        /// What the file says.
+        stored: u64,
+    },
 }
 
 impl fmt::Display for RdbError {
@@ -43,6 +58,19 @@ impl fmt::Display for RdbError {
             RdbErrorKind::UnknownType(code) => write!(f, "no value type has the number {code}")?,
             RdbErrorKind::Module(name) => {
                 write!(f, "a value of the module type {name:?}, which this server does not have")?;
+            }
+            RdbErrorKind::ModuleData(name) => {
+                write!(f, "data of the module {name:?}, which this server does not have")?;
+            }
+            RdbErrorKind::Signature => f.write_str("wrong signature: this is no dump file")?,
+            RdbErrorKind::Version(version) => {
+                write!(f, "can't handle RDB format version {version}")?;
+            }
+            RdbErrorKind::Database(number) => {
+                write!(f, "database {number} is beyond the configured number of databases")?;
+            }
+            RdbErrorKind::Checksum { computed, stored } => {
+                write!(f, "RDB CRC error: {computed:016x} expected, {stored:016x} found")?;
             }
         }
         write!(f, " (at byte {})", self.offset)

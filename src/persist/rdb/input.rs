@@ -35,6 +35,11 @@ impl<R: Read> Input<R> {
         Self { source, offset: 0, end: len, packed: Vec::new(), text: Vec::new() }
     }
 
+    /// The source, at the present offset.
+    pub(super) fn source_mut(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     /// Bytes read so far.
     pub fn offset(&self) -> u64 {
         self.offset

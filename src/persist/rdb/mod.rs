@@ -10,20 +10,22 @@
 //!
 //! Layout: `input` reads primitives and knows the offset; `packed` has the four packed encodings;
 //! `read` and `write` are the value types; `value` is what they read into; `dump` is the footer of
-//! a DUMP payload.
+//! a DUMP payload; `file` reads a file as a whole, and `summed` its checksum.
 
 mod code;
 pub mod crc64;
 pub mod dump;
 mod elements;
 mod error;
+pub mod file;
 mod input;
 mod packed;
 mod read;
+mod summed;
 #[cfg(test)]
 mod tests;
 mod value;
-mod write;
+pub mod write;
 
 pub use elements::Elements;
 pub use error::{RdbError, RdbErrorKind};

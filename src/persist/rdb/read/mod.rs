@@ -212,12 +212,15 @@ fn binary_score<R: Read>(input: &mut Input<R>) -> Result<f64, RdbError> {
 
 /// The refusal of a module's value: the type's name is in its id, above ten bits of version.
 fn module<R: Read>(input: &mut Input<R>) -> RdbError {
-    let id = match input.length() {
-        Ok(id) => id,
-        Err(error) => return error,
-    };
+    match input.length() {
+        Ok(id) => input.error(RdbErrorKind::Module(module_name(id))),
+        Err(error) => error,
+    }
+}
+
+/// The name of a module's type, from its id.
+pub(super) fn module_name(id: u64) -> String {
     let letter =
         |at: usize| MODULE_NAME[(id >> (10 + 6 * (MODULE_NAME_LEN - 1 - at))) as usize & 63];
-    let name = (0..MODULE_NAME_LEN).map(|at| char::from(letter(at))).collect();
-    input.error(RdbErrorKind::Module(name))
+    (0..MODULE_NAME_LEN).map(|at| char::from(letter(at))).collect()
 }

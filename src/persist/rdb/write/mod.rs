@@ -2,6 +2,7 @@
 //!
 //! Small collections are written as listpacks, so that the peers have them small again.
 
+pub mod file;
 mod stream;
 
 use kvasir_proto::number::{append_f64, as_exact_i64};
@@ -55,6 +56,12 @@ pub fn write_type(value: &Value) -> u8 {
 /// Whether a collection is written as one listpack.
 fn is_small<'a>(len: usize, mut elements: impl Iterator<Item = &'a [u8]>) -> bool {
     len <= SMALL_ENTRIES && elements.all(|element| element.len() <= SMALL_BYTES)
+}
+
+/// Appends a string in the form of a value, without its type's number, to `out`: for strings that
+/// need not be copied first.
+pub fn write_string(out: &mut Vec<u8>, text: &[u8], options: WriteOptions) {
+    Writer { out, options }.string(text);
 }
 
 /// Appends the value, without its type's number, to `out`.
