@@ -181,5 +181,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shards = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let listen = ListenOptions { bind: vec!["127.0.0.1".into()], port, ..ListenOptions::default() };
     let prepared = prepare(RunOptions { shards, listen, ..RunOptions::default() })?;
-    Ok(run(prepared, &Signals::take_over()?, || {}, |_| BareEngine::default())?)
+    Ok(run(prepared, &Signals::take_over()?, None, || {}, |_| BareEngine::default())?)
 }

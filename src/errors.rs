@@ -50,6 +50,8 @@ pub enum CommandError {
     InvalidExpire(&'static str),
     /// Memory for the write cannot be had.
     OutOfMemory,
+    /// The data set is being loaded.
+    Loading,
     /// The client has not authenticated.
     NoAuth,
     /// A feature of a later version: the sentence says which.
@@ -115,6 +117,7 @@ impl fmt::Display for CommandError {
                 f.write_str(&String::from_utf8_lossy(&self.to_wire()))
             }
             Self::InvalidExpire(name) => write!(f, "ERR invalid expire time in '{name}' command"),
+            Self::Loading => f.write_str("LOADING Kvasir is loading the dataset in memory"),
             Self::OutOfMemory => {
                 f.write_str("OOM command not allowed when used memory > 'maxmemory'.")
             }

@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use kvasir_shard::{KeyHasher, Shard, ShardConfig};
 
@@ -17,15 +18,17 @@ use crate::config::load::{DirectiveKind, Source};
 use crate::config::set::SetContext;
 use crate::host::{self, PidFile, ProcessHost, Supervisor, Title};
 use crate::logging::{self, Logging};
+use crate::persist::load::{Existing, Job, Port, load_options};
 use crate::route::core::Core;
 use crate::route::engine::ShardId;
+use crate::route::settings::encoding_limits;
 use crate::route::shard_map::ShardMap;
 use crate::route::shared::{Process, Shared};
 use crate::server::clock::{Clock, Stopwatch};
 use crate::server::listener::{ListenError, Listening};
 use crate::server::probe;
 use crate::server::process;
-use crate::server::runtime::{self, RunOptions, Signals, StartError};
+use crate::server::runtime::{self, Preparation, RunOptions, Signals, StartError};
 
 /// Runs the program with these arguments, its own name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -185,6 +188,9 @@ fn serve_shards(
     let shared = Shared::new(map, config, process, Stopwatch::hardware());
     assert!(shared.host.set(Box::new(host)).is_ok(), "the host is set once");
     let shared = Arc::new(shared);
+    let (load, ports) = prepare_loading(&shared)?;
+    let ports = Arc::new(Mutex::new(ports));
+    let of_cores = Arc::clone(&shared);
     let make = move |id: ShardId| {
         let config = ShardConfig {
             databases: databases as usize,
@@ -192,9 +198,15 @@ fn serve_shards(
             slot_mode: false,
             rng_seed: seeds[0] ^ u64::from(id.0),
         };
-        Core::new(id, Arc::clone(&shared), Shard::new(config))
+        let mut core = Core::new(id, Arc::clone(&of_cores), Shard::new(config));
+        let mut ports = ports.lock().expect("invariant: a panic ends the process");
+        core.state.load_port = ports.get_mut(id.index()).and_then(Option::take);
+        core
     };
-    runtime::run(prepared, signals, || supervisor.ready(), make)?;
+    runtime::run(prepared, signals, load, || supervisor.ready(), make)?;
+    if let Some(Err(reason)) = shared.persistence.loading.outcome() {
+        return Err(format!("Fatal error loading the DB: {reason}").into());
+    }
     supervisor.stopping();
     drop(pid_file);
     if let Some(path) = unix_socket {
@@ -203,6 +215,39 @@ fn serve_shards(
     }
     tracing::warn!("Kvasir is now ready to exit, bye bye...");
     Ok(())
+}
+
+/// What loads the dump file, if there is one, and the shards' ends of it. From now on the data set
+/// counts as being loaded. The error is one line.
+fn prepare_loading(
+    shared: &Arc<Shared>,
+) -> Result<(Option<Preparation>, Vec<Option<Port>>), String> {
+    let config = shared.config.load_full();
+    let path = config.process.directory.join(&config.persistence.file_name);
+    let exists = path
+        .try_exists()
+        .map_err(|error| format!("Fatal error loading the DB: {}: {error}", path.display()))?;
+    if !exists {
+        return Ok((None, Vec::new()));
+    }
+    let now_ms = Clock::new().now().unix_us / 1000;
+    let shards = (shared.map.shards(), Existing::Refused);
+    let (job, ports) =
+        Job::new(path, load_options(&config), now_ms, encoding_limits(&config), shards);
+    shared.persistence.loading.begin(now_ms / 1000);
+    let shared = Arc::clone(shared);
+    let load = move || {
+        let began = Instant::now();
+        let succeeded = job.run(&shared);
+        if succeeded {
+            let seconds = began.elapsed().as_secs_f64();
+            tracing::info!("DB loaded from disk: {seconds:.3} seconds");
+        } else {
+            shared.stop();
+        }
+        succeeded
+    };
+    Ok((Some(Box::new(load)), ports.into_iter().map(Some).collect()))
 }
 
 /// Lowers `maxclients` to what the limit of open files leaves room for, and says so.

@@ -243,4 +243,10 @@ pub struct Persistence {
     pub compress: bool,
     /// Which versions are read.
     pub versions: VersionCheck,
+    /// Files end with a checksum, and it matters.
+    pub checksum: bool,
+    /// Name of the dump file, in the working directory.
+    pub file_name: PathBuf,
+    /// Microseconds a key while loading, for tests.
+    pub load_delay_us: u64,
 }

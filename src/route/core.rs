@@ -32,6 +32,7 @@ use crate::config::notify::KeyspaceEvents;
 use crate::config::value::OutputLimit;
 use crate::metrics::Metrics;
 use crate::metrics::latency::Event;
+use crate::persist::load::Port;
 use crate::pubsub::PubSub;
 use crate::pubsub::message::Publication;
 use crate::pubsub::publish::Publishing;
@@ -79,6 +80,10 @@ pub struct CoreState {
     pub now: Now,
     /// `CLIENT PAUSE`.
     pub pause: Option<Pause>,
+    /// Whether the data set is being loaded.
+    pub loading: bool,
+    /// Where this shard's part of what is loaded comes from.
+    pub load_port: Option<Port>,
     /// `import-mode`: keys stay when their deadline passes.
     pub import_mode: bool,
     /// Whether keys go when they expire, or only when they are looked at (`DEBUG`).
@@ -256,6 +261,8 @@ impl Core {
             metrics,
             now: Now { unix_us: 0, monotonic_us: 0 },
             pause: None,
+            loading: false,
+            load_port: None,
             import_mode: false,
             active_expire: true,
             monitors: Vec::new(),
@@ -401,6 +408,7 @@ impl Core {
 impl Engine for Core {
     fn tick(&mut self, now: Now) {
         self.state.now = now;
+        self.state.loading = self.state.shared.persistence.loading.is_active();
         self.state.shard.set_now(now.unix_us / 1000);
         let keeps = self.state.keeps_overdue();
         self.state.shard.set_overdue(if keeps { Overdue::Kept } else { Overdue::Removed });
@@ -497,6 +505,7 @@ impl Engine for Core {
 
     fn work(&mut self) -> Wake {
         self.check_pause();
+        let loading = self.state.take_loaded();
         self.wake_sleepers();
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
@@ -523,7 +532,8 @@ impl Engine for Core {
         if !self.ready.is_empty() || garbage || crowded || expiry.expired == EXPIRE_BUDGET {
             return Wake::Now;
         }
-        self.next_wake(expiry.next_deadline_ms)
+        let wake = self.next_wake(expiry.next_deadline_ms);
+        loading.map_or(wake, |loading| loading.or_sooner(wake))
     }
 
     fn next_dirty(&mut self) -> Option<ConnectionKey> {

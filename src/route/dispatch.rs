@@ -246,6 +246,7 @@ impl Core {
                  / RESET are allowed in this context"
             )));
         }
+        self.state.refuse_while_loading(entry)?;
         if self.state.room.exceeded
             && entry.command.flags.has(Flags::DENYOOM)
             && !self.state.make_room()

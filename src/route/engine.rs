@@ -76,6 +76,18 @@ pub enum Wake {
     Never,
 }
 
+impl Wake {
+    /// The earlier of both.
+    #[must_use]
+    pub fn or_sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Now, _) | (_, Self::Now) => Self::Now,
+            (Self::At(one), Self::At(two)) => Self::At(one.min(two)),
+            (wake, Self::Never) | (Self::Never, wake) => wake,
+        }
+    }
+}
+
 /// A request from outside of the protocol that the process shall end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ShutdownSignal {

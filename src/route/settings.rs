@@ -6,7 +6,6 @@ use super::core::CoreState;
 use super::engine::{Close, ConnectionKey};
 use crate::commands::context::ValueSettings;
 use crate::config::Config;
-use crate::config::groups::Encodings;
 use crate::config::parameter::Effect;
 
 /// What carries out changes of the configuration that concern the process as a whole: its sockets,
@@ -36,7 +35,7 @@ impl CoreState {
             dump_checksum: self.value_settings.dump_checksum,
             ..value_settings(&config)
         };
-        self.shard.set_encoding_limits(encoding_limits(&config.encodings));
+        self.shard.set_encoding_limits(encoding_limits(&config));
         self.compare_memory();
         if config.security.password.is_empty() {
             // Nobody needs a password any more, not even those who connected when there was one.
@@ -98,7 +97,8 @@ fn value_settings(config: &Config) -> ValueSettings {
 }
 
 /// When collections of the shard become large, by the configuration.
-fn encoding_limits(encodings: &Encodings) -> EncodingLimits {
+pub fn encoding_limits(config: &Config) -> EncodingLimits {
+    let encodings = &config.encodings;
     let most = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     EncodingLimits {
         hash_max_listpack_entries: most(encodings.hash_entries_max),

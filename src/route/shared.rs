@@ -1,7 +1,7 @@
 //! What all cores share: written rarely, read without locks.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{MutexGuard, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -10,6 +10,7 @@ use super::shard_map::ShardMap;
 use crate::config::Config;
 use crate::metrics::command_log::EntryNumbers;
 use crate::metrics::memory::ProcessMemory;
+use crate::persist::state::Persistence;
 use crate::pubsub::directory::Directory;
 use crate::server::clock::Stopwatch;
 
@@ -39,6 +40,8 @@ pub struct Shared {
     pub stopwatch: Stopwatch,
     /// What carries out changes of the configuration that concern the process, once it is there.
     pub host: OnceLock<Box<dyn Host>>,
+    /// Loading and saving.
+    pub persistence: Persistence,
     stopping: AtomicBool,
 }
 
@@ -73,8 +76,14 @@ impl Shared {
             memory: ProcessMemory::new(map.shards()),
             stopwatch,
             host: OnceLock::new(),
+            persistence: Persistence::default(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// The libraries of functions that are kept for the next snapshot.
+    pub fn functions_mut(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.persistence.functions.lock().expect("invariant: a panic ends the process")
     }
 
     /// Whether some client monitors.

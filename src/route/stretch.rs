@@ -84,6 +84,7 @@ impl Core {
     /// Whether nothing stands between a connection's requests and the shard.
     fn is_unhindered(&self, key: ConnectionKey) -> bool {
         self.locks.is_idle()
+            && !self.state.loading
             && self.state.pause.is_none()
             && !self.state.room.exceeded
             && !self.state.shared.monitored()

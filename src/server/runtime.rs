@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -100,13 +101,18 @@ impl Signals {
     }
 }
 
+/// What a server does before it is ready, on a thread of its own, while its shards run already;
+/// whether it succeeded. If not, the shards have been told to stop.
+pub type Preparation = Box<dyn FnOnce() -> bool + Send>;
+
 /// Runs the server until it has stopped. `make` builds a shard's engine, on the thread of that
-/// shard; `ready` is called when all of them accept connections.
+/// shard; `ready` is called when all of them accept connections and serve them, after `first`.
 ///
 /// To be called once: from now on a panic on any thread ends the process with a report.
 pub fn run<E: Engine + 'static>(
     prepared: Prepared,
     signals: &Signals,
+    first: Option<Preparation>,
     ready: impl FnOnce(),
     make: impl Fn(ShardId) -> E + Send + Clone + 'static,
 ) -> Result<(), StartError> {
@@ -115,21 +121,63 @@ pub fn run<E: Engine + 'static>(
     let sockets = prepared.listen.kinds();
     let running = prepared.start(make)?;
     tracing::info!("Server initialized");
-    for kind in sockets {
-        tracing::info!("Ready to accept connections {kind}");
-    }
-    ready();
+    let first = First::start(first)?;
+    let mut ready = Some(ready);
     let mut interrupted = false;
     loop {
-        let readable = sys::wait_readable([signals.as_raw_fd(), running.ended.as_raw_fd()])
+        if first.succeeded()
+            && let Some(ready) = ready.take()
+        {
+            for kind in &sockets {
+                tracing::info!("Ready to accept connections {kind}");
+            }
+            ready();
+        }
+        let descriptors = [&running.ended, &first.ended].map(AsRawFd::as_raw_fd);
+        let readable = sys::wait_readable([signals.as_raw_fd(), descriptors[0], descriptors[1]])
             .map_err(StartError::resources("waiting for signals"))?;
         if readable[1] {
             break;
         }
-        let number = signals.read().map_err(StartError::resources("reading signals"))?;
-        interrupted = take_signal(&running, number, interrupted);
+        if readable[2] {
+            first.ended.count();
+            // When it failed, they are to stop.
+            running.cores.wake_all();
+        }
+        if readable[0] {
+            let number = signals.read().map_err(StartError::resources("reading signals"))?;
+            interrupted = take_signal(&running, number, interrupted);
+        }
     }
     running.join().map_err(StartError::resources("the core's ring"))
+}
+
+/// The [`Preparation`] under way.
+struct First {
+    succeeded: Arc<AtomicBool>,
+    /// Notified when it has ended.
+    ended: Arc<EventFd>,
+}
+
+impl First {
+    fn start(first: Option<Preparation>) -> Result<Self, StartError> {
+        let ended = EventFd::new().map_err(StartError::resources("an eventfd"))?;
+        let (succeeded, ended) = (Arc::new(AtomicBool::new(first.is_none())), Arc::new(ended));
+        if let Some(first) = first {
+            let end = (Arc::clone(&succeeded), ThreadEnd(Arc::clone(&ended)));
+            let work = move || {
+                let (succeeded, _end) = end;
+                succeeded.store(first(), Ordering::Release);
+            };
+            let thread = thread::Builder::new().name("load".to_owned()).spawn(work);
+            thread.map_err(StartError::resources("the thread that loads the data"))?;
+        }
+        Ok(Self { succeeded, ended })
+    }
+
+    fn succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Acquire)
+    }
 }
 
 /// Acts on a signal as the peers do: the second SIGINT ends the process at once.

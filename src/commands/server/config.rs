@@ -122,7 +122,7 @@ fn change_config(state: &mut CoreState, words: &[Vec<u8>], local: bool) -> Resul
     let pairs: Vec<(&[u8], &[u8])> =
         words.chunks_exact(2).map(|pair| (&pair[0][..], &pair[1][..])).collect();
     let protected_permitted = Config::permits(old.security.protected_configs, local);
-    let change = old.set(&pairs, SetContext { loading: false, protected_permitted })?;
+    let change = old.set(&pairs, SetContext { loading: state.loading, protected_permitted })?;
     let mut effects = Effects(state.shared.host.get().map(|host| &**host));
     let config = change.apply(&old, &mut effects)?;
     state.shared.config.store(Arc::new(config));

@@ -32,7 +32,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "microseconds a key while loading, for tests",
     )
     .hidden()
-    .later(PERSISTENCE),
+    .works(|c, v| c.persistence.load_delay_us = v.number::<i64>().try_into().unwrap_or(0)),
     Parameter::number(
         "loading-process-events-interval-bytes",
         (1_024, I32_MAX),

@@ -52,7 +52,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::plain_text("dbfilename", "dump.rdb", "snapshot file name")
         .protected()
         .check(check::dbfilename)
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.file_name = v.path().unwrap_or_default()),
     Parameter::flag(
         "no-appendfsync-on-rewrite",
         "no",
@@ -71,7 +71,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     .works(|c, v| c.persistence.versions = v.choice()),
     Parameter::flag("rdbchecksum", "yes", "CRC64 at the snapshot's end")
         .immutable()
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.checksum = v.flag()),
     Parameter::flag("rdbcompression", "yes", "LZF strings inside snapshots and dumps")
         .works(|c, v| c.persistence.compress = v.flag()),
     Parameter::of(Kind::Save, "save", "3600 1 300 100 60 10000", "automatic snapshot points")

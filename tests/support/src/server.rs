@@ -92,12 +92,24 @@ impl ServerBuilder {
     /// Starts the server and waits until it answers PING.
     #[track_caller]
     pub fn start(self) -> Server {
+        let mut server = self.launch();
+        server.await_reply(b"+PONG\r\n");
+        server
+    }
+
+    /// Starts the server and waits until it answers PING with the error that it is loading.
+    #[track_caller]
+    pub fn start_loading(self) -> Server {
+        let mut server = self.launch();
+        server.await_reply(b"-LOADING");
+        server
+    }
+
+    fn launch(self) -> Server {
         let port = ReservedPort::reserve();
         let dir = TempDir::with_prefix("kvasir-").expect("create a temporary directory");
         let child = self.spawn(&port, dir.path());
-        let mut server = Server { child, port, dir, builder: self, exit_expected: false };
-        server.await_ready();
-        server
+        Server { child, port, dir, builder: self, exit_expected: false }
     }
 
     fn spawn(&self, port: &ReservedPort, dir: &Path) -> Child {
@@ -206,7 +218,7 @@ impl Server {
         self.wait_for_exit();
         self.child = self.builder.spawn(&self.port, self.dir.path());
         self.exit_expected = false;
-        self.await_ready();
+        self.await_reply(b"+PONG\r\n");
     }
 
     /// How the process ended, if it has.
@@ -215,14 +227,14 @@ impl Server {
     }
 
     #[track_caller]
-    fn await_ready(&mut self) {
+    fn await_reply(&mut self, expected: &[u8]) {
         let addr = self.addr();
         let ready = poll_every(Duration::from_millis(5), START_PATIENCE, || {
             if let Some(status) = self.exit_status() {
                 self.exit_expected = true;
                 panic!("the server exited at start ({status})\n{}", self.log_tail());
             }
-            answers_ping(addr).then_some(())
+            answers_ping(addr, expected).then_some(())
         });
         assert!(ready.is_some(), "no answer to PING\n{}", self.log_tail());
     }
@@ -249,13 +261,13 @@ impl Drop for Server {
     }
 }
 
-fn answers_ping(addr: SocketAddr) -> bool {
+fn answers_ping(addr: SocketAddr, expected: &[u8]) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&addr, Duration::from_secs(1)) else {
         return false;
     };
-    let mut reply = [0; 7];
+    let mut reply = vec![0; expected.len()];
     stream.set_read_timeout(Some(Duration::from_secs(1))).is_ok()
         && stream.write_all(b"PING\r\n").is_ok()
         && stream.read_exact(&mut reply).is_ok()
-        && &reply == b"+PONG\r\n"
+        && reply == expected
 }

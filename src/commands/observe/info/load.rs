@@ -3,6 +3,7 @@
 use super::View;
 use super::text::Text;
 use crate::metrics::memory::{human, ratio};
+use crate::persist::state::Progress;
 
 impl View<'_> {
     pub(super) fn memory(&self, text: &mut Text) {
@@ -81,8 +82,9 @@ impl View<'_> {
     }
 
     pub(super) fn persistence(&self, text: &mut Text) {
+        let loading = self.shared.persistence.loading.progress();
         text.numbers([
-            ("loading", 0),
+            ("loading", loading.active.into()),
             ("async_loading", 0),
             ("current_cow_peak", 0),
             ("current_cow_size", 0),
@@ -102,8 +104,8 @@ impl View<'_> {
         text.numbers([
             ("rdb_saves", 0),
             ("rdb_last_cow_size", 0),
-            ("rdb_last_load_keys_expired", 0),
-            ("rdb_last_load_keys_loaded", 0),
+            ("rdb_last_load_keys_expired", loading.keys_expired),
+            ("rdb_last_load_keys_loaded", loading.keys_loaded),
             ("aof_enabled", 0),
             ("aof_rewrite_in_progress", 0),
             ("aof_rewrite_scheduled", 0),
@@ -118,6 +120,29 @@ impl View<'_> {
             ("module_fork_in_progress", 0),
             ("module_fork_last_cow_size", 0),
         ]);
+        if loading.active {
+            self.loading(&loading, text);
+        }
+    }
+
+    /// How far loading is; the rest is taken to go as fast as what is done.
+    fn loading(&self, loading: &Progress, text: &mut Text) {
+        let Progress { started_unix_s, total_bytes, loaded_bytes, .. } = *loading;
+        let elapsed_s = (self.now.unix_us / 1_000_000).saturating_sub(started_unix_s);
+        let left = total_bytes.saturating_sub(loaded_bytes);
+        let eta_s = match u128::from(left) * u128::from(elapsed_s) {
+            _ if elapsed_s == 0 || loaded_bytes == 0 => 1,
+            product => (product / u128::from(loaded_bytes)) as u64,
+        };
+        let percent = 100.0 * loaded_bytes as f64 / total_bytes.max(1) as f64;
+        text.numbers([
+            ("loading_start_time", started_unix_s),
+            ("loading_total_bytes", total_bytes),
+            ("loading_rdb_used_mem", loading.used_memory),
+            ("loading_loaded_bytes", loaded_bytes),
+        ]);
+        text.field("loading_loaded_perc", format_args!("{percent:.2}"));
+        text.field("loading_eta_seconds", eta_s);
     }
 
     pub(super) fn keyspace(&self, text: &mut Text) {
