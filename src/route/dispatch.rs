@@ -151,22 +151,13 @@ impl Core {
         hashes().for_each(|hash| self.state.shard.prefetch_slot(db, hash));
         hashes().for_each(|hash| self.state.shard.prefetch_entry(db, hash));
         // Then the same for the elements of large collections.
-        let elements = || {
-            let requests = ahead.iter().zip(space).filter(|(request, _)| here(request));
-            requests.filter_map(|(request, ranges)| {
-                let at = request.entry?.command.element?;
-                let args = ranges.view(&input[request.start..request.end]);
-                Some((request.hash, args.get(at)?))
-            })
-        };
-        let shard = &self.state.shard;
-        let mut any = false;
-        elements().for_each(|(hash, element)| {
-            any |= shard.prefetch_element_slot(db, hash, element);
+        let requests = ahead.iter().zip(space).filter(|(request, _)| here(request));
+        let elements = requests.filter_map(|(request, ranges)| {
+            let at = request.entry?.command.element?;
+            let args = ranges.view(&input[request.start..request.end]);
+            Some((request.hash, args.get(at)?))
         });
-        if any {
-            elements().for_each(|(hash, e)| shard.prefetch_element_entry(db, hash, e));
-        }
+        self.state.shard.prefetch_elements(db, elements);
     }
 
     /// Executes parsed requests in order. False when the connection has to wait before all are

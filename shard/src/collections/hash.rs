@@ -53,8 +53,10 @@ impl<'a> HashRef<'a> {
     /// Number of fields that are not due; `None` when it takes O(fields) to tell.
     pub fn exact_len(&self) -> Option<usize> {
         match self.form {
-            Form::Large(members) if members.next_ms().is_some_and(|at| at <= self.now_ms) => None,
-            _ => Some(self.len()),
+            Form::Large(members) if members.next_ms().is_none_or(|at| at > self.now_ms) => {
+                Some(members.len())
+            }
+            Form::Pack(_) | Form::Large(_) => None,
         }
     }
 

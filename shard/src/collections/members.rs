@@ -97,20 +97,35 @@ impl Members {
         Some(Found { position, handle })
     }
 
-    /// Asks for the slot of an element.
-    pub(crate) fn prefetch_slot(&self, store: &Store, name: &[u8]) {
-        self.table.prefetch_slot(store.hasher.hash(name));
+    /// Asks for the slot of the element whose name has this hash.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, hash: u64) {
+        self.table.prefetch_slot(hash);
     }
 
     /// Asks for the entry of an element, some time after [`Members::prefetch_slot`].
-    pub(crate) fn prefetch_entry(&self, store: &Store, name: &[u8]) {
-        self.table.prefetch_entry(store.hasher.hash(name), store);
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, store: &Store, hash: u64) {
+        self.table.prefetch_entry(hash, store);
     }
 
     /// Finds an element that is not due.
     #[inline]
     pub(crate) fn look(&self, store: &Store, now_ms: u64, name: &[u8]) -> Option<Found> {
-        self.find(store, name).filter(|found| !is_due(store, found.handle, now_ms))
+        self.look_hashed(store, now_ms, store.hasher.hash(name), name)
+    }
+
+    /// As [`Members::look`], where the name is hashed already.
+    #[inline]
+    pub(crate) fn look_hashed(
+        &self,
+        store: &Store,
+        now_ms: u64,
+        hash: u64,
+        name: &[u8],
+    ) -> Option<Found> {
+        let found = self.find_hashed(store, hash, name);
+        found.filter(|found| !is_due(store, found.handle, now_ms))
     }
 
     /// The place of an element by its entry.
@@ -226,7 +241,7 @@ impl Members {
 
     /// Calls `visit` with each element that is not due; O(elements).
     pub(crate) fn for_each(&self, store: &Store, now_ms: u64, mut visit: impl FnMut(Handle)) {
-        self.table.for_each(|handle| {
+        self.table.for_each_fetched(store, |handle| {
             if !is_due(store, handle, now_ms) {
                 visit(handle);
             }

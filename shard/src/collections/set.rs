@@ -43,6 +43,9 @@ impl<'a> Form<'a> {
 }
 
 impl<'a> SetRef<'a> {
+    /// Members that are visited or looked for together.
+    pub const CHUNK: usize = 32;
+
     fn of(found: (ContentRef<'a>, &'a Store), now_ms: u64) -> Result<Self, AccessError> {
         let (content, store) = found;
         let form = match content {
@@ -114,6 +117,60 @@ impl<'a> SetRef<'a> {
                 });
             }
         }
+    }
+
+    /// Calls `visit` with members, up to [`SetRef::CHUNK`] at a time, until it returns false;
+    /// O(members).
+    pub fn for_each_chunk(&self, mut visit: impl FnMut(&[ValueRef<'a>]) -> bool) {
+        let mut chunk = Vec::with_capacity(Self::CHUNK);
+        let mut goes_on = true;
+        self.for_each(|member| {
+            chunk.push(member);
+            if chunk.len() == Self::CHUNK {
+                goes_on = visit(&chunk);
+                chunk.clear();
+            }
+            goes_on
+        });
+        if goes_on && !chunk.is_empty() {
+            visit(&chunk);
+        }
+    }
+
+    /// Which of a chunk of `members` are in the set, as bits; only those are looked for whose bits
+    /// are in `asked`. Their cache misses overlap, so that it takes a fraction of the time of as
+    /// many calls of [`SetRef::contains`] in a large set.
+    pub fn contains_each(&self, members: &[ValueRef<'_>], asked: u32) -> u32 {
+        assert!(members.len() <= Self::CHUNK, "a chunk has a bit for each member");
+        let asked = (0..members.len()).filter(|at| asked >> at & 1 == 1);
+        let mut found = 0;
+        let mut note = |at: usize, is_there: Option<bool>| {
+            found |= u32::from(is_there.unwrap_or(false)) << at;
+        };
+        let Form::Large(table) = self.form else {
+            for at in asked {
+                note(at, members[at].with_bytes(|name| self.contains(name)));
+            }
+            return found;
+        };
+        let mut hashes = [0; Self::CHUNK];
+        for at in asked.clone() {
+            let hash = members[at].with_bytes(|name| self.store.hasher.hash(name));
+            hashes[at] = hash.unwrap_or(0);
+            table.prefetch_slot(hashes[at]);
+        }
+        for at in asked.clone() {
+            table.prefetch_entry(self.store, hashes[at]);
+        }
+        for at in asked {
+            note(
+                at,
+                members[at].with_bytes(|name| {
+                    table.look_hashed(self.store, self.now_ms, hashes[at], name).is_some()
+                }),
+            );
+        }
+        found
     }
 
     /// Calls `visit` with members from `cursor` (0: the start) on, about `count` of them or all of
@@ -280,14 +337,15 @@ impl SetMut<'_, '_> {
         let Open { content, store, now_ms, freed, .. } = &mut *self.open;
         let Content::Large(collection) = content else { unreachable!("it was made large") };
         let members = members_of_mut(collection);
-        if let Some(found) = members.find(store, member) {
+        let hash = store.hasher.hash(member);
+        if let Some(found) = members.find_hashed(store, hash, member) {
             let is_due = store.deadline(found.handle).is_some_and(|deadline| deadline <= *now_ms);
             if !is_due {
                 return Ok(false);
             }
             members.remove(store, found, freed);
         }
-        members.insert(store, *now_ms, member, NOTHING, None)?;
+        members.insert_hashed(store, *now_ms, (hash, member), NOTHING, None)?;
         Ok(true)
     }
 

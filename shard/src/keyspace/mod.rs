@@ -175,6 +175,9 @@ impl Shard {
         self.dbs.len()
     }
 
+    /// Elements that [`Shard::prefetch_elements`] asks for at most.
+    pub const ELEMENTS_AHEAD: usize = 16;
+
     /// Asks for the table slot of the key with this hash, some time before an operation on it. In
     /// slot mode, where a hash does not lead to a table, this does nothing.
     #[inline]
@@ -192,22 +195,30 @@ impl Shard {
         }
     }
 
-    /// Asks for the slot of an element of the large collection whose key probably has this hash,
-    /// some time after [`Shard::prefetch_entry`]; whether there is such a collection.
+    /// Asks for elements of large collections, given with the hashes of their keys, some time after
+    /// [`Shard::prefetch_entry`]: first for all their slots, then for their entries. Only the first
+    /// [`Shard::ELEMENTS_AHEAD`] count.
     #[inline]
-    pub fn prefetch_element_slot(&self, db: u32, hash: u64, element: &[u8]) -> bool {
-        let members = self.members_of_hash(db, hash);
-        if let Some(members) = members {
-            members.prefetch_slot(&self.store, element);
+    pub fn prefetch_elements<'e>(&self, db: u32, elements: impl Iterator<Item = (u64, &'e [u8])>) {
+        let mut asked = [None; Self::ELEMENTS_AHEAD];
+        let mut count = 0;
+        let mut last = None;
+        for (hash, element) in elements.take(Self::ELEMENTS_AHEAD) {
+            // One collection often has several elements in a row.
+            let members = match last {
+                Some((last_hash, members)) if last_hash == hash => members,
+                _ => self.members_of_hash(db, hash),
+            };
+            last = Some((hash, members));
+            if let Some(members) = members {
+                let hash = self.store.hasher.hash(element);
+                members.prefetch_slot(hash);
+                asked[count] = Some((members, hash));
+                count += 1;
+            }
         }
-        members.is_some()
-    }
-
-    /// Asks for the entry of the element, some time after [`Shard::prefetch_element_slot`].
-    #[inline]
-    pub fn prefetch_element_entry(&self, db: u32, hash: u64, element: &[u8]) {
-        if let Some(members) = self.members_of_hash(db, hash) {
-            members.prefetch_entry(&self.store, element);
+        for &(members, hash) in asked[..count].iter().flatten() {
+            members.prefetch_entry(&self.store, hash);
         }
     }
 

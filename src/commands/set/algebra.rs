@@ -58,17 +58,42 @@ impl Operation {
     }
 }
 
-fn holds(set: &SetRef<'_>, member: ValueRef<'_>) -> bool {
-    member.with_bytes(|bytes| set.contains(bytes)).unwrap_or(false)
+/// Bits of all members of a chunk.
+fn all_of(chunk: &[ValueRef<'_>]) -> u32 {
+    u32::MAX >> (SetRef::CHUNK - chunk.len())
+}
+
+/// Which of a chunk of members are in any of `sets`.
+fn known_to(sets: &[Option<SetRef<'_>>], chunk: &[ValueRef<'_>]) -> u32 {
+    sets.iter().flatten().fold(0, |known, set| {
+        let left = all_of(chunk) & !known;
+        if left == 0 { known } else { known | set.contains_each(chunk, left) }
+    })
+}
+
+/// Calls `emit` with the members of a chunk whose bits are set, until it returns false; whether it
+/// never did.
+fn emit_each(
+    chunk: &[ValueRef<'_>],
+    chosen: u32,
+    emit: &mut dyn FnMut(ValueRef<'_>) -> bool,
+) -> bool {
+    let members = chunk.iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1);
+    members.map(|(_, member)| *member).all(emit)
 }
 
 fn intersect(sets: &[Option<SetRef<'_>>], emit: &mut dyn FnMut(ValueRef<'_>) -> bool) {
     let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<_>>>() else { return };
     sets.sort_by_key(SetRef::len);
     let Some((least, others)) = sets.split_first() else { return };
-    least.for_each(|member| {
-        let is_common = others.iter().all(|set| holds(set, member));
-        !is_common || emit(member)
+    least.for_each_chunk(|chunk| {
+        let mut common = all_of(chunk);
+        for set in others {
+            if common != 0 {
+                common = set.contains_each(chunk, common);
+            }
+        }
+        emit_each(chunk, common, emit)
     });
 }
 
@@ -78,9 +103,8 @@ fn unite(sets: &[Option<SetRef<'_>>], emit: &mut dyn FnMut(ValueRef<'_>) -> bool
         let Some(set) = set else { continue };
         // A member counts where it comes first.
         let earlier = &sets[..index];
-        set.for_each(|member| {
-            let is_known = earlier.iter().flatten().any(|set| holds(set, member));
-            goes_on = is_known || emit(member);
+        set.for_each_chunk(|chunk| {
+            goes_on = emit_each(chunk, all_of(chunk) & !known_to(earlier, chunk), emit);
             goes_on
         });
         if !goes_on {
@@ -91,10 +115,7 @@ fn unite(sets: &[Option<SetRef<'_>>], emit: &mut dyn FnMut(ValueRef<'_>) -> bool
 
 fn subtract(sets: &[Option<SetRef<'_>>], emit: &mut dyn FnMut(ValueRef<'_>) -> bool) {
     let Some((Some(first), others)) = sets.split_first() else { return };
-    first.for_each(|member| {
-        let is_taken = others.iter().flatten().any(|set| holds(set, member));
-        is_taken || emit(member)
-    });
+    first.for_each_chunk(|chunk| emit_each(chunk, all_of(chunk) & !known_to(others, chunk), emit));
 }
 
 /// The sets at keys, counted and noted as reads. `None` for a missing key.

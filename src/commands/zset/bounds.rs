@@ -1,6 +1,6 @@
 //! What sorted-set commands read and write alike: scores, bounds of ranges, pairs in replies.
 
-use kvasir_proto::{Encoder, Resp, number};
+use kvasir_proto::{Deferred, Encoder, Resp, number};
 use kvasir_shard::{ValueRef, ZsetRef};
 
 use crate::errors::CommandError;
@@ -171,6 +171,13 @@ impl Pairing {
     pub(super) fn begin(self, count: usize, reply: &mut Encoder<'_>) {
         let is_flat = self == Self::Scores && reply.resp() == Resp::V2;
         reply.array(if is_flat { 2 * count } else { count });
+    }
+
+    /// Begins the array for members whose number [`Pairing::finish`] gives.
+    pub(super) fn defer(self, reply: &mut Encoder<'_>) -> Deferred {
+        // In RESP2 a map is an array of twice its length.
+        let is_flat = self == Self::Scores && reply.resp() == Resp::V2;
+        if is_flat { reply.defer_map() } else { reply.defer_array() }
     }
 
     /// Writes a member.

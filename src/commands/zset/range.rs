@@ -126,6 +126,16 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// The ranks that are asked for, where they are the same whatever the set's length: those of
+    /// ranges of indices that are counted from the start, or that end with the last member. The
+    /// end may lie beyond the set's.
+    fn ranks_of_any(&self) -> Option<Ranks> {
+        let Bounds::Index(IndexRange { first, last }) = self.bounds else { return None };
+        let start = usize::try_from(first).ok()?;
+        let end = if last == -1 { usize::MAX } else { usize::try_from(last).ok()? + 1 };
+        (self.direction == Direction::Forward).then_some(Ranks { start, end })
+    }
+
     /// Indices count in the direction of the range.
     fn by_index(&self, range: IndexRange, len: usize) -> Ranks {
         let ranks = range.ranks(len);
@@ -148,6 +158,19 @@ fn range(
         reply.array(0);
         return Ok(());
     };
+    if zset.known_len().is_none()
+        && let Some(ranks) = query.ranks_of_any()
+    {
+        // Counting the members first would take as long as visiting them.
+        let deferred = query.pairing.defer(reply);
+        let mut count = 0;
+        zset.visit_range(ranks.start, ranks.end, query.direction, |name, score| {
+            query.pairing.encode(name, score, reply);
+            count += 1;
+        });
+        reply.finish(deferred, count);
+        return Ok(());
+    }
     let ranks = query.ranks(&zset);
     query.pairing.begin(ranks.count(), reply);
     zset.visit_range(ranks.start, ranks.end, query.direction, |name, score| {

@@ -19,7 +19,7 @@ use crate::external::External;
 use crate::hash::Key;
 use crate::keyspace::Shard;
 use crate::keyspace::open::{AccessError, Content, ContentRef, Open};
-use crate::list::Direction;
+use crate::list::{Direction, End};
 use crate::prefetch::prefetch;
 use crate::store::{OutOfMemory, Store};
 use crate::table::KeySource;
@@ -45,6 +45,14 @@ impl<'a> ZsetRef<'a> {
         match self.form {
             Form::Pack(block) => small::len(block),
             Form::Large(scores) => scores.len(),
+        }
+    }
+
+    /// Number of members; `None` when it takes O(members) to tell.
+    pub fn known_len(&self) -> Option<usize> {
+        match self.form {
+            Form::Pack(_) => None,
+            Form::Large(scores) => Some(scores.len()),
         }
     }
 
@@ -331,11 +339,16 @@ impl ZsetMut<'_, '_> {
             }
             Content::Large(collection) => {
                 let scores = scores_of_mut(collection);
-                let mut left = end.min(scores.len()).saturating_sub(start);
+                let len = scores.len();
+                let from = if start > 0 && end >= len { End::Back } else { End::Front };
+                let mut left = end.min(len).saturating_sub(start);
                 while left > 0 {
                     left -= scores.remove_run(store, start, left, freed, |name, score| {
                         sink(ValueRef::Bytes(name), score);
                     });
+                }
+                if start == 0 || end >= len {
+                    scores.prefetch_ends(store, from);
                 }
             }
         }

@@ -18,6 +18,7 @@ use crate::arena::Handle;
 use crate::collections::members::{Found, Members};
 use crate::entry::Kind;
 use crate::external::External;
+use crate::list::End;
 use crate::prefetch::prefetch;
 use crate::store::{Incoming, OutOfMemory, Store};
 use crate::table::KeySource;
@@ -233,15 +234,36 @@ impl Scores {
         freed: &mut Vec<External>,
         mut sink: impl FnMut(&[u8], f64),
     ) -> usize {
-        let mut gone = Vec::new();
+        let mut first = None;
+        // Usually it is one, and no memory is asked for.
+        let mut others = Vec::new();
         let order = ByScore(store);
-        let taken = self.tree.remove_run(rank, limit, &order, |handle| gone.push(handle));
-        for handle in gone {
+        let taken = self.tree.remove_run(rank, limit, &order, |handle| match first {
+            None => first = Some(handle),
+            Some(_) => others.push(handle),
+        });
+        for handle in first.into_iter().chain(others) {
             sink(store.key(handle), score_of(store, handle));
             let found = self.members.of_handle(store, handle);
             self.members.remove(store, found, freed);
         }
         taken
+    }
+
+    /// Asks for what removing the members near an end takes, for those who take one after the
+    /// other: the entry of one that is still some steps away, and the slot of one that is nearer
+    /// and whose entry has been asked for before.
+    pub(super) fn prefetch_ends(&self, store: &Store, end: End) {
+        let at = |distance: usize| match end {
+            End::Front => self.tree.get(distance),
+            End::Back => self.tree.get(self.tree.len().checked_sub(distance + 1)?),
+        };
+        if let Some(handle) = at(PREFETCH_AHEAD) {
+            prefetch(store.address(handle));
+        }
+        if let Some(handle) = at(PREFETCH_AHEAD / 2) {
+            self.members.prefetch_slot(store.hash(handle));
+        }
     }
 
     /// How many members have a smaller score, or one that is not greater.
