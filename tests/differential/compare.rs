@@ -6,7 +6,7 @@ use kvasir_proto::Value;
 use kvasir_testing::{Client, NoReply, Server, show};
 
 use crate::generate::Request;
-use crate::rules::{Rule, rule_for};
+use crate::rules::{Rule, rule_of};
 
 /// The protocol version that a stream speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,17 +83,6 @@ impl Pair<'_> {
     }
 }
 
-/// The rule for a request, by its command and, where that has one, its subcommand.
-fn rule_of(request: &Request) -> Rule {
-    let word = |at: usize| {
-        request.get(at).map(|word| String::from_utf8_lossy(word).to_lowercase()).unwrap_or_default()
-    };
-    match rule_for(&format!("{}|{}", word(0), word(1))) {
-        Rule::Exact | Rule::Skip => rule_for(&word(0)),
-        of_subcommand => of_subcommand,
-    }
-}
-
 fn agree(rule: Rule, ours: &Answer, peer: &Answer) -> bool {
     match (ours, peer) {
         (Ok((mine, my_bytes)), Ok((theirs, their_bytes))) => {
@@ -108,6 +97,16 @@ fn agree(rule: Rule, ours: &Answer, peer: &Answer) -> bool {
 fn agree_by_rule(rule: Rule, ours: &Value, peer: &Value) -> bool {
     match (rule, ours, peer) {
         (Rule::Close(slack), Value::Integer(a), Value::Integer(b)) => close(*a, *b, slack),
+        (Rule::Close(_), Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| agree_by_rule(rule, a, b))
+        }
+        (Rule::Close(_), Value::Map(a), Value::Map(b)) => {
+            let agree = |((k, a), (l, b)): (&(Value, Value), &(Value, Value))| {
+                k == l && agree_by_rule(rule, a, b)
+            };
+            a.len() == b.len() && a.iter().zip(b).all(agree)
+        }
+        (Rule::Close(_), a, b) => a == b,
         (Rule::Moment { slack, far }, Value::Integer(a), Value::Integer(b)) => {
             close(*a, *b, slack) || *a > far && *b > far
         }

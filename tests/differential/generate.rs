@@ -13,9 +13,43 @@ pub(crate) type Request = Vec<Vec<u8>>;
 /// not.
 pub(crate) const KEYS: &[&str] = &["a", "b", "c", "d", "e{t}", "f{t}", "{t}", "g{u}h"];
 
+/// The groups of commands on values; each has two of the keys that it prefers, so that most of its
+/// commands meet values of their type, and many do not.
+const GROUPS_OF_VALUES: &[&[&str]] = &[
+    &["string", "bitmap"],
+    &["hash"],
+    &["list"],
+    &["set"],
+    &["sorted-set", "geo"],
+    &["stream"],
+    &["hyperloglog"],
+];
+
 /// Commands that come more often than others; the empty names stand for any.
-const FILLERS: &[&str] =
-    &["set", "set", "hset", "xadd", "xgroup|create", "", "", "", "", "", "", ""];
+const FILLERS: &[&str] = &[
+    "set",
+    "set",
+    "hset",
+    "sadd",
+    "zadd",
+    "rpush",
+    "geoadd",
+    "pfadd",
+    "xadd",
+    "xgroup|create",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+];
 
 /// Values at the edges of what strings are stored as and parsed to.
 const STRINGS: &[&[u8]] = &[
@@ -98,6 +132,7 @@ const DOUBLES: &[&[u8]] = &[
     b"1,5",
     b" 1",
     b"0x1p3",
+    b"(1",
     b"123456789012345678",
 ];
 /// Unusual times to live: none that may run out during a stream, and of those beyond the end of our
@@ -133,6 +168,11 @@ const OFFSETS: &[&[u8]] = &[
     b"8388608",
     b"99999999999",
 ];
+/// Ends of ranges of members in the order of their bytes.
+const LEXICAL_ENDS: &[&[u8]] =
+    &[b"-", b"+", b"[a", b"(a", b"[abc", b"(0", b"[1", b"[", b"(", b"a", b"", b"+1"];
+/// What PFDEBUG can do.
+const LOOKS_AT_REGISTERS: &[&[u8]] = &[b"GETREG", b"DECODE", b"ENCODING", b"TODENSE", b"NONE"];
 /// Identifiers of stream entries, and the ends of ranges of them.
 const STREAM_IDS: &[&[u8]] = &[
     b"1",
@@ -172,6 +212,10 @@ pub(crate) struct Generator<'a> {
     ordinary_times: usize,
     /// Where the request that is being made has times.
     times: Vec<usize>,
+    /// Where it has the number of keys that follow.
+    count_of_keys: Option<usize>,
+    /// Which of the keys its command prefers.
+    home: Option<usize>,
 }
 
 impl<'a> Generator<'a> {
@@ -184,6 +228,8 @@ impl<'a> Generator<'a> {
             now_s: passed / 86_400 * 86_400,
             ordinary_times: 0,
             times: Vec::new(),
+            count_of_keys: None,
+            home: None,
         }
     }
 
@@ -198,6 +244,9 @@ impl<'a> Generator<'a> {
             syntax.name.split('|').map(|word| self.in_some_case(word)).collect();
         let fixed = request.len();
         self.times.clear();
+        self.count_of_keys = None;
+        self.home =
+            GROUPS_OF_VALUES.iter().position(|groups| groups.contains(&syntax.group.as_str()));
         for arg in &syntax.args {
             self.add(arg, &mut request);
         }
@@ -212,6 +261,10 @@ impl<'a> Generator<'a> {
             return;
         }
         let times = if arg.multiple { 1 + self.rng.below(3) } else { 1 };
+        let counted = self.count_of_keys.take_if(|_| arg.kind == Kind::Key);
+        if let Some(at) = counted.filter(|_| !self.rng.one_in(12)) {
+            request[at] = times.to_string().into_bytes();
+        }
         for repetition in 0..times {
             let introduced = repetition == 0 || arg.multiple_token;
             if let Some(token) = arg.token.as_ref().filter(|token| introduced && !token.is_empty())
@@ -238,6 +291,9 @@ impl<'a> Generator<'a> {
                     if kind == Kind::UnixTime || ["seconds", "milliseconds"].contains(&&*arg.name) {
                         self.times.push(request.len());
                     }
+                    if arg.name == "numkeys" {
+                        self.count_of_keys = Some(request.len());
+                    }
                     let value = self.value(kind, &arg.name);
                     request.push(value);
                 }
@@ -247,7 +303,7 @@ impl<'a> Generator<'a> {
 
     fn value(&mut self, kind: Kind, name: &str) -> Vec<u8> {
         let pool: &[&[u8]] = match (kind, name) {
-            (Kind::Key, _) => return self.rng.pick(KEYS).as_bytes().to_vec(),
+            (Kind::Key, _) => return self.key(),
             (Kind::UnixTime, _) => return self.moment(name.contains("milli")),
             (Kind::Pattern, _) => PATTERNS,
             (Kind::Double, _) => DOUBLES,
@@ -259,6 +315,8 @@ impl<'a> Generator<'a> {
             (_, "index" | "index1" | "index2" | "db" | "destination-db") => DATABASES,
             (_, "min-idle-time") => IDLE_TIMES,
             (Kind::Integer, _) => INTEGERS,
+            (_, "min" | "max") => LEXICAL_ENDS,
+            (_, "subcommand") => LOOKS_AT_REGISTERS,
             (_, "id" | "end" | "lastid" | "last-id" | "max-deleted-id" | "threshold") => STREAM_IDS,
             (_, "group" | "consumer") => GROUPS,
             // Only where bytes are data: the peer cuts what it treats as text at the first zero.
@@ -268,6 +326,16 @@ impl<'a> Generator<'a> {
             _ => STRINGS,
         };
         self.rng.pick(pool).to_vec()
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        let key = match self.home {
+            Some(home) if !self.rng.one_in(3) => {
+                KEYS[(home + self.rng.pick(&[0, KEYS.len() / 2])) % KEYS.len()]
+            }
+            _ => self.rng.pick(KEYS),
+        };
+        key.as_bytes().to_vec()
     }
 
     /// An ordinary time to live, unlike those before it.

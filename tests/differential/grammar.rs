@@ -11,6 +11,8 @@ use kvasir_testing::Client;
 pub(crate) struct Syntax {
     /// In lower case, `container|subcommand`.
     pub(crate) name: String,
+    /// The group of commands that it belongs to.
+    pub(crate) group: String,
     pub(crate) args: Vec<Arg>,
 }
 
@@ -65,7 +67,8 @@ fn names(list: &Value) -> Vec<String> {
 }
 
 fn syntax(name: &str, doc: &Value) -> Syntax {
-    Syntax { name: name.to_owned(), args: arguments(doc) }
+    let group = field(doc, "group").map(text).unwrap_or_default();
+    Syntax { name: name.to_owned(), group, args: arguments(doc) }
 }
 
 fn arguments(doc: &Value) -> Vec<Arg> {

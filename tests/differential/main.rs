@@ -6,7 +6,7 @@
 //! where `rules.rs` says otherwise and why. A difference is reported as the shortest stream found
 //! that shows it.
 //!
-//! - Repeat a run: `KVASIR_SEED=N`. More streams: `KVASIR_STREAMS=N`.
+//! - Other streams: `KVASIR_SEED=N`, or `random`. More of them: `KVASIR_STREAMS=N`.
 //! - One command's requests only: `KVASIR_COMMANDS=set,getex`.
 
 mod compare;

@@ -7,7 +7,7 @@ pub(crate) enum Rule {
     Exact,
     /// As collections without an order.
     Unordered,
-    /// Integers up to this difference, everything else byte for byte.
+    /// Integers up to this difference at every depth, everything else exactly.
     Close(i64),
     /// As `Close`, but numbers that are both above `far` count as equal.
     Moment {
@@ -113,6 +113,26 @@ const RULES: &[(&[&str], Rule, &str)] = &[
     (&["spop", "srandmember", "hrandfield", "zrandmember"], Rule::Skip, "random members"),
     (&["*|help"], Rule::Skip, "the help texts are our own"),
 ];
+
+/// The rule for a request, by its command and, where that has one, its subcommand.
+pub(crate) fn rule_of(request: &[Vec<u8>]) -> Rule {
+    let words: Vec<String> =
+        request.iter().map(|word| String::from_utf8_lossy(word).to_lowercase()).collect();
+    let word = |at: usize| words.get(at).map_or("", String::as_str);
+    if ["sort", "sort_ro"].contains(&word(0)) && names_no_weights(&words) {
+        return Rule::Types;
+    }
+    match rule_for(&format!("{}|{}", word(0), word(1))) {
+        Rule::Exact | Rule::Skip => rule_for(word(0)),
+        of_subcommand => of_subcommand,
+    }
+}
+
+/// Whether a SORT leaves its elements as they are, since its BY names no keys: those of a set then
+/// come, and are limited, in the order of a table, which is its own.
+fn names_no_weights(words: &[String]) -> bool {
+    words.windows(2).any(|pair| pair[0] == "by" && !pair[1].contains('*'))
+}
 
 /// The rule for a command, by its lower-case name (`container|subcommand`).
 pub(crate) fn rule_for(name: &str) -> Rule {

@@ -1,7 +1,7 @@
 //! What sorted-set commands read and write alike: scores, bounds of ranges, pairs in replies.
 
 use kvasir_proto::{Deferred, Encoder, Resp, number};
-use kvasir_shard::{ValueRef, ZsetRef};
+use kvasir_shard::{Direction, ValueRef, ZsetRef};
 
 use crate::errors::CommandError;
 
@@ -113,6 +113,26 @@ impl<'a> NameBound<'a> {
         }
     }
 
+    /// Whether a name is not below it.
+    fn is_reached_by(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Least => true,
+            Self::Greatest => false,
+            Self::Name { name: bound, exclusive: true } => name > *bound,
+            Self::Name { name: bound, exclusive: false } => name >= *bound,
+        }
+    }
+
+    /// Whether a name is not above it.
+    fn reaches(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Least => false,
+            Self::Greatest => true,
+            Self::Name { name: bound, exclusive: true } => name < *bound,
+            Self::Name { name: bound, exclusive: false } => name <= *bound,
+        }
+    }
+
     /// How many members come before it; `exclude` says whether a member of the name does if the
     /// bound is exclusive, or if it is not.
     fn rank(&self, zset: &ZsetRef<'_>, counted_if_exclusive: bool) -> usize {
@@ -141,9 +161,48 @@ impl<'a> NameRange<'a> {
         Ok(Self { min, max })
     }
 
-    /// The members with names in it.
-    pub(super) fn ranks(&self, zset: &ZsetRef<'_>) -> Ranks {
-        Ranks { start: self.min.rank(zset, true), end: self.max.rank(zset, false) }
+    /// The members with names in it, if all have one score. Where they have not, the peers promise
+    /// nothing; of a small set they take the first run of names in it, in the direction of the
+    /// command, and so does this.
+    pub(super) fn ranks(&self, zset: &ZsetRef<'_>, direction: Direction) -> Ranks {
+        let name_at = |rank| zset.at(rank).and_then(|(name, _)| name.to_vec()).unwrap_or_default();
+        let may_meet = !zset.is_empty()
+            && self.min.is_reached_by(&name_at(zset.len() - 1))
+            && self.max.reaches(&name_at(0));
+        if !may_meet {
+            return Ranks { start: 0, end: 0 };
+        }
+        if zset.is_packed() {
+            return self.first_run(zset, direction);
+        }
+        let start = self.min.rank(zset, true);
+        Ranks { start, end: self.max.rank(zset, false).max(start) }
+    }
+
+    /// The members from the first beyond the nearer bound up to the first beyond the farther one.
+    fn first_run(&self, zset: &ZsetRef<'_>, direction: Direction) -> Ranks {
+        let within = |name: &[u8]| (self.min.is_reached_by(name), self.max.reaches(name));
+        let (mut before, mut inside, mut over) = (0, 0, false);
+        zset.visit_range(0, zset.len(), direction, |name, _| {
+            let (above, below) = name.with_bytes(within).expect("invariant: a name is a string");
+            let (begun, going_on) = match direction {
+                Direction::Forward => (above, below),
+                Direction::Backward => (below, above),
+            };
+            match (over, inside > 0 || begun) {
+                (true, _) => {}
+                (false, false) => before += 1,
+                (false, true) if going_on => inside += 1,
+                (false, true) => over = true,
+            }
+        });
+        match direction {
+            Direction::Forward => Ranks { start: before, end: before + inside },
+            Direction::Backward => {
+                let end = zset.len() - before;
+                Ranks { start: end - inside, end }
+            }
+        }
     }
 }
 

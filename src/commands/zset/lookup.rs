@@ -235,6 +235,6 @@ fn zlexcount(
     let range = NameRange::parse(args.at(2), args.at(3))?;
     let key = context.key(args.at(1));
     let zset = context.read_zset(&key)?;
-    reply.integer(zset.map_or(0, |zset| range.ranks(&zset).count() as i64));
+    reply.integer(zset.map_or(0, |zset| range.ranks(&zset, Direction::Forward).count() as i64));
     Ok(())
 }

@@ -108,7 +108,7 @@ impl<'a> Query<'a> {
         let ranks = match &self.bounds {
             Bounds::Index(range) => return self.by_index(*range, zset.len()),
             Bounds::Score(range) => range.ranks(zset),
-            Bounds::Name(range) => range.ranks(zset),
+            Bounds::Name(range) => range.ranks(zset, self.direction),
         };
         let Some((skip, count)) = self.limit else { return ranks };
         let present = ranks.count();

@@ -1,7 +1,7 @@
 //! Members out: ZREM, ZREMRANGEBYRANK, ZREMRANGEBYSCORE, ZREMRANGEBYLEX.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::ZsetRef;
+use kvasir_shard::{Direction, ZsetRef};
 
 use super::bounds::{IndexRange, NameRange, Ranks, ScoreRange};
 use crate::commands::arguments::integer;
@@ -155,5 +155,7 @@ fn zremrangebylex(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let range = NameRange::parse(args.at(2), args.at(3))?;
-    remove_range(context, args.at(1), reply, "zremrangebylex", |zset| range.ranks(zset))
+    remove_range(context, args.at(1), reply, "zremrangebylex", |zset| {
+        range.ranks(zset, Direction::Forward)
+    })
 }

@@ -45,13 +45,20 @@ impl Rng {
     }
 }
 
-/// The seed of this run: `KVASIR_SEED` when it is set, else a fresh one. Print it on failure.
+/// The seed of a run without `KVASIR_SEED`.
+const USUAL_SEED: u64 = 20_261_122;
+
+/// The seed of this run: the same in every run, so that what fails is what has changed, unless
+/// `KVASIR_SEED` names another, or says `random`. Print it on failure.
 pub fn seed_from_environment() -> u64 {
-    if let Ok(text) = std::env::var("KVASIR_SEED") {
-        return text.parse().expect("KVASIR_SEED must be a decimal number");
+    match std::env::var("KVASIR_SEED") {
+        Err(_) => USUAL_SEED,
+        Ok(text) if text == "random" => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.map_or(1, |passed| passed.as_nanos() as u64)
+        }
+        Ok(text) => text.parse().expect("KVASIR_SEED must be a decimal number or `random`"),
     }
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(1, |passed| passed.as_nanos() as u64)
 }
 
 #[cfg(test)]

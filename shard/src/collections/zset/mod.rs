@@ -61,6 +61,11 @@ impl<'a> ZsetRef<'a> {
         self.len() == 0
     }
 
+    /// Whether it is in the form of small sets, in which passing through all members is cheap.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.form, Form::Pack(_))
+    }
+
     /// The score of a member.
     #[inline]
     pub fn score(&self, name: &[u8]) -> Option<f64> {
