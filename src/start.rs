@@ -18,7 +18,9 @@ use crate::config::load::{DirectiveKind, Source};
 use crate::config::set::SetContext;
 use crate::host::{self, PidFile, ProcessHost, Supervisor, Title};
 use crate::logging::{self, Logging};
+use crate::persist::disk::FileThreads;
 use crate::persist::load::{Existing, Job, Port, load_options};
+use crate::persist::save::remove_temporary;
 use crate::route::core::Core;
 use crate::route::engine::ShardId;
 use crate::route::settings::encoding_limits;
@@ -187,6 +189,7 @@ fn serve_shards(
     let process = process_facts(&config);
     let shared = Shared::new(map, config, process, Stopwatch::hardware());
     assert!(shared.host.set(Box::new(host)).is_ok(), "the host is set once");
+    assert!(shared.disk.set(Box::new(FileThreads)).is_ok(), "the disk is set once");
     let shared = Arc::new(shared);
     let (load, ports) = prepare_loading(&shared)?;
     let ports = Arc::new(Mutex::new(ports));
@@ -204,6 +207,7 @@ fn serve_shards(
         core
     };
     runtime::run(prepared, signals, load, || supervisor.ready(), make)?;
+    remove_temporary(&shared.config.load().process.directory);
     if let Some(Err(reason)) = shared.persistence.loading.outcome() {
         return Err(format!("Fatal error loading the DB: {reason}").into());
     }

@@ -37,7 +37,7 @@ mod keyspace;
 mod list;
 mod observe;
 mod pubsub;
-mod server;
+pub(crate) mod server;
 mod set;
 mod stream;
 mod string;

@@ -10,7 +10,7 @@ use super::choice::{
     TimestampFormat, VersionCheck,
 };
 use super::notify::KeyspaceEvents;
-use super::value::{ClientClass, MemoryLimit, OutputLimit};
+use super::value::{ClientClass, MemoryLimit, OutputLimit, SavePoint};
 
 /// Listeners and connections.
 #[derive(Clone, Debug, Default)]
@@ -247,6 +247,10 @@ pub struct Persistence {
     pub checksum: bool,
     /// Name of the dump file, in the working directory.
     pub file_name: PathBuf,
+    /// Points at which a snapshot is taken.
+    pub save_points: Box<[SavePoint]>,
+    /// Microseconds a key while saving, for tests.
+    pub save_delay_us: u64,
     /// Microseconds a key while loading, for tests.
     pub load_delay_us: u64,
 }

@@ -124,6 +124,14 @@ impl Default for MemoryLimit {
 /// The accessors below are for a parameter's store, which reads the variant that its kind parses
 /// to.
 impl Value {
+    /// The points at which a snapshot is taken.
+    pub fn save_points(&self) -> &[SavePoint] {
+        match self {
+            Self::Save(points) => points,
+            other => unreachable!("invariant: a store reads its own kind, not {other:?} as points"),
+        }
+    }
+
     /// The value of a yes/no parameter.
     pub fn flag(&self) -> bool {
         match self {

@@ -5,7 +5,10 @@
 //! when the page is not in memory, and decoding would take a core's time in long pieces. A core
 //! gets finished values from a bounded channel, a little each round (`load`).
 
+pub mod disk;
 pub mod load;
 pub mod owned;
 pub mod rdb;
+pub mod save;
+pub mod saving;
 pub mod state;

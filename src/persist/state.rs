@@ -3,14 +3,26 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::saving::Saving;
+
 /// The persistence of a process.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct Persistence {
     /// The file that is being read, or was last.
     pub loading: Loading,
     /// The code of libraries of functions that came with the last file. They are not run, but not
     /// lost either: the next snapshot has them.
     pub functions: Mutex<Vec<Vec<u8>>>,
+    /// Snapshots.
+    pub saving: Saving,
+}
+
+impl Persistence {
+    /// That of a process which starts at this moment (seconds).
+    pub fn new(unix_s: u64) -> Self {
+        let saving = Saving::new(unix_s);
+        Self { loading: Loading::default(), functions: Mutex::default(), saving }
+    }
 }
 
 /// Progress of loading a file. Written by the thread that reads it and by the cores, read by INFO.

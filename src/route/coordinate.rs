@@ -15,14 +15,14 @@ use kvasir_proto::{Args, Encoder};
 
 use super::blocking::Claim;
 use super::connection::{Blocked, Connection};
-use super::core::Core;
+use super::core::{Background, Core};
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Mode, Outcome, Owner, Scope, TransactionId};
-use super::message::{Control, Done, OwnedArgs, Reply, ReplyTo, Task};
+use super::message::{ClientView, Control, Done, OwnedArgs, Reply, ReplyTo, Task};
 use super::transaction::{Request, Transaction};
 use crate::commands::context::{Coordination as Running, Coordinator};
 use crate::commands::definition::{Flags, Handler, KeyFlags, LockScope};
-use crate::commands::table::Entry;
+use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
 use crate::pubsub::Receivers;
 
@@ -45,6 +45,13 @@ impl TransactionId {
         ShardId((self.0 & ((1 << COORDINATOR_BITS) - 1)) as u16)
     }
 }
+
+/// Who waits for what the server does by itself.
+const NOBODY: ReplyTo = ReplyTo { connection: ConnectionKey(u32::MAX), client: 0, sequence: 0 };
+
+/// The server's own view of the keyspace.
+const OWN_VIEW: ClientView =
+    ClientView { db: 0, resp: kvasir_proto::Resp::V2, no_touch: true, import_source: false };
 
 /// A coordination under way.
 struct Coordination {
@@ -242,6 +249,31 @@ impl Core {
         self.coordinations.next += 1;
         self.coordinations.running.insert(number, coordination);
         number
+    }
+
+    /// Starts what the server has given itself to do.
+    pub(super) fn begin_background(&mut self) {
+        while let Some(Background { words, locks, coordinator }) = self.state.background.pop_front()
+        {
+            let args = OwnedArgs::of_parts(words.iter().map(|word| word.as_bytes()));
+            let entry = table().find(args.view());
+            let entry = entry.expect("invariant: the server knows its own commands");
+            let request = Request::of_owned(
+                entry,
+                NOBODY.connection,
+                NOBODY.client,
+                OWN_VIEW,
+                &self.state,
+                args,
+            );
+            let everywhere = |mode| {
+                let shards = (0..self.state.shared.map.shards()).map(ShardId);
+                shards.map(move |shard| (shard, Scope::Everything(mode)))
+            };
+            let scopes = locks.into_iter().flat_map(everywhere).collect();
+            let number = self.add_coordination(NOBODY, scopes, None, request, coordinator);
+            self.request_locks(number);
+        }
     }
 
     /// Starts to coordinate an attempt of a blocking command. With `summon`, a shard has drawn its
@@ -496,6 +528,10 @@ impl Core {
         let coordination = self.coordinations.running.remove(&number);
         let Coordination { entry, reply_to, args, began, stage, .. } =
             coordination.expect("invariant: only running ones finish");
+        if reply_to == NOBODY {
+            // What became of it has been logged.
+            return;
+        }
         let failed = result.is_err();
         let reply = result.unwrap_or_else(|error| {
             let mut out = Vec::new();

@@ -22,12 +22,13 @@ use super::engine::{
     Close, ConnectionKey, Disposition, Engine, Now, ShardId, ShutdownSignal, SocketInfo, Wake,
 };
 use super::evict::Room;
-use super::locks::Locks;
+use super::locks::{Locks, Mode};
 use super::message::{Batch, BatchKind, ClientView, ReplyTo};
 use super::patrol::{INPUT_ROOM, Patrol};
 use super::remote::{Granted, Outboxes, ParkedRequests};
 use super::shared::Shared;
-use crate::commands::context::{KeyspaceFigures, ValueSettings};
+use crate::commands::context::{Coordinator, KeyspaceFigures, ValueSettings};
+use crate::commands::server::shut_down_on;
 use crate::config::notify::KeyspaceEvents;
 use crate::config::value::OutputLimit;
 use crate::metrics::Metrics;
@@ -61,6 +62,7 @@ pub fn counting_stamp(unix_ms: u64, count: u8) -> u16 {
 }
 
 /// What commands may touch of a core: everything but the machinery that routes them.
+#[expect(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 pub struct CoreState {
     /// This core's shard.
     pub id: ShardId,
@@ -82,6 +84,10 @@ pub struct CoreState {
     pub pause: Option<Pause>,
     /// Whether the data set is being loaded.
     pub loading: bool,
+    /// A snapshot is being taken: due keys stay until it is over.
+    pub saving: bool,
+    /// What the server itself has to do that takes locks, as soon as this round.
+    pub background: VecDeque<Background>,
     /// Where this shard's part of what is loaded comes from.
     pub load_port: Option<Port>,
     /// `import-mode`: keys stay when their deadline passes.
@@ -113,6 +119,17 @@ pub struct CoreState {
     /// Connections beyond the soft limit of their output.
     pub(super) beyond_soft: Vec<ConnectionKey>,
     dirty: VecDeque<ConnectionKey>,
+}
+
+/// A command that the server gives itself.
+#[derive(Clone, Debug)]
+pub struct Background {
+    /// Its name and arguments.
+    pub words: Vec<&'static str>,
+    /// The locks that it needs on everything of every shard.
+    pub locks: Option<Mode>,
+    /// What runs it.
+    pub coordinator: Coordinator,
 }
 
 /// `CLIENT PAUSE`: until when, and which commands.
@@ -196,7 +213,7 @@ impl CoreState {
 
     /// Whether keys are left alone when their deadline passes.
     pub(super) fn keeps_overdue(&self) -> bool {
-        self.import_mode || self.pause.is_some()
+        self.import_mode || self.saving || self.pause.is_some()
     }
 
     /// The wall clock in milliseconds.
@@ -220,6 +237,8 @@ pub struct Residue {
     pub waiters: usize,
     /// Messages to subscribers whose publishers have not been answered.
     pub publishing: usize,
+    /// What the server has to do by itself.
+    pub background: usize,
     /// Messages that have not been handed to the driver.
     pub batches: usize,
     /// Connections whose requests are to go on in the next piece of work.
@@ -262,6 +281,8 @@ impl Core {
             now: Now { unix_us: 0, monotonic_us: 0 },
             pause: None,
             loading: false,
+            saving: false,
+            background: VecDeque::new(),
             load_port: None,
             import_mode: false,
             active_expire: true,
@@ -324,6 +345,7 @@ impl Core {
             waits: self.state.waits.len(),
             waiters: self.state.waiters.len(),
             publishing: self.publishing.len() + self.state.notices.len(),
+            background: self.state.background.len(),
             batches: self.outboxes.len(),
             ready: self.ready.len(),
             dirty: self.state.dirty.len(),
@@ -499,13 +521,19 @@ impl Engine for Core {
         }
     }
 
-    fn signal(&mut self, _signal: ShutdownSignal) {
-        self.state.shared.stop();
+    fn signal(&mut self, signal: ShutdownSignal) {
+        if self.state.shared.persistence.loading.is_active() {
+            self.state.shared.stop();
+        } else if self.state.id == ShardId(0) {
+            let shutdown = shut_down_on(signal, &self.state);
+            self.state.background.push_back(shutdown);
+        }
     }
 
     fn work(&mut self) -> Wake {
         self.check_pause();
         let loading = self.state.take_loaded();
+        self.begin_background();
         self.wake_sleepers();
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };

@@ -10,6 +10,7 @@ use super::shard_map::ShardMap;
 use crate::config::Config;
 use crate::metrics::command_log::EntryNumbers;
 use crate::metrics::memory::ProcessMemory;
+use crate::persist::disk::Disk;
 use crate::persist::state::Persistence;
 use crate::pubsub::directory::Directory;
 use crate::server::clock::Stopwatch;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub stopwatch: Stopwatch,
     /// What carries out changes of the configuration that concern the process, once it is there.
     pub host: OnceLock<Box<dyn Host>>,
+    /// What reads and writes files, once it is there.
+    pub disk: OnceLock<Box<dyn Disk>>,
     /// Loading and saving.
     pub persistence: Persistence,
     stopping: AtomicBool,
@@ -63,6 +66,7 @@ pub struct Process {
 impl Shared {
     /// The state at the start of the process.
     pub fn new(map: ShardMap, config: Config, process: Process, stopwatch: Stopwatch) -> Self {
+        let persistence = Persistence::new(process.started_unix_us / 1_000_000);
         Self {
             map,
             config: ArcSwap::from_pointee(config),
@@ -76,7 +80,8 @@ impl Shared {
             memory: ProcessMemory::new(map.shards()),
             stopwatch,
             host: OnceLock::new(),
-            persistence: Persistence::default(),
+            disk: OnceLock::new(),
+            persistence,
             stopping: AtomicBool::new(false),
         }
     }

@@ -20,6 +20,11 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use super::mailbox::Cores;
 use crate::route::engine::{ShardId, SocketInfo};
 
+/// How often a busy port is tried again at the start.
+const BUSY_ATTEMPTS: u32 = 25;
+/// How long is waited in between.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
 /// Where and how to listen. The names are those of the peers' parameters.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
@@ -213,7 +218,7 @@ pub(super) fn open(
     let mut listeners: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     if options.port != 0 {
         for bind in &options.bind {
-            open_tcp(options, bind, false, &mut listeners)?;
+            open_tcp_patiently(options, bind, &mut listeners)?;
         }
     }
     if let Some(path) = &options.unix_socket {
@@ -222,6 +227,29 @@ pub(super) fn open(
         listeners[0].push(Listener { socket, unix: true });
     }
     if listeners.iter().all(Vec::is_empty) { Err(ListenError::Nowhere) } else { Ok(listeners) }
+}
+
+/// As [`open_tcp`] at the start, but a busy port gets a little time: the kernel takes a ring apart
+/// some milliseconds after its process has ended, and with it the sockets of a server that was here
+/// just now.
+#[expect(clippy::disallowed_methods, reason = "there is no core yet")]
+fn open_tcp_patiently(
+    options: &ListenOptions,
+    bind: &str,
+    listeners: &mut [Vec<Listener>],
+) -> Result<(), ListenError> {
+    for _ in 0..BUSY_ATTEMPTS {
+        match open_tcp(options, bind, false, listeners) {
+            Err(ListenError::Tcp { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse
+                    && listeners.iter().all(Vec::is_empty) =>
+            {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
+    open_tcp(options, bind, false, listeners)
 }
 
 /// Opens one address on every core. The first socket takes the port for itself, unless it is ours.

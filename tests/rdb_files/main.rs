@@ -2,6 +2,7 @@
 //! loaded is refused with a line that says why.
 
 mod load;
+mod save;
 
 use kvasir_testing::{Client, Program, Server};
 

@@ -7,8 +7,9 @@ use crate::commands::context::Coordination;
 use crate::commands::definition::{
     Arg, Arity, Categories, Command, Flags, Group, Handler, LockScope,
 };
-use crate::config::value::Value;
+use crate::commands::server::snapshot::save;
 use crate::errors::CommandError;
+use crate::persist::saving::SaveKind;
 use crate::route::core::CoreState;
 use crate::route::engine::ShardId;
 use crate::route::transaction::{Request, Transaction};
@@ -23,6 +24,14 @@ enum Mode {
     Async,
     /// When their memory has been freed as well.
     Sync,
+}
+
+/// What follows when the databases are empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    Nothing,
+    /// The empty data set is saved, so that a restart does not bring back what was removed.
+    Save,
 }
 
 impl Mode {
@@ -60,12 +69,8 @@ pub(super) const FLUSHALL: Command = Command {
 };
 
 fn flushall(transaction: Transaction, request: Request) -> Coordination {
-    let saves = match request.shared.config.load().value("save") {
-        Some(Value::Save(points)) => !points.is_empty(),
-        _ => false,
-    };
-    let empty = if saves { empty_all_and_forget } else { empty_all };
-    flush(transaction, request, empty)
+    let has_points = !request.shared.config.load().persistence.save_points.is_empty();
+    flush(transaction, request, empty_all, if has_points { Then::Save } else { Then::Nothing })
 }
 
 /// Empties every database.
@@ -73,13 +78,6 @@ fn empty_all(state: &mut CoreState, _: u32) {
     for db in 0..state.shard.databases() as u32 {
         empty_one(state, db);
     }
-}
-
-/// Empties every database of a server that is to be saved: the peers save the empty dataset at
-/// once, and so count no changes afterwards.
-fn empty_all_and_forget(state: &mut CoreState, db: u32) {
-    empty_all(state, db);
-    state.keyspace_figures.changes = 0;
 }
 
 pub(super) const FLUSHDB: Command = Command {
@@ -106,7 +104,7 @@ pub(super) const FLUSHDB: Command = Command {
 };
 
 fn flushdb(transaction: Transaction, request: Request) -> Coordination {
-    flush(transaction, request, empty_one)
+    flush(transaction, request, empty_one, Then::Nothing)
 }
 
 /// Empties one database.
@@ -119,6 +117,7 @@ fn flush(
     transaction: Transaction,
     request: Request,
     empty: fn(&mut CoreState, u32),
+    then: Then,
 ) -> Coordination {
     Box::pin(async move {
         let lazy = request.shared.config.load().memory.lazy_user_flush;
@@ -126,7 +125,16 @@ fn flush(
         let mode = Mode::parse(request.args(), default)?;
         let db = request.view.db;
         let empty_db = |shard| (shard, move |state: &mut CoreState| empty(state, db));
-        transaction.last_hop(transaction.shards().map(empty_db)).await;
+        match then {
+            Then::Nothing => {
+                transaction.last_hop(transaction.shards().map(empty_db)).await;
+            }
+            Then::Save => {
+                transaction.hop(transaction.shards().map(empty_db)).await;
+                // When that fails the log says so, and the keys are gone all the same.
+                let _ = save(&transaction, &request.shared, SaveKind::Foreground).await;
+            }
+        }
         if mode == Mode::Sync {
             free_all(&transaction).await;
         }

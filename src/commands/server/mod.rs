@@ -7,7 +7,9 @@ mod module;
 mod persistence;
 mod process;
 mod replication;
+pub(crate) mod snapshot;
 
+pub(crate) use self::process::shut_down_on;
 use crate::commands::definition::Command;
 
 /// The family's commands.

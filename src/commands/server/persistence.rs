@@ -1,16 +1,19 @@
-//! `SAVE`, `BGSAVE`, `BGREWRITEAOF`, `LASTSAVE`: they say that nothing is saved yet.
+//! `SAVE`, `BGSAVE`, `LASTSAVE`, and `BGREWRITEAOF`, which says that there is no such file yet.
 
 use kvasir_proto::{Args, Encoder};
 
-use crate::commands::context::LocalContext;
-use crate::commands::definition::{Arg, Arity, Categories, Command, Flags, Group, Handler};
+use super::snapshot::{self, SaveError};
+use crate::commands::arguments::is_word;
+use crate::commands::context::{Coordination, LocalContext};
+use crate::commands::definition::{
+    Arg, Arity, Categories, Command, Flags, Group, Handler, LockScope,
+};
 use crate::errors::CommandError;
+use crate::persist::saving::SaveKind;
+use crate::route::transaction::{Request, Transaction};
 
-const NO_SNAPSHOTS: CommandError =
-    CommandError::NotYet("snapshots come in a later version: nothing is saved to disk yet");
-const NO_LOG: CommandError = CommandError::NotYet(
-    "the append-only file comes in a later version: nothing is saved to disk yet",
-);
+const NO_LOG: CommandError = CommandError::NotYet("the append-only file comes in a later version");
+const IN_PROGRESS: CommandError = CommandError::Other("ERR Background save already in progress");
 
 pub(super) const SAVE: Command = Command {
     name: "save",
@@ -20,12 +23,18 @@ pub(super) const SAVE: Command = Command {
     group: Group::Server,
     arity: Arity::exactly(1),
     flags: Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING).or(Flags::NO_MULTI),
-    handler: Handler::Local(save),
+    handler: Handler::Global(LockScope::Shared, save),
     ..Command::BASE
 };
 
-fn save(_: &mut LocalContext<'_>, _: Args<'_>, _: &mut Encoder<'_>) -> Result<(), CommandError> {
-    Err(NO_SNAPSHOTS)
+fn save(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        match snapshot::save(&transaction, &request.shared, SaveKind::Foreground).await {
+            Ok(()) => Ok(request.ok()),
+            Err(SaveError::InProgress) => Err(IN_PROGRESS),
+            Err(SaveError::Cancelled | SaveError::Failed(_)) => Err(CommandError::Other("ERR")),
+        }
+    })
 }
 
 pub(super) const BGSAVE: Command = Command {
@@ -49,8 +58,35 @@ pub(super) const BGSAVE: Command = Command {
     ..Command::BASE
 };
 
-fn bg_save(_: &mut LocalContext<'_>, _: Args<'_>, _: &mut Encoder<'_>) -> Result<(), CommandError> {
-    Err(NO_SNAPSHOTS)
+/// The reply comes before the locks: who writes in between is part of the snapshot.
+fn bg_save(
+    context: &mut LocalContext<'_>,
+    args: Args<'_>,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    let saving = &context.state.shared.persistence.saving;
+    match (args.get(1), args.len()) {
+        (Some(word), 2) if is_word(word, "CANCEL") => {
+            if !saving.cancel() {
+                return Err(CommandError::Other(
+                    "ERR Background saving is currently not in progress or scheduled",
+                ));
+            }
+            reply.simple("Background saving cancelled");
+            return Ok(());
+        }
+        // Nothing else runs in the background that it would have to wait for.
+        (Some(word), 2) if is_word(word, "SCHEDULE") => {}
+        (None, _) => {}
+        _ => return Err(CommandError::Syntax),
+    }
+    if !saving.claim(SaveKind::Background, context.state.unix_ms() / 1000) {
+        return Err(IN_PROGRESS);
+    }
+    tracing::info!("Background saving started");
+    context.state.background.push_back(snapshot::background_save());
+    reply.simple("Background saving started");
+    Ok(())
 }
 
 pub(super) const BGREWRITEAOF: Command = Command {
@@ -87,12 +123,12 @@ pub(super) const LASTSAVE: Command = Command {
     ..Command::BASE
 };
 
-/// Before the first save the peers tell when they started.
+/// Before the first save it is the start of the process, as with the peers.
 fn last_save(
     context: &mut LocalContext<'_>,
     _: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    reply.integer((context.state.shared.process.started_unix_us / 1_000_000) as i64);
+    reply.integer(context.state.shared.persistence.saving.figures().last_unix_s as i64);
     Ok(())
 }

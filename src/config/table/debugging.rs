@@ -24,7 +24,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "microseconds a key while saving, for tests",
     )
     .hidden()
-    .later(PERSISTENCE),
+    .works(|c, v| c.persistence.save_delay_us = v.number::<i64>().try_into().unwrap_or(0)),
     Parameter::number(
         "key-load-delay",
         (I32_MIN, I32_MAX),

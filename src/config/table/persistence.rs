@@ -1,6 +1,6 @@
 //! Snapshots and the append-only file.
 
-use super::{I32_MAX, I64_MAX, PERSISTENCE, check};
+use super::{AUTOMATIC_SNAPSHOTS, I32_MAX, I64_MAX, PERSISTENCE, check};
 use crate::config::choice::{Choice, ChoiceEnum, VersionCheck};
 use crate::config::kind::Kind;
 use crate::config::parameter::Parameter;
@@ -75,7 +75,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::flag("rdbcompression", "yes", "LZF strings inside snapshots and dumps")
         .works(|c, v| c.persistence.compress = v.flag()),
     Parameter::of(Kind::Save, "save", "3600 1 300 100 60 10000", "automatic snapshot points")
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.save_points = v.save_points().into())
+        .later(AUTOMATIC_SNAPSHOTS),
     Parameter::flag("stop-writes-on-bgsave-error", "yes", "refuses writes after a failed snapshot")
         .later(PERSISTENCE),
 ];

@@ -19,6 +19,18 @@ pub enum Value {
     Stream(Box<Stream>),
 }
 
+impl Value {
+    /// Whether it is a collection without elements, which no key can hold. A stream may be empty.
+    pub fn is_empty_collection(&self) -> bool {
+        match self {
+            Self::String(_) | Self::Stream(_) => false,
+            Self::List(elements) | Self::Set(elements) => elements.is_empty(),
+            Self::SortedSet(set) => set.members.is_empty(),
+            Self::Hash(hash) => hash.is_empty(),
+        }
+    }
+}
+
 /// The members of a sorted set, each once, in any order.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct SortedSet {

@@ -16,7 +16,7 @@ mod tests;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use glommio::io::BufferedFile;
@@ -42,24 +42,23 @@ const BACKLOG_RETRY_US: u64 = 50;
 
 /// What the process tells all of its cores.
 #[derive(Default, Debug)]
-pub(super) struct Control(AtomicU8);
+pub(super) struct Control(AtomicU32);
 
 impl Control {
     /// Asks for the end. The caller wakes the cores.
     pub(super) fn signal(&self, signal: ShutdownSignal) {
-        let code = match signal {
-            ShutdownSignal::Terminate => 1,
-            ShutdownSignal::Interrupt => 2,
-        };
-        self.0.store(code, Ordering::Release);
+        let code = u32::from(signal == ShutdownSignal::Interrupt);
+        // One thread takes signals: the number above the lowest bit counts them.
+        let count = (self.0.load(Ordering::Relaxed) >> 1) + 1;
+        self.0.store(count << 1 | code, Ordering::Release);
     }
 
-    fn signalled(&self) -> Option<ShutdownSignal> {
-        match self.0.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(ShutdownSignal::Terminate),
-            _ => Some(ShutdownSignal::Interrupt),
-        }
+    /// The last signal, if it came after the one that has been seen; its number.
+    fn signalled(&self, seen: u32) -> Option<(u32, ShutdownSignal)> {
+        let last = self.0.load(Ordering::Acquire);
+        let interrupt = last & 1 == 1;
+        let signal = if interrupt { ShutdownSignal::Interrupt } else { ShutdownSignal::Terminate };
+        (last >> 1 > seen).then_some((last >> 1, signal))
     }
 }
 
@@ -93,7 +92,8 @@ pub(super) struct Driver<E> {
     now_us: u64,
     idle: Idle,
     control: Arc<Control>,
-    signalled: bool,
+    /// How many signals the engine has been told.
+    signals_seen: u32,
     timer: Timer,
     /// When the engine first wanted to stop.
     stopping_since_us: Option<u64>,
@@ -139,7 +139,7 @@ impl<E: Engine> Driver<E> {
             now_us: clock.monotonic_us(),
             idle: Idle::new(parts.may_spin),
             control: parts.control,
-            signalled: false,
+            signals_seen: 0,
             timer: Timer::default(),
             stopping_since_us: None,
         };
@@ -343,11 +343,8 @@ impl<E: Engine> Driver<E> {
     }
 
     fn take_signal(&mut self) {
-        if self.signalled {
-            return;
-        }
-        if let Some(signal) = self.control.signalled() {
-            self.signalled = true;
+        if let Some((number, signal)) = self.control.signalled(self.signals_seen) {
+            self.signals_seen = number;
             self.engine.signal(signal);
         }
     }

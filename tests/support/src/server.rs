@@ -216,6 +216,12 @@ impl Server {
     pub fn restart(&mut self) {
         self.signal("TERM");
         self.wait_for_exit();
+        self.start_again();
+    }
+
+    /// Starts a server that has exited again, on the same port and in the same directory.
+    #[track_caller]
+    pub fn start_again(&mut self) {
         self.child = self.builder.spawn(&self.port, self.dir.path());
         self.exit_expected = false;
         self.await_reply(b"+PONG\r\n");

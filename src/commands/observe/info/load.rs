@@ -3,6 +3,7 @@
 use super::View;
 use super::text::Text;
 use crate::metrics::memory::{human, ratio};
+use crate::persist::saving::SaveKind;
 use crate::persist::state::Progress;
 
 impl View<'_> {
@@ -83,6 +84,10 @@ impl View<'_> {
 
     pub(super) fn persistence(&self, text: &mut Text) {
         let loading = self.shared.persistence.loading.progress();
+        let saving = self.shared.persistence.saving.figures();
+        let in_background = saving.kind == Some(SaveKind::Background);
+        let under_way = if in_background { (saving.keys_done, saving.keys_total) } else { (0, 0) };
+        let (keys_done, keys_total) = under_way;
         text.numbers([
             ("loading", loading.active.into()),
             ("async_loading", 0),
@@ -92,17 +97,19 @@ impl View<'_> {
         ]);
         text.field("current_fork_perc", "0.00");
         text.numbers([
-            ("current_save_keys_processed", 0),
-            ("current_save_keys_total", 0),
+            ("current_save_keys_processed", keys_done),
+            ("current_save_keys_total", keys_total),
             ("rdb_changes_since_last_save", self.figures.keyspace.changes),
-            ("rdb_bgsave_in_progress", 0),
-            ("rdb_last_save_time", self.shared.process.started_unix_us / 1_000_000),
+            ("rdb_bgsave_in_progress", in_background.into()),
+            ("rdb_last_save_time", saving.last_unix_s),
         ]);
-        text.field("rdb_last_bgsave_status", "ok");
-        text.field("rdb_last_bgsave_time_sec", -1);
-        text.field("rdb_current_bgsave_time_sec", -1);
+        text.field("rdb_last_bgsave_status", if saving.background_failed { "err" } else { "ok" });
+        text.field("rdb_last_bgsave_time_sec", saving.background_s);
+        let now_s = self.now.unix_us / 1_000_000;
+        let elapsed_s = now_s.saturating_sub(saving.started_unix_s) as i64;
+        text.field("rdb_current_bgsave_time_sec", if in_background { elapsed_s } else { -1 });
         text.numbers([
-            ("rdb_saves", 0),
+            ("rdb_saves", saving.saves),
             ("rdb_last_cow_size", 0),
             ("rdb_last_load_keys_expired", loading.keys_expired),
             ("rdb_last_load_keys_loaded", loading.keys_loaded),

@@ -7,6 +7,7 @@ mod dataset;
 mod digest;
 mod object;
 mod protocol;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -167,11 +168,12 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ),
     Subcommand::new(
         "RELOAD",
-        "[<option> ...]",
-        "Not yet: there are no snapshots.",
-        0..=3,
-        not_persistent,
-    ),
+        "[MERGE] [NOFLUSH] [NOSAVE]",
+        "Save to the dump file, empty all databases, and load the file.",
+        0..=usize::MAX,
+        reload::reload,
+    )
+    .locking(LockScope::Exclusive),
     Subcommand::new(
         "REPLYBUFFER",
         "(PEAK-RESET-TIME|RESIZING) <value>",
