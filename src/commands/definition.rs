@@ -144,6 +144,8 @@ pub enum Handler {
     Blocking(&'static Blocking),
     /// Runs on the connection's core and touches no key: connection and server state.
     Local(LocalHandler),
+    /// Answers with these lines, and how to get them.
+    Help(&'static [&'static str]),
     /// As `Local`, and what it writes are messages about subscriptions, which are sent even to
     /// clients that want no replies.
     Subscribe(LocalHandler),

@@ -177,6 +177,7 @@ fn flags_keys_and_handlers_agree() {
             Handler::Shard(_) | Handler::Multi { .. } | Handler::Blocking(_) => true,
             Handler::Placed { .. } => false,
             Handler::Local(_)
+            | Handler::Help(_)
             | Handler::Subscribe(_)
             | Handler::Publish(_)
             | Handler::Global(..) => continue,

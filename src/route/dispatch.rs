@@ -9,6 +9,7 @@ use super::message::{Done, RemoteRequest, ReplyTo};
 use super::shard_map::ShardMap;
 use crate::commands::context::{LocalContext, LocalHandler};
 use crate::commands::definition::{Flags, Handler};
+use crate::commands::help::answer_help;
 use crate::commands::table::{Entry, resolve};
 use crate::errors::CommandError;
 
@@ -253,6 +254,7 @@ impl Core {
             Handler::Local(handler) | Handler::Subscribe(handler) => {
                 self.run_local(key, entry, handler, args);
             }
+            Handler::Help(_) => self.run_local(key, entry, answer_help, args),
             Handler::Publish(topic) => self.publish(key, entry, topic, args),
             Handler::Shard(_) => self.run_on(request.owner, key, entry, request.hash, args),
             Handler::Placed { shard, spread, .. } => {

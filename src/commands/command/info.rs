@@ -9,7 +9,7 @@ use crate::commands::context::LocalContext;
 use crate::commands::definition::{
     Arg, Arity, BeginSearch, Categories, Command, FindKeys, Flags, Group, Handler, KeySpec,
 };
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
 
@@ -103,47 +103,29 @@ fn info(
     Ok(())
 }
 
-pub(super) const COMMAND_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "5.0.0",
-    group: Group::Server,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    acl: Categories::CONNECTION,
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const COMMAND_HELP: Command =
+    Command { acl: Categories::CONNECTION, ..help(Group::Server, "5.0.0", COMMAND_HELP_LINES) };
 
-fn help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    let lines = [
-        "(no subcommand)",
-        "    Return details about all commands.",
-        "COUNT",
-        "    Return the total number of commands in this server.",
-        "LIST",
-        "    Return a list of all commands in this server.",
-        "INFO [<command-name> ...]",
-        "    Return details about multiple commands.",
-        "    If no command names are given, documentation details for all",
-        "    commands are returned.",
-        "DOCS [<command-name> ...]",
-        "    Return documentation details about multiple commands.",
-        "    If no command names are given, documentation details for all",
-        "    commands are returned.",
-        "GETKEYS <full-command>",
-        "    Return the keys from a full command.",
-        "GETKEYSANDFLAGS <full-command>",
-        "    Return the keys and the access flags from a full command.",
-    ];
-    encode_help("COMMAND", &lines, reply);
-    Ok(())
-}
+const COMMAND_HELP_LINES: &[&str] = &[
+    "(no subcommand)",
+    "    Return details about all commands.",
+    "COUNT",
+    "    Return the total number of commands in this server.",
+    "LIST",
+    "    Return a list of all commands in this server.",
+    "INFO [<command-name> ...]",
+    "    Return details about multiple commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "DOCS [<command-name> ...]",
+    "    Return documentation details about multiple commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "GETKEYS <full-command>",
+    "    Return the keys from a full command.",
+    "GETKEYSANDFLAGS <full-command>",
+    "    Return the keys and the access flags from a full command.",
+];
 
 fn encode_all(reply: &mut Encoder<'_>) {
     let commands = table().commands();

@@ -3,9 +3,9 @@
 use kvasir_proto::{Args, Encoder};
 use kvasir_shard::Key;
 
-use crate::commands::context::{LocalContext, ShardContext};
+use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::errors::CommandError;
 use crate::route::core::access_stamp;
 
@@ -109,40 +109,22 @@ fn freq(
     Ok(())
 }
 
-pub(super) const OBJECT_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "6.2.0",
-    group: Group::Generic,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const OBJECT_HELP: Command = help(Group::Generic, "6.2.0", OBJECT_HELP_LINES);
 
-fn help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    let lines = [
-        "ENCODING <key>",
-        "    Return the kind of internal representation used in order to store the value",
-        "    associated with a <key>.",
-        "FREQ <key>",
-        "    Return the access frequency index of the <key>. The returned integer is",
-        "    proportional to the logarithm of the recent access frequency of the key.",
-        "IDLETIME <key>",
-        "    Return the idle time of the <key>, that is the approximated number of",
-        "    seconds elapsed since the last access to the key.",
-        "REFCOUNT <key>",
-        "    Return the number of references of the value associated with the specified",
-        "    <key>.",
-    ];
-    encode_help("OBJECT", &lines, reply);
-    Ok(())
-}
+const OBJECT_HELP_LINES: &[&str] = &[
+    "ENCODING <key>",
+    "    Return the kind of internal representation used in order to store the value",
+    "    associated with a <key>.",
+    "FREQ <key>",
+    "    Return the access frequency index of the <key>. The returned integer is",
+    "    proportional to the logarithm of the recent access frequency of the key.",
+    "IDLETIME <key>",
+    "    Return the idle time of the <key>, that is the approximated number of",
+    "    seconds elapsed since the last access to the key.",
+    "REFCOUNT <key>",
+    "    Return the number of references of the value associated with the specified",
+    "    <key>.",
+];
 
 pub(super) const OBJECT_IDLETIME: Command = Command {
     name: "idletime",

@@ -1,13 +1,13 @@
 //! `COMMANDLOG`, and `SLOWLOG`, which shows one of its logs.
 
-use kvasir_proto::{Args, Encoder};
+use kvasir_proto::Encoder;
 
 use crate::commands::arguments::integer;
-use crate::commands::context::{Coordination, LocalContext};
+use crate::commands::context::Coordination;
 use crate::commands::definition::{
     Arg, Arity, Command, Deprecation, Flags, Group, Handler, LockScope,
 };
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::errors::CommandError;
 use crate::metrics::command_log::{LogEntry, LogKind, merged};
 use crate::route::core::CoreState;
@@ -62,40 +62,25 @@ fn get(tx: Transaction, request: Request) -> Coordination {
 }
 
 pub(super) const COMMANDLOG_HELP: Command = Command {
-    name: "help",
     summary: "Show helpful text about the different subcommands",
-    complexity: "O(1)",
-    since: "8.1.0",
-    group: Group::Server,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
+    ..help(Group::Server, "8.1.0", COMMANDLOG_HELP_LINES)
 };
 
-fn help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    const LINES: &[&str] = &[
-        "GET <count> <type>",
-        "    Return top <count> entries of the specified <type> from the commandlog (-1 mean all).",
-        "    Entries are made of:",
-        "    id, timestamp,",
-        "        time in microseconds for type of slow,",
-        "        or size in bytes for type of large-request,",
-        "        or size in bytes for type of large-reply",
-        "    arguments array, client IP and port,",
-        "    client name",
-        "LEN <type>",
-        "    Return the length of the specified type of commandlog.",
-        "RESET <type>",
-        "    Reset the specified type of commandlog.",
-    ];
-    encode_help("COMMANDLOG", LINES, reply);
-    Ok(())
-}
+const COMMANDLOG_HELP_LINES: &[&str] = &[
+    "GET <count> <type>",
+    "    Return top <count> entries of the specified <type> from the commandlog (-1 mean all).",
+    "    Entries are made of:",
+    "    id, timestamp,",
+    "        time in microseconds for type of slow,",
+    "        or size in bytes for type of large-request,",
+    "        or size in bytes for type of large-reply",
+    "    arguments array, client IP and port,",
+    "    client name",
+    "LEN <type>",
+    "    Return the length of the specified type of commandlog.",
+    "RESET <type>",
+    "    Reset the specified type of commandlog.",
+];
 
 pub(super) const COMMANDLOG_LEN: Command = Command {
     name: "len",
@@ -186,37 +171,22 @@ fn slowlog_get(tx: Transaction, request: Request) -> Coordination {
 }
 
 pub(super) const SLOWLOG_HELP: Command = Command {
-    name: "help",
     summary: "Show helpful text about the different subcommands",
-    complexity: "O(1)",
-    since: "6.2.0",
-    group: Group::Server,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
     deprecated: Some(Deprecation { since: "8.1.0", replaced_by: "`COMMANDLOG HELP`" }),
-    handler: Handler::Local(slowlog_help),
-    ..Command::BASE
+    ..help(Group::Server, "6.2.0", SLOWLOG_HELP_LINES)
 };
 
-fn slowlog_help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    const LINES: &[&str] = &[
-        "GET [<count>]",
-        "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
-        "    Entries are made of:",
-        "    id, timestamp, time in microseconds, arguments array, client IP and port,",
-        "    client name",
-        "LEN",
-        "    Return the length of the slowlog.",
-        "RESET",
-        "    Reset the slowlog.",
-    ];
-    encode_help("SLOWLOG", LINES, reply);
-    Ok(())
-}
+const SLOWLOG_HELP_LINES: &[&str] = &[
+    "GET [<count>]",
+    "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
+    "    Entries are made of:",
+    "    id, timestamp, time in microseconds, arguments array, client IP and port,",
+    "    client name",
+    "LEN",
+    "    Return the length of the slowlog.",
+    "RESET",
+    "    Reset the slowlog.",
+];
 
 pub(super) const SLOWLOG_LEN: Command = Command {
     name: "len",

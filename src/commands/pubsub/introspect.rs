@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kvasir_proto::{Args, Encoder};
-
-use crate::commands::context::{Coordination, LocalContext};
+use crate::commands::context::Coordination;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::errors::CommandError;
 use crate::glob;
 use crate::pubsub::message::Topic;
@@ -46,17 +44,20 @@ pub(super) const PUBSUB_CHANNELS: Command = Command {
     ..Command::BASE
 };
 
-pub(super) const PUBSUB_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "6.2.0",
-    group: Group::PubSub,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const PUBSUB_HELP: Command = help(Group::PubSub, "6.2.0", PUBSUB_HELP_LINES);
+
+const PUBSUB_HELP_LINES: &[&str] = &[
+    "CHANNELS [<pattern>]",
+    "    The channels with subscribers, or those of them that match.",
+    "NUMPAT",
+    "    How many different patterns are subscribed to.",
+    "NUMSUB [<channel> ...]",
+    "    How many have subscribed to each of these channels, patterns aside.",
+    "SHARDCHANNELS [<pattern>]",
+    "    The shard channels with subscribers, or those of them that match.",
+    "SHARDNUMSUB [<shardchannel> ...]",
+    "    How many have subscribed to each of these shard channels.",
+];
 
 pub(super) const PUBSUB_NUMPAT: Command = Command {
     name: "numpat",
@@ -110,27 +111,6 @@ pub(super) const PUBSUB_SHARDNUMSUB: Command = Command {
     handler: Handler::Global(LockScope::None, shard_numsub),
     ..Command::BASE
 };
-
-fn help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    let lines = [
-        "CHANNELS [<pattern>]",
-        "    The channels with subscribers, or those of them that match.",
-        "NUMPAT",
-        "    How many different patterns are subscribed to.",
-        "NUMSUB [<channel> ...]",
-        "    How many have subscribed to each of these channels, patterns aside.",
-        "SHARDCHANNELS [<pattern>]",
-        "    The shard channels with subscribers, or those of them that match.",
-        "SHARDNUMSUB [<shardchannel> ...]",
-        "    How many have subscribed to each of these shard channels.",
-    ];
-    encode_help("PUBSUB", &lines, reply);
-    Ok(())
-}
 
 fn channels(transaction: Transaction, request: Request) -> Coordination {
     list(transaction, request, Topic::Channel)

@@ -10,7 +10,7 @@ use kvasir_proto::{Args, Encoder};
 
 use crate::commands::context::{Coordination, LocalContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::config::Config;
 use crate::config::parameter::{Effect, Flags as ParameterFlags};
 use crate::config::rewrite::{RewriteError, RewriteOptions};
@@ -207,33 +207,15 @@ pub(super) async fn rewrite_file(transaction: &Transaction, all: bool) -> Result
     }
 }
 
-pub(super) const CONFIG_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "5.0.0",
-    group: Group::Server,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const CONFIG_HELP: Command = help(Group::Server, "5.0.0", CONFIG_HELP_LINES);
 
-fn help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    let lines = [
-        "GET <pattern> [<pattern> ...]",
-        "    Names and values of the parameters that match a pattern.",
-        "RESETSTAT",
-        "    Set the counters that INFO shows back to zero.",
-        "REWRITE",
-        "    Write the configuration to the file that the server was started with.",
-        "SET <parameter> <value> [<parameter> <value> ...]",
-        "    Change parameters, all or none.",
-    ];
-    encode_help("CONFIG", &lines, reply);
-    Ok(())
-}
+const CONFIG_HELP_LINES: &[&str] = &[
+    "GET <pattern> [<pattern> ...]",
+    "    Names and values of the parameters that match a pattern.",
+    "RESETSTAT",
+    "    Set the counters that INFO shows back to zero.",
+    "REWRITE",
+    "    Write the configuration to the file that the server was started with.",
+    "SET <parameter> <value> [<parameter> <value> ...]",
+    "    Change parameters, all or none.",
+];

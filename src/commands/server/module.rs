@@ -4,7 +4,7 @@ use kvasir_proto::{Args, Encoder};
 
 use crate::commands::context::LocalContext;
 use crate::commands::definition::{Arity, Command, Flags, Group, Handler};
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::errors::CommandError;
 
 pub(super) const MODULE: Command = Command {
@@ -40,23 +40,6 @@ fn list(
     Ok(())
 }
 
-pub(super) const MODULE_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "5.0.0",
-    group: Group::Server,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const MODULE_HELP: Command = help(Group::Server, "5.0.0", MODULE_HELP_LINES);
 
-fn help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    encode_help("MODULE", &["LIST", "    The modules that are loaded: none."], reply);
-    Ok(())
-}
+const MODULE_HELP_LINES: &[&str] = &["LIST", "    The modules that are loaded: none."];

@@ -6,9 +6,9 @@ use kvasir_shard::stream::Stream;
 use super::access::{CONSUMER_CREATED, change, record};
 use super::ids::{id, id_or_end, no_group};
 use crate::commands::arguments::{Options, integer, is_word};
-use crate::commands::context::{LocalContext, ShardContext};
+use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::errors::CommandError;
 
 const NO_KEY: CommandError = CommandError::Other(
@@ -100,17 +100,24 @@ pub(super) const XGROUP_DESTROY: Command = Command {
     ..Command::BASE
 };
 
-pub(super) const XGROUP_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "5.0.0",
-    group: Group::Stream,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const XGROUP_HELP: Command = help(Group::Stream, "5.0.0", XGROUP_HELP_LINES);
+
+const XGROUP_HELP_LINES: &[&str] = &[
+    "CREATE <key> <groupname> <id|$> [option]",
+    "    Create a new consumer group. Options are:",
+    "    * MKSTREAM",
+    "      Create the empty stream if it does not exist.",
+    "    * ENTRIESREAD entries_read",
+    "      Set the group's entries_read counter (internal use).",
+    "CREATECONSUMER <key> <groupname> <consumer>",
+    "    Create a new consumer in the specified group.",
+    "DELCONSUMER <key> <groupname> <consumer>",
+    "    Remove the specified consumer.",
+    "DESTROY <key> <groupname>",
+    "    Remove the specified group.",
+    "SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]",
+    "    Set the current group ID and entries_read counter.",
+];
 
 pub(super) const XGROUP_SETID: Command = Command {
     name: "setid",
@@ -278,30 +285,5 @@ fn delete_consumer(
         record(context, &key, &["xgroup-delconsumer"], 1);
     }
     reply.integer(pending.unwrap_or(0) as i64);
-    Ok(())
-}
-
-fn help(
-    _context: &mut LocalContext<'_>,
-    _args: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    let lines = [
-        "CREATE <key> <groupname> <id|$> [option]",
-        "    Create a new consumer group. Options are:",
-        "    * MKSTREAM",
-        "      Create the empty stream if it does not exist.",
-        "    * ENTRIESREAD entries_read",
-        "      Set the group's entries_read counter (internal use).",
-        "CREATECONSUMER <key> <groupname> <consumer>",
-        "    Create a new consumer in the specified group.",
-        "DELCONSUMER <key> <groupname> <consumer>",
-        "    Remove the specified consumer.",
-        "DESTROY <key> <groupname>",
-        "    Remove the specified group.",
-        "SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]",
-        "    Set the current group ID and entries_read counter.",
-    ];
-    encode_help("XGROUP", &lines, reply);
     Ok(())
 }

@@ -8,9 +8,9 @@ use super::ids::{encode_entry, encode_id, no_group};
 use super::pending::owner_name;
 use super::range::encode_entries;
 use crate::commands::arguments::{integer, is_word};
-use crate::commands::context::{LocalContext, ShardContext};
+use crate::commands::context::ShardContext;
 use crate::commands::definition::{self, Arg, Arity, Command, Flags, Handler, KeyFlags, KeySpec};
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::errors::CommandError;
 
 /// What FULL shows of each list if no count is given.
@@ -58,17 +58,16 @@ pub(super) const XINFO_GROUPS: Command = Command {
     ..Command::BASE
 };
 
-pub(super) const XINFO_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "5.0.0",
-    group: definition::Group::Stream,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const XINFO_HELP: Command = help(definition::Group::Stream, "5.0.0", XINFO_HELP_LINES);
+
+const XINFO_HELP_LINES: &[&str] = &[
+    "CONSUMERS <key> <groupname>",
+    "    Show consumers of <groupname>.",
+    "GROUPS <key>",
+    "    Show the stream consumer groups.",
+    "STREAM <key> [FULL [COUNT <count>]",
+    "    Show information about the stream.",
+];
 
 pub(super) const XINFO_STREAM: Command = Command {
     name: "stream",
@@ -295,21 +294,4 @@ fn encode_consumer(group: &Group, consumer: &Consumer, count: usize, reply: &mut
         reply.integer(pending.delivered_ms() as i64);
         reply.integer(pending.deliveries as i64);
     }
-}
-
-fn help(
-    _context: &mut LocalContext<'_>,
-    _args: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    let lines = [
-        "CONSUMERS <key> <groupname>",
-        "    Show consumers of <groupname>.",
-        "GROUPS <key>",
-        "    Show the stream consumer groups.",
-        "STREAM <key> [FULL [COUNT <count>]",
-        "    Show information about the stream.",
-    ];
-    encode_help("XINFO", &lines, reply);
-    Ok(())
 }

@@ -4,6 +4,7 @@ use kvasir_proto::{Args, Encoder, Resp};
 
 use crate::commands::context::{Coordinator, LocalHandler};
 use crate::commands::definition::Handler;
+use crate::commands::help::answer_help;
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
 use crate::pubsub::Receivers;
@@ -102,6 +103,7 @@ impl Transaction {
                 unreachable!("the caller refuses what cannot be a part")
             }
             Handler::Local(handler) | Handler::Subscribe(handler) => Way::Local(handler),
+            Handler::Help(_) => Way::Local(answer_help),
             Handler::Publish(topic) => Way::Publish(topic),
             Handler::Shard(_) => {
                 let key = entry.first_key.and_then(|first| request.args().get(first));

@@ -18,12 +18,8 @@ mod others;
 mod pause;
 mod tracking;
 
-use kvasir_proto::{Args, Encoder};
-
-use crate::commands::context::LocalContext;
-use crate::commands::definition::{Arity, Command, Flags, Group, Handler};
-use crate::commands::help::encode_help;
-use crate::errors::CommandError;
+use crate::commands::definition::{Arity, Command, Group};
+use crate::commands::help::help;
 
 use describe::CLIENT_INFO;
 use identity::{CLIENT_CAPA, CLIENT_GETNAME, CLIENT_ID, CLIENT_SETINFO, CLIENT_SETNAME};
@@ -64,73 +60,55 @@ pub(super) const CLIENT: Command = Command {
     ..Command::BASE
 };
 
-pub(super) const CLIENT_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "5.0.0",
-    group: Group::Connection,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const CLIENT_HELP: Command = help(Group::Connection, "5.0.0", CLIENT_HELP_LINES);
 
-fn help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    let lines = [
-        "CACHING (YES|NO)",
-        "    Track, or do not track, the keys of the next command (OPTIN, OPTOUT).",
-        "CAPA <option> [<option> ...]",
-        "    Tell what this client can do. Options:",
-        "    * REDIRECT: follow a redirection to another server.",
-        "GETNAME",
-        "    The name of this connection.",
-        "GETREDIR",
-        "    The id of the client that receives invalidations for this one.",
-        "ID",
-        "    The id of this connection.",
-        "IMPORT-SOURCE (ON|OFF)",
-        "    This client copies data from elsewhere: it sees expired keys too.",
-        "INFO",
-        "    A line that describes this connection.",
-        "KILL <ip:port>",
-        "    Close the connection from this address.",
-        "KILL <filter> <value> [<filter> <value> ...]",
-        "    Close the connections that pass every filter of LIST (default: SKIPME YES).",
-        "LIST [<filter> <value> ...]",
-        "    A line for each connection that passes every filter:",
-        "    * ID <client-id> [<client-id> ...], TYPE (NORMAL|PRIMARY|REPLICA|PUBSUB),",
-        "      USER <username>, ADDR <ip:port>, LADDR <ip:port>, IP <ip>, NAME <name>,",
-        "      FLAGS <flags>, CAPA <capa>, DB <index>, LIB-NAME <name>, LIB-VER <version>,",
-        "      each also with NOT- before it.",
-        "    * IDLE <seconds>, MAXAGE <seconds>: idle or connected for at least so long.",
-        "    * SKIPME (YES|NO): leave this connection out.",
-        "NO-EVICT (ON|OFF)",
-        "    Spare this connection when client memory is short.",
-        "NO-TOUCH (ON|OFF)",
-        "    Commands of this connection leave access times alone.",
-        "PAUSE <timeout> [WRITE|ALL]",
-        "    Hold back all commands, or those that write, for <timeout> milliseconds.",
-        "REPLY (ON|OFF|SKIP)",
-        "    Which replies this connection receives.",
-        "SETINFO (LIB-NAME <name>|LIB-VER <version>)",
-        "    Tell which library this client uses.",
-        "SETNAME <name>",
-        "    Name this connection.",
-        "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
-        "         [OPTIN] [OPTOUT] [NOLOOP]",
-        "    Client-side caching.",
-        "TRACKINGINFO",
-        "    How this connection uses client-side caching.",
-        "UNBLOCK <client-id> [TIMEOUT|ERROR]",
-        "    End the blocking command of another client.",
-        "UNPAUSE",
-        "    End a PAUSE.",
-    ];
-    encode_help("CLIENT", &lines, reply);
-    Ok(())
-}
+const CLIENT_HELP_LINES: &[&str] = &[
+    "CACHING (YES|NO)",
+    "    Track, or do not track, the keys of the next command (OPTIN, OPTOUT).",
+    "CAPA <option> [<option> ...]",
+    "    Tell what this client can do. Options:",
+    "    * REDIRECT: follow a redirection to another server.",
+    "GETNAME",
+    "    The name of this connection.",
+    "GETREDIR",
+    "    The id of the client that receives invalidations for this one.",
+    "ID",
+    "    The id of this connection.",
+    "IMPORT-SOURCE (ON|OFF)",
+    "    This client copies data from elsewhere: it sees expired keys too.",
+    "INFO",
+    "    A line that describes this connection.",
+    "KILL <ip:port>",
+    "    Close the connection from this address.",
+    "KILL <filter> <value> [<filter> <value> ...]",
+    "    Close the connections that pass every filter of LIST (default: SKIPME YES).",
+    "LIST [<filter> <value> ...]",
+    "    A line for each connection that passes every filter:",
+    "    * ID <client-id> [<client-id> ...], TYPE (NORMAL|PRIMARY|REPLICA|PUBSUB),",
+    "      USER <username>, ADDR <ip:port>, LADDR <ip:port>, IP <ip>, NAME <name>,",
+    "      FLAGS <flags>, CAPA <capa>, DB <index>, LIB-NAME <name>, LIB-VER <version>,",
+    "      each also with NOT- before it.",
+    "    * IDLE <seconds>, MAXAGE <seconds>: idle or connected for at least so long.",
+    "    * SKIPME (YES|NO): leave this connection out.",
+    "NO-EVICT (ON|OFF)",
+    "    Spare this connection when client memory is short.",
+    "NO-TOUCH (ON|OFF)",
+    "    Commands of this connection leave access times alone.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Hold back all commands, or those that write, for <timeout> milliseconds.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Which replies this connection receives.",
+    "SETINFO (LIB-NAME <name>|LIB-VER <version>)",
+    "    Tell which library this client uses.",
+    "SETNAME <name>",
+    "    Name this connection.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Client-side caching.",
+    "TRACKINGINFO",
+    "    How this connection uses client-side caching.",
+    "UNBLOCK <client-id> [TIMEOUT|ERROR]",
+    "    End the blocking command of another client.",
+    "UNPAUSE",
+    "    End a PAUSE.",
+];

@@ -3,11 +3,11 @@
 mod doctor;
 mod graph;
 
-use kvasir_proto::{Args, Encoder};
+use kvasir_proto::Encoder;
 
-use crate::commands::context::{Coordination, LocalContext};
+use crate::commands::context::Coordination;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::commands::table::{CommandId, Entry, table};
 use crate::errors::CommandError;
 use crate::metrics::histogram::Histogram;
@@ -84,43 +84,25 @@ fn graph(tx: Transaction, request: Request) -> Coordination {
     })
 }
 
-pub(super) const LATENCY_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "2.8.13",
-    group: Group::Server,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const LATENCY_HELP: Command = help(Group::Server, "2.8.13", LATENCY_HELP_LINES);
 
-fn help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    const LINES: &[&str] = &[
-        "DOCTOR",
-        "    Return a human readable latency analysis report.",
-        "GRAPH <event>",
-        "    Return an ASCII latency graph for the <event> class.",
-        "HISTORY <event>",
-        "    Return time-latency samples for the <event> class.",
-        "LATEST",
-        "    Return the latest latency samples for all events.",
-        "RESET [<event> ...]",
-        "    Reset latency data of one or more <event> classes.",
-        "    (default: reset all data for all event classes)",
-        "HISTOGRAM [COMMAND ...]",
-        "    Return a cumulative distribution of latencies in the format of a histogram for the \
-         specified command names.",
-        "    If no commands are specified then all histograms are replied.",
-    ];
-    encode_help("LATENCY", LINES, reply);
-    Ok(())
-}
+const LATENCY_HELP_LINES: &[&str] = &[
+    "DOCTOR",
+    "    Return a human readable latency analysis report.",
+    "GRAPH <event>",
+    "    Return an ASCII latency graph for the <event> class.",
+    "HISTORY <event>",
+    "    Return time-latency samples for the <event> class.",
+    "LATEST",
+    "    Return the latest latency samples for all events.",
+    "RESET [<event> ...]",
+    "    Reset latency data of one or more <event> classes.",
+    "    (default: reset all data for all event classes)",
+    "HISTOGRAM [COMMAND ...]",
+    "    Return a cumulative distribution of latencies in the format of a histogram for the \
+     specified command names.",
+    "    If no commands are specified then all histograms are replied.",
+];
 
 pub(super) const LATENCY_HISTOGRAM: Command = Command {
     name: "histogram",

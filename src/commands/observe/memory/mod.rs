@@ -9,7 +9,7 @@ use crate::commands::context::{Coordination, LocalContext, ShardContext};
 use crate::commands::definition::{
     Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec, LockScope,
 };
-use crate::commands::help::encode_help;
+use crate::commands::help::help;
 use crate::errors::CommandError;
 use crate::metrics::figures::Figures;
 use crate::metrics::memory::{MemoryReport, ratio};
@@ -54,39 +54,21 @@ fn doctor(tx: Transaction, request: Request) -> Coordination {
     })
 }
 
-pub(super) const MEMORY_HELP: Command = Command {
-    name: "help",
-    summary: "Returns helpful text about the different subcommands.",
-    complexity: "O(1)",
-    since: "4.0.0",
-    group: Group::Server,
-    arity: Arity::exactly(2),
-    flags: Flags::LOADING.or(Flags::STALE),
-    handler: Handler::Local(help),
-    ..Command::BASE
-};
+pub(super) const MEMORY_HELP: Command = help(Group::Server, "4.0.0", MEMORY_HELP_LINES);
 
-fn help(
-    _: &mut LocalContext<'_>,
-    _: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    const LINES: &[&str] = &[
-        "DOCTOR",
-        "    Return memory problems reports.",
-        "MALLOC-STATS",
-        "    Return internal statistics report from the memory allocator.",
-        "PURGE",
-        "    Attempt to purge dirty pages for reclamation by the allocator.",
-        "STATS",
-        "    Return information about the memory usage of the server.",
-        "USAGE <key> [SAMPLES <count>]",
-        "    Return memory in bytes used by <key> and its value. Nested values are",
-        "    sampled up to <count> times (default: 5, 0 means sample all).",
-    ];
-    encode_help("MEMORY", LINES, reply);
-    Ok(())
-}
+const MEMORY_HELP_LINES: &[&str] = &[
+    "DOCTOR",
+    "    Return memory problems reports.",
+    "MALLOC-STATS",
+    "    Return internal statistics report from the memory allocator.",
+    "PURGE",
+    "    Attempt to purge dirty pages for reclamation by the allocator.",
+    "STATS",
+    "    Return information about the memory usage of the server.",
+    "USAGE <key> [SAMPLES <count>]",
+    "    Return memory in bytes used by <key> and its value. Nested values are",
+    "    sampled up to <count> times (default: 5, 0 means sample all).",
+];
 
 pub(super) const MEMORY_MALLOC_STATS: Command = Command {
     name: "malloc-stats",
