@@ -10,12 +10,20 @@ fn digests_are_those_of_valkey() {
     let long = "x".repeat(100);
     let more = format!("HSET large field {long} other 2");
     let sets = format!("SADD names a b {long}");
+    let ranked = format!("ZADD ranked 3 {long} 0.1 7");
     let data = [
         "HSET small a 1 b two",
         &more,
         "SADD numbers 1 2 3",
         &sets,
         "RPUSH list a b 3",
+        "ZADD scores 1 one 2.5 half -inf least inf most 1e300 huge -0 zero 3.0000000000000004 odd",
+        &ranked,
+        "XADD events 5-1 field value 17 18",
+        "XADD events 5-2 other value",
+        "XGROUP CREATE events readers $",
+        "XADD gone 1-1 a b",
+        "XDEL gone 1-1",
         "PEXPIRE small 100000000",
         "SET k v",
         "SET number 12345",
@@ -31,13 +39,50 @@ fn digests_are_those_of_valkey() {
         for line in data {
             assert!(!show(&client.run(line)).starts_with('-'), "{line}");
         }
-        let values =
-            "DEBUG DIGEST-VALUE k number expires key:7 none small large numbers names list";
+        let values = "DEBUG DIGEST-VALUE k number expires key:7 none small large numbers names \
+                      list scores ranked events gone";
         ["DEBUG DIGEST", values].map(|line| show(&client.run(line)))
     };
     let theirs = Server::builder(Program::Valkey).args(&["--enable-debug-command", "yes"]).start();
     let expected = digest(&theirs);
     at_one_and_two_shards(|server| assert_eq!(digest(server), expected));
+}
+
+/// The fields are the real Valkey's, and so is what they say of a value and of a list's nodes.
+#[test]
+fn objects_are_described_as_by_valkey() {
+    let elements = "11111 ".repeat(30);
+    let data = [
+        "SET number 1000".to_owned(),
+        "SET text hello".to_owned(),
+        "SADD numbers 1 2 3".to_owned(),
+        "ZADD scores 1 a 2 b".to_owned(),
+        "HSET hash f v".to_owned(),
+        "CONFIG SET list-max-listpack-size 10 list-compress-depth 1".to_owned(),
+        format!("RPUSH list {elements}"),
+    ];
+    let describe = |server: &Server| {
+        let mut client = server.client();
+        for line in &data {
+            assert!(!show(&client.run(line)).starts_with('-'), "{line}");
+        }
+        ["number", "text", "numbers", "scores", "hash", "list", "list FAST"].map(|key| {
+            let line = show(&client.run(&format!("DEBUG OBJECT {key}")));
+            let fields = line.split(' ').map(|field| match field.split_once(':') {
+                // What differs from one moment to the next.
+                Some((name @ ("at" | "lru" | "lru_seconds_idle"), _)) => name,
+                Some((name @ ("lfu_freq" | "lfu_access_time_minutes"), _)) => name,
+                // The peers' blocks know integers.
+                Some((name @ "ql_uncompressed_size", _)) => name,
+                Some((name @ "serializedlength", _)) if ["numbers", "list"].contains(&key) => name,
+                _ => field,
+            });
+            fields.collect::<Vec<_>>().join(" ")
+        })
+    };
+    let theirs = Server::builder(Program::Valkey).args(&["--enable-debug-command", "yes"]).start();
+    let expected = describe(&theirs);
+    at_one_and_two_shards(|server| assert_eq!(describe(server), expected));
 }
 
 /// The sleeper would sleep for an hour.

@@ -43,6 +43,14 @@ impl<'a> ListRef<'a> {
         }
     }
 
+    /// The list behind it, where it is a large one.
+    pub fn as_large(&self) -> Option<&'a List> {
+        match self.form {
+            Form::Small(_) => None,
+            Form::Large(list) => Some(list),
+        }
+    }
+
     /// Shows the element at `index` to `use_element`; `None` when there is none.
     pub fn get<R>(&self, index: usize, use_element: impl FnOnce(&[u8]) -> R) -> Option<R> {
         match self.form {

@@ -132,8 +132,20 @@ impl List {
     }
 
     /// Blocks: how many pieces there are to free.
-    pub(crate) fn blocks(&self) -> usize {
+    pub fn blocks(&self) -> usize {
         self.directory.blocks()
+    }
+
+    /// The bytes that the peers' listpacks of the blocks take, about: integers take less there.
+    /// O(blocks).
+    pub fn listpack_bytes(&self) -> usize {
+        let mut bytes = 0;
+        let mut next = self.directory.end(End::Front);
+        while let Some(at) = next {
+            bytes += listpack_bytes_of(self.directory.block(at));
+            next = self.directory.next(at);
+        }
+        bytes
     }
 
     /// Bytes of heap memory behind the list. O(1).
@@ -386,7 +398,7 @@ impl List {
     /// Whether it would be with so much more in it.
     fn fits_listpack_with(&self, bytes: usize, count: usize, limits: ListLimits) -> bool {
         self.directory.blocks() <= 1
-            && self.listpack_bytes() + bytes <= limits.block_bytes as usize
+            && self.first_listpack_bytes() + bytes <= limits.block_bytes as usize
             && self.len() + count <= limits.block_count as usize
     }
 
@@ -400,17 +412,14 @@ impl List {
         } else {
             (limits.block_bytes / 2, u32::MAX)
         };
-        self.is_quicklist &= self.listpack_bytes() > bytes as usize || self.len() > count as usize;
+        self.is_quicklist &= self.first_listpack_bytes() > bytes as usize || self.len() > count as usize;
     }
 
     /// The bytes that the peers' listpack of the first block's elements takes, or a little more
     /// where some are integers.
-    fn listpack_bytes(&self) -> usize {
-        let elements = self.directory.end(End::Front).map_or(0, |at| {
-            let block = self.directory.block(at);
-            block.unpacked_len() + block.count() * LISTPACK_ELEMENT
-        });
-        LISTPACK_HEADER + elements
+    fn first_listpack_bytes(&self) -> usize {
+        let first = self.directory.end(End::Front);
+        first.map_or(LISTPACK_HEADER, |at| listpack_bytes_of(self.directory.block(at)))
     }
 
     /// Checks the invariants; O(bytes).
@@ -426,4 +435,9 @@ impl List {
         }
         assert!(self.is_quicklist || self.directory.blocks() <= 1, "a listpack is one block");
     }
+}
+
+/// The bytes that a block's elements take in a listpack of the peers.
+fn listpack_bytes_of(block: &Block) -> usize {
+    LISTPACK_HEADER + block.unpacked_len() + block.count() * LISTPACK_ELEMENT
 }

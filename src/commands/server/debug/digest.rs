@@ -1,6 +1,8 @@
 //! `DEBUG DIGEST` and `DIGEST-VALUE`: hashes of the data set that equal the peers' for equal data,
 //! wherever it lies and in whatever order it is visited.
 
+use kvasir_proto::number::DoubleText;
+use kvasir_shard::stream::Id;
 use kvasir_shard::{AccessError, Key, Shard, ValueRef, ValueType};
 
 use crate::commands::context::Coordination;
@@ -64,7 +66,9 @@ impl Digest {
             ValueType::Hash => self.add_hash(shard, db, key),
             ValueType::Set => self.add_set(shard, db, key),
             ValueType::List => self.append_list(shard, db, key),
-            ValueType::String | ValueType::SortedSet | ValueType::Stream => Ok(()),
+            ValueType::SortedSet => self.add_sorted_set(shard, db, key),
+            ValueType::Stream => self.append_stream(shard, db, key),
+            ValueType::String => Ok(()),
         };
         if shard.deadline(db, key).flatten().is_some() {
             self.add(EXPIRES);
@@ -91,6 +95,40 @@ impl Digest {
             member.with_bytes(|bytes| self.add(bytes));
             true
         });
+        Ok(())
+    }
+
+    fn add_sorted_set(
+        &mut self,
+        shard: &mut Shard,
+        db: u32,
+        key: &Key<'_>,
+    ) -> Result<(), AccessError> {
+        let Some(zset) = shard.zset_at(db, key, false)? else { return Ok(()) };
+        zset.for_each(|member, score| {
+            let mut of_member = Self::default();
+            of_member.append_value(member);
+            of_member.append(DoubleText::new(score).as_bytes());
+            self.add(&of_member.0);
+        });
+        Ok(())
+    }
+
+    /// Adds a stream's entries; as with the peers, not its groups.
+    fn append_stream(
+        &mut self,
+        shard: &mut Shard,
+        db: u32,
+        key: &Key<'_>,
+    ) -> Result<(), AccessError> {
+        let Some(stream) = shard.stream_at(db, key, false)? else { return Ok(()) };
+        for entry in stream.log().range(Id::MIN, Id::MAX) {
+            self.append(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+            for (field, value) in entry.pairs {
+                self.append(field);
+                self.append(value);
+            }
+        }
         Ok(())
     }
 

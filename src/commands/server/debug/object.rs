@@ -1,10 +1,13 @@
 //! `DEBUG OBJECT`, `SDSLEN`, `STRUCTSIZE`, `HTSTATS-KEY`: one value, and how it is stored.
 
-use kvasir_shard::ValueRef;
+use kvasir_shard::{Key, ValueRef};
 
 use super::dataset::describe_table;
+use crate::commands::arguments::is_word;
 use crate::commands::context::Coordination;
 use crate::errors::CommandError;
+use crate::persist::owned;
+use crate::persist::rdb::{WriteOptions, write_value};
 use crate::route::core::{CoreState, access_stamp};
 use crate::route::transaction::{Request, Transaction};
 
@@ -12,7 +15,7 @@ use crate::route::transaction::{Request, Transaction};
 async fn on_value<R: Send + 'static>(
     transaction: &Transaction,
     request: &Request,
-    look: impl FnOnce(&mut CoreState, &kvasir_shard::Key<'_>) -> R + Send + 'static,
+    look: impl FnOnce(&mut CoreState, &Key<'_>) -> R + Send + 'static,
 ) -> Result<R, CommandError> {
     let bytes = request.args().at(2).to_vec();
     let db = request.view.db;
@@ -29,48 +32,66 @@ async fn on_value<R: Send + 'static>(
 pub(super) fn describe(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let db = request.view.db;
-        let fast = request.args().len() > 3;
-        let look = move |state: &mut CoreState, key: &kvasir_shard::Key<'_>| {
-            let encoding = state.shard.encoding_name(db, key).unwrap_or_default();
-            let length = state.shard.peek(db, key).map_or(0, |value| serialized_length(&value));
-            let stamp = state.shard.access_stamp(db, key).unwrap_or_default();
-            let idle = access_stamp(state.unix_ms()).wrapping_sub(stamp);
-            let length = if fast { String::new() } else { format!("serializedlength:{length} ") };
-            format!(
-                "Value at:0x{:x} refcount:1 encoding:{encoding} {length}lru:{stamp} \
-                 lru_seconds_idle:{idle}",
-                key.hash
-            )
-        };
+        let fast = request.args().get(3).is_some_and(|word| is_word(word, "FAST"));
+        let look = move |state: &mut CoreState, key: &Key<'_>| describe_value(state, db, key, fast);
         let line = on_value(&transaction, &request, look).await?;
         Ok(request.encode(|reply| reply.simple(&line)))
     })
 }
 
-/// Bytes of the value in a snapshot, without compression.
-fn serialized_length(value: &ValueRef<'_>) -> usize {
-    if let ValueRef::Int(value) = value {
-        match value {
-            -128..=127 => return 2,
-            -32768..=32767 => return 3,
-            -2_147_483_648..=2_147_483_647 => return 5,
-            _ => {}
-        }
+fn describe_value(state: &mut CoreState, db: u32, key: &Key<'_>, fast: bool) -> String {
+    let encoding = state.shard.encoding_name(db, key).unwrap_or_default();
+    let mut line = format!("Value at:0x{:x} refcount:1 encoding:{encoding}", key.hash);
+    if !fast {
+        line += &format!(" serializedlength:{}", serialized_length(state, db, key));
     }
-    let length = value.string_len().unwrap_or_default();
-    let prefix = match length {
-        0..64 => 1,
-        64..16384 => 2,
-        _ => 5,
-    };
-    prefix + length
+    let stamp = state.shard.access_stamp(db, key).unwrap_or_default();
+    let idle = access_stamp(state.unix_ms()).wrapping_sub(stamp);
+    let frequency = state.shard.frequency(db, key).unwrap_or_default();
+    let minutes = stamp >> u8::BITS;
+    line += &format!(
+        " lru:{stamp} lru_seconds_idle:{idle} lfu_freq:{frequency} \
+         lfu_access_time_minutes:{minutes}"
+    );
+    if encoding == "quicklist" {
+        line += &describe_blocks(state, db, key, fast);
+    }
+    line
+}
+
+/// Bytes of the value in a snapshot. O(elements).
+fn serialized_length(state: &mut CoreState, db: u32, key: &Key<'_>) -> usize {
+    let Some(value) = state.shard.copy(db, key) else { return 0 };
+    let mut written = Vec::new();
+    let options = WriteOptions { compress: state.value_settings.dump_compresses };
+    write_value(&mut written, &owned::to_dump(value.data), options);
+    written.len()
+}
+
+/// What the peers tell of the nodes of a list that is no listpack: here its blocks.
+fn describe_blocks(state: &mut CoreState, db: u32, key: &Key<'_>, fast: bool) -> String {
+    let config = state.shared.config.load();
+    let limits = &config.encodings;
+    let (size, is_compressed) = (limits.list_node_size, limits.list_compress_depth > 0);
+    let Ok(Some(list)) = state.shard.list_at(db, key, false) else { return String::new() };
+    let Some(list) = list.as_large() else { return String::new() };
+    let average = list.len() as f64 / list.blocks() as f64;
+    let mut line = format!(
+        " ql_nodes:{} ql_avg_node:{average:.2} ql_listpack_max:{size} ql_compressed:{}",
+        list.blocks(),
+        u8::from(is_compressed)
+    );
+    if !fast {
+        line += &format!(" ql_uncompressed_size:{}", list.listpack_bytes());
+    }
+    line
 }
 
 /// Answers with lengths and allocations in the peers' form.
 pub(super) fn lengths(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let db = request.view.db;
-        let look = move |state: &mut CoreState, key: &kvasir_shard::Key<'_>| {
+        let look = move |state: &mut CoreState, key: &Key<'_>| {
             let size = state.shard.entry_size(db, key).unwrap_or_default();
             match state.shard.peek(db, key) {
                 None | Some(ValueRef::Int(_)) => None,
@@ -93,7 +114,7 @@ pub(super) fn table_stats(transaction: Transaction, request: Request) -> Coordin
     Box::pin(async move {
         let db = request.view.db;
         let full = request.args().len() > 3;
-        let look = move |state: &mut CoreState, key: &kvasir_shard::Key<'_>| {
+        let look = move |state: &mut CoreState, key: &Key<'_>| {
             state.shard.element_table_stats(db, key)
         };
         let stats = on_value(&transaction, &request, look).await?.ok_or(CommandError::Other(
@@ -108,7 +129,7 @@ pub(super) fn table_stats(transaction: Transaction, request: Request) -> Coordin
 pub(super) fn packed(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let db = request.view.db;
-        let look = move |state: &mut CoreState, key: &kvasir_shard::Key<'_>| {
+        let look = move |state: &mut CoreState, key: &Key<'_>| {
             let is_packed = state.shard.encoding_name(db, key) == Some("listpack");
             let bytes = state.shard.entry_size(db, key).unwrap_or_default();
             is_packed.then(|| tracing::info!("DEBUG LISTPACK: {bytes} bytes in one block"))
@@ -130,18 +151,4 @@ pub(super) fn structure_sizes(_: Transaction, request: Request) -> Coordination 
         size_of::<crate::route::message::Batch>(),
     );
     Box::pin(async move { Ok(request.encode(|reply| reply.bulk(line.as_bytes()))) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_in_a_snapshot() {
-        assert_eq!(serialized_length(&ValueRef::Int(1)), 2);
-        assert_eq!(serialized_length(&ValueRef::Int(1000)), 3);
-        assert_eq!(serialized_length(&ValueRef::Int(-100_000)), 5);
-        assert_eq!(serialized_length(&ValueRef::Bytes(b"v")), 2);
-        assert_eq!(serialized_length(&ValueRef::Bytes(&[0; 64])), 66);
-    }
 }
