@@ -151,11 +151,12 @@ pub enum Handler {
     Subscribe(LocalHandler),
     /// Sends its second argument to the subscribers of its first, on every core that has any.
     Publish(Topic),
-    /// Runs on the connection's core and visits shards that it chooses, under the given locks.
+    /// Runs on the connection's core and visits shards that it chooses, under the given locks: for
+    /// what has no key, or depends on the connection's state besides.
     Global(LockScope, Coordinator),
 }
 
-/// What a keyless command that visits shards locks on all of them.
+/// What a command that visits shards locks: on all of them, unless the scope says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub enum LockScope {
     /// Nothing: it reads or sets server state, or needs no common moment.
@@ -164,6 +165,8 @@ pub enum LockScope {
     Shared,
     /// Every key, for writing.
     Exclusive,
+    /// Its keys, as their specifications tell.
+    Keys,
     /// One of the others, which the arguments decide.
     Chosen(fn(Args<'_>) -> Self),
 }

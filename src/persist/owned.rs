@@ -44,7 +44,7 @@ pub fn from_dump(
 }
 
 /// Bytes as the shard keeps them: an integer where they are the text of one.
-fn text(bytes: &[u8]) -> ValueRef<'_> {
+pub fn text(bytes: &[u8]) -> ValueRef<'_> {
     parse_canonical_int(bytes).map_or(ValueRef::Bytes(bytes), ValueRef::Int)
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use kvasir_proto::{RequestParser, Resp};
 
 use super::engine::{Close, SocketInfo};
+use super::fieldsets::Fieldsets;
 use super::message::ClientView;
 use super::patrol::Watched;
 use crate::config::value::ClientClass;
@@ -88,6 +89,8 @@ pub struct ClientState {
     pub reply_mode: ReplyMode,
     /// How many subscriptions it has.
     pub subscriptions: Subscriptions,
+    /// `HIMPORT PREPARE`.
+    pub fieldsets: Fieldsets,
     /// Whether it receives `MONITOR`'s lines.
     pub monitor: bool,
     /// Monotonic microseconds at which it connected.
@@ -132,13 +135,15 @@ pub struct Buffers {
     pub output_capacity: usize,
     /// Replies that the driver has taken and the kernel not.
     pub in_flight: usize,
+    /// What the client has the server remember.
+    pub session: usize,
 }
 
 impl Buffers {
     /// What the connection occupies in all.
     pub fn total(self) -> usize {
         let input = self.input + self.input_free + self.parsed;
-        size_of::<Connection>() + input + self.output_capacity + self.in_flight
+        size_of::<Connection>() + input + self.output_capacity + self.in_flight + self.session
     }
 }
 
@@ -191,6 +196,7 @@ impl Connection {
             redirect: false,
             reply_mode: ReplyMode::On,
             subscriptions: Subscriptions::default(),
+            fieldsets: Fieldsets::default(),
             monitor: false,
             connected_us: now_us,
             active_us: now_us,
@@ -258,6 +264,7 @@ impl Connection {
             output: self.output.len() + self.held.len(),
             output_capacity: self.output.capacity() + self.held.capacity(),
             in_flight: self.in_flight,
+            session: self.client.fieldsets.bytes(),
         }
     }
 

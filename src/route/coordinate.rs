@@ -178,13 +178,12 @@ impl Core {
             Handler::Global(scope, _) => Some(scope.resolve(args)),
             _ => entry.command.beyond(args),
         };
-        if let Some(scope) = scope {
-            return Ok(match scope {
-                LockScope::Shared => everywhere(Mode::Read).collect(),
-                LockScope::Exclusive => everywhere(Mode::Write).collect(),
-                LockScope::None => Vec::new(),
-                LockScope::Chosen(_) => unreachable!("a choice is one of the others"),
-            });
+        match scope {
+            Some(LockScope::Shared) => return Ok(everywhere(Mode::Read).collect()),
+            Some(LockScope::Exclusive) => return Ok(everywhere(Mode::Write).collect()),
+            Some(LockScope::None) => return Ok(Vec::new()),
+            Some(LockScope::Chosen(_)) => unreachable!("a choice is one of the others"),
+            Some(LockScope::Keys) | None => {}
         }
         if let Handler::Placed { .. } = entry.command.handler {
             return Ok(everywhere(Mode::Read).collect());

@@ -5,6 +5,7 @@ pub mod connection;
 pub mod core;
 pub mod engine;
 pub mod evict;
+pub mod fieldsets;
 mod load;
 pub mod locks;
 pub mod message;

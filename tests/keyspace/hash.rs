@@ -42,6 +42,59 @@ fn fields_get_deadlines_under_conditions() {
 }
 
 #[test]
+fn hashes_are_imported_by_the_names_that_a_connection_prepared() {
+    at_one_and_two_shards(|server| {
+        check(
+            server,
+            &[
+                ("HIMPORT PREPARE user name email 7", "OK"),
+                ("HIMPORT SET user:1 user alice a@example.com 30", "OK"),
+                ("HGETALL user:1", r#"["name" "alice" "email" "a@example.com" "7" "30"]"#),
+                ("HGET user:1 7", "\"30\""),
+                ("SET user:2 text EX 100", "OK"),
+                ("HIMPORT SET user:2 user bob b@example.com 1", "OK"),
+                ("HVALS user:2", r#"["bob" "b@example.com" "1"]"#),
+                ("TTL user:2", "-1"),
+                (
+                    "HIMPORT SET user:1 user only two",
+                    "-ERR number of values does not match the \
+                 number of fields in fieldset",
+                ),
+                ("HIMPORT SET user:1 other a b c", "-ERR no such fieldset"),
+                ("HIMPORT PREPARE twice a b a", "-ERR duplicate field name in fieldset"),
+                ("HIMPORT SET user:3 twice a b a", "-ERR no such fieldset"),
+                ("HLEN user:1", "3"),
+                ("HIMPORT PREPARE user name", "OK"),
+                ("HIMPORT SET user:1 user carol", "OK"),
+                ("HGETALL user:1", r#"["name" "carol"]"#),
+                ("HIMPORT PREPARE more x", "OK"),
+                ("HIMPORT DISCARD user", "1"),
+                ("HIMPORT DISCARD user", "0"),
+                ("HIMPORT SET user:1 user dave", "-ERR no such fieldset"),
+                ("HIMPORT PREPARE user name", "OK"),
+                ("HIMPORT DISCARDALL", "2"),
+                ("HIMPORT DISCARDALL", "0"),
+                ("HIMPORT PREPARE user name", "OK"),
+                ("RESET", "RESET"),
+                ("HIMPORT SET user:1 user dave", "-ERR no such fieldset"),
+                ("COMMAND GETKEYS HIMPORT SET k user v", r#"["k"]"#),
+            ],
+        );
+        let mut other = server.client();
+        assert_eq!(show(&other.run("HIMPORT SET user:1 user x")), "-ERR no such fieldset");
+        let names: Vec<String> = (0..600).map(|number| format!("field{number}")).collect();
+        let request = |words: &[&str]| {
+            let names = names.iter().map(String::as_str);
+            words.iter().copied().chain(names).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(show(&other.call(&request(&["HIMPORT", "PREPARE", "wide"]))), "OK");
+        assert_eq!(show(&other.call(&request(&["HIMPORT", "SET", "w", "wide"]))), "OK");
+        assert_eq!(show(&other.run("OBJECT ENCODING w")), "\"hashtable\"");
+        assert_eq!(show(&other.run("HGET w field599")), "\"field599\"");
+    });
+}
+
+#[test]
 fn deadlines_of_fields_are_refused_with_the_peers_words() {
     const MISMATCH: &str =
         "-ERR numfields should be greater than 0 and match the provided number of fields";

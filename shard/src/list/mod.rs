@@ -412,7 +412,8 @@ impl List {
         } else {
             (limits.block_bytes / 2, u32::MAX)
         };
-        self.is_quicklist &= self.first_listpack_bytes() > bytes as usize || self.len() > count as usize;
+        self.is_quicklist &=
+            self.first_listpack_bytes() > bytes as usize || self.len() > count as usize;
     }
 
     /// The bytes that the peers' listpack of the first block's elements takes, or a little more

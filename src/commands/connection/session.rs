@@ -64,6 +64,7 @@ fn reset(
     client.view.resp = Resp::V2;
     client.view.no_touch = false;
     client.no_evict = false;
+    client.fieldsets.clear();
     if client.reply_mode == ReplyMode::Off {
         client.reply_mode = ReplyMode::On;
     }

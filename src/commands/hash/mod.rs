@@ -4,6 +4,7 @@ mod counter;
 mod expire;
 mod field;
 mod get_ex;
+mod import;
 mod random;
 mod scan;
 mod set_ex;
@@ -23,6 +24,7 @@ pub(super) const COMMANDS: &[&Command] = &[
     &whole::HGETALL,
     &get_ex::HGETDEL,
     &get_ex::HGETEX,
+    &import::HIMPORT,
     &counter::HINCRBY,
     &counter::HINCRBYFLOAT,
     &whole::HKEYS,

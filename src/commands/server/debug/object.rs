@@ -114,9 +114,8 @@ pub(super) fn table_stats(transaction: Transaction, request: Request) -> Coordin
     Box::pin(async move {
         let db = request.view.db;
         let full = request.args().len() > 3;
-        let look = move |state: &mut CoreState, key: &Key<'_>| {
-            state.shard.element_table_stats(db, key)
-        };
+        let look =
+            move |state: &mut CoreState, key: &Key<'_>| state.shard.element_table_stats(db, key);
         let stats = on_value(&transaction, &request, look).await?.ok_or(CommandError::Other(
             "ERR The value stored at the specified key is not represented using an hash table",
         ))?;
