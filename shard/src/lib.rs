@@ -62,7 +62,7 @@ pub use keyspace::open::AccessError;
 pub use keyspace::snapshot::{SavedEntry, WalkedEntry};
 pub use keyspace::write::{SetOutcome, Ttl};
 pub use keyspace::{Overdue, Shard, ShardConfig};
-pub use list::{Direction, End, List, ListLimits};
+pub use list::{Direction, End, List, ListLimits, Removal};
 pub use owned::{Element, Elements, OwnedData, OwnedValue};
 pub use random::Randoms;
 pub use store::OutOfMemory;

@@ -15,6 +15,7 @@ use crate::persist::rdb::dump::Checksum;
 use crate::route::connection::ClientState;
 use crate::route::core::CoreState;
 use crate::route::engine::ConnectionKey;
+use crate::route::long::Postponed;
 use crate::route::shard_map::ShardMap;
 use crate::route::transaction::{Request, Transaction};
 
@@ -51,6 +52,8 @@ pub struct ShardContext<'a> {
     pub string_max: usize,
     /// What the configuration says about values.
     pub settings: ValueSettings,
+    /// Where the rest of a long command is left; see [`ShardContext::run_long`].
+    pub postponed: &'a mut Postponed,
 }
 
 /// What the configuration says about values, beyond their encodings in the shard.

@@ -284,6 +284,11 @@ impl Connection {
         std::mem::take(if self.places.is_empty() { &mut self.output } else { &mut self.held })
     }
 
+    /// Gives the buffer back without a reply, which comes later.
+    pub(super) fn reply_cancel(&mut self, buffer: Vec<u8>) {
+        *(if self.places.is_empty() { &mut self.output } else { &mut self.held }) = buffer;
+    }
+
     /// Gives the buffer back; what was appended from `start` on is one reply.
     pub(super) fn reply_end(&mut self, buffer: Vec<u8>, start: usize) {
         if self.places.is_empty() {

@@ -23,6 +23,7 @@ use super::engine::{
 };
 use super::evict::Room;
 use super::locks::{Locks, Mode};
+use super::long::Postponed;
 use super::message::{Batch, BatchKind, ClientView, ReplyTo};
 use super::patrol::{INPUT_ROOM, Patrol};
 use super::remote::{Granted, Outboxes, ParkedRequests};
@@ -76,6 +77,8 @@ pub struct CoreState {
     pub keyspace_figures: KeyspaceFigures,
     /// What the configuration says about values.
     pub value_settings: ValueSettings,
+    /// What the handler that runs leaves for later.
+    pub postponed: Postponed,
     /// Counters, latencies and the command log.
     pub metrics: Metrics,
     /// The time of this round.
@@ -254,6 +257,8 @@ pub struct Core {
     pub(super) locks: Locks,
     pub(super) parked: ParkedRequests,
     pub(super) granted: Granted,
+    /// Parked commands that go on in parts, in the order of their turns.
+    pub(super) long: VecDeque<u64>,
     pub(crate) outboxes: Outboxes,
     pub(crate) publishing: Publishing,
     pub(super) coordinations: Coordinations,
@@ -277,6 +282,7 @@ impl Core {
             connections: Slab::new(),
             keyspace_figures: KeyspaceFigures::default(),
             value_settings: ValueSettings::default(),
+            postponed: Postponed::default(),
             metrics,
             now: Now { unix_us: 0, monotonic_us: 0 },
             pause: None,
@@ -307,6 +313,7 @@ impl Core {
             locks: Locks::default(),
             parked: ParkedRequests::default(),
             granted: Granted::default(),
+            long: VecDeque::new(),
             outboxes: Outboxes::new(id, shards),
             publishing: Publishing::default(),
             coordinations: Coordinations::default(),
@@ -555,9 +562,11 @@ impl Engine for Core {
             self.state.metrics.event_since(Event::ExpireCycle, began);
         }
         self.after_command();
+        let goes_on = self.step_long();
         let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
         let crowded = self.state.evict_in_round() | self.state.limit_clients();
-        if !self.ready.is_empty() || garbage || crowded || expiry.expired == EXPIRE_BUDGET {
+        let expires = expiry.expired == EXPIRE_BUDGET;
+        if !self.ready.is_empty() || goes_on || garbage || crowded || expires {
             return Wake::Now;
         }
         let wake = self.next_wake(expiry.next_deadline_ms);

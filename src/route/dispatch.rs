@@ -5,6 +5,7 @@ use kvasir_proto::{ArgRanges, Args, Encoder, Parsed, ProtocolError, RequestParse
 use super::connection::{Blocked, Connection, OUTPUT_PAUSE_BYTES, PENDING_MAX, ReplyMode};
 use super::core::{Core, CoreState, LOOKAHEAD, Pause};
 use super::engine::{Close, ConnectionKey, ShardId};
+use super::long::Long;
 use super::message::{Done, RemoteRequest, ReplyTo};
 use super::shard_map::ShardMap;
 use crate::commands::context::{LocalContext, LocalHandler};
@@ -310,7 +311,15 @@ impl Core {
         }
         let mut buffer = self.state.connections[key.0 as usize].reply_start();
         let start = buffer.len();
-        let done = self.state.run_here(entry, view, args, &mut buffer);
+        let done = self.run_alone(entry, view, args, &mut buffer);
+        if let Some(work) = self.state.postponed.take() {
+            let reply = buffer.split_off(start);
+            let connection = &mut self.state.connections[key.0 as usize];
+            connection.reply_cancel(buffer);
+            let reply_to = ReplyTo { connection: key, client, sequence: connection.reserve() };
+            let long = self.long_of((owner, entry, reply_to), view, args, done, work);
+            return self.begin_long(Long { reply, ..long });
+        }
         self.end_reply(key, entry, buffer, start, done, args);
         self.after_command();
     }

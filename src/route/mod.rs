@@ -8,6 +8,7 @@ pub mod evict;
 pub mod fieldsets;
 mod load;
 pub mod locks;
+pub mod long;
 pub mod message;
 pub mod multi;
 pub mod patrol;

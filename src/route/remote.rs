@@ -8,6 +8,7 @@ use super::blocking::waiters::{Pending, Ticket};
 use super::core::{Core, CoreState};
 use super::engine::ShardId;
 use super::locks::{Outcome, Owner, Scope, TransactionId};
+use super::long::{Long, LongWork};
 use super::message::{
     Batch, BatchKind, ClientView, Control, Done, OwnedArgs, RemoteRequest, ReplyTo,
 };
@@ -103,9 +104,11 @@ pub(super) enum Parked {
     Attempt(Box<Pending>, OwnedArgs),
     /// One who waits for a key, which is ready.
     Waiter(Ticket),
+    /// A command that has its locks and goes on in parts.
+    Long(Box<Long>),
 }
 
-/// The requests that wait for a lock of this shard.
+/// The requests that wait for a lock of this shard, and those that hold one for long.
 #[derive(Default)]
 pub(super) struct ParkedRequests {
     requests: HashMap<u64, Parked, ahash::RandomState>,
@@ -118,8 +121,21 @@ impl ParkedRequests {
         self.requests.len()
     }
 
-    fn take(&mut self, number: u64) -> Parked {
+    pub(super) fn take(&mut self, number: u64) -> Parked {
         self.requests.remove(&number).expect("invariant: a parked request is granted once")
+    }
+
+    /// Adds one; its number.
+    pub(super) fn insert(&mut self, parked: Parked) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.requests.insert(number, parked);
+        number
+    }
+
+    /// Keeps one that was taken.
+    pub(super) fn put_back(&mut self, number: u64, parked: Parked) {
+        self.requests.insert(number, parked);
     }
 }
 
@@ -187,8 +203,43 @@ impl Core {
                 return Done { parked: true, reply_end: replies.len(), ..Done::default() };
             }
         }
-        let done = self.state.run_here(request.entry, request.view, args, replies);
+        let start = replies.len();
+        let done = self.run_alone(request.entry, request.view, args, replies);
+        if let Some(work) = self.state.postponed.take() {
+            let to = request.reply_to;
+            let long = self.long_of((origin, request.entry, to), request.view, args, done, work);
+            self.begin_long(Long { reply: replies.split_off(start), ..long });
+            return Done { parked: true, reply_end: start, ..done };
+        }
         self.after_command();
+        done
+    }
+
+    /// A command that has just begun and goes on in parts, without its reply.
+    pub(super) fn long_of(
+        &self,
+        (origin, entry, reply_to): (ShardId, &'static Entry, ReplyTo),
+        view: ClientView,
+        args: Args<'_>,
+        done: Done,
+        work: Box<dyn LongWork>,
+    ) -> Long {
+        let (args, nanoseconds) = (OwnedArgs::new(args), done.nanoseconds);
+        Long { origin, entry, reply_to, view, args, reply: Vec::new(), nanoseconds, work }
+    }
+
+    /// Runs a command on this shard by itself, appending its reply, or as much of it as there is
+    /// when it leaves something for later: the caller sees to that.
+    pub(super) fn run_alone(
+        &mut self,
+        entry: &'static Entry,
+        view: ClientView,
+        args: Args<'_>,
+        replies: &mut Vec<u8>,
+    ) -> Done {
+        self.state.postponed.permit(true);
+        let done = self.state.run_here(entry, view, args, replies);
+        self.state.postponed.permit(false);
         done
     }
 
@@ -217,9 +268,7 @@ impl Core {
     }
 
     fn park_this(&mut self, parked: Parked, scope: Scope) {
-        let number = self.parked.next;
-        self.parked.next += 1;
-        self.parked.requests.insert(number, parked);
+        let number = self.parked.insert(parked);
         let outcome = self.locks.request(Owner::Parked(number), scope);
         assert_eq!(outcome, Outcome::Queued, "invariant: what is admitted is not parked");
     }
@@ -240,9 +289,11 @@ impl Core {
             match owner {
                 Owner::Transaction(id) => self.tell_locked(id, Outcome::Granted),
                 Owner::Parked(number) => {
-                    self.run_parked(number);
+                    let is_done = self.run_parked(number);
                     self.state.follow_journal();
-                    self.locks.release(owner, &mut self.granted.owners);
+                    if is_done {
+                        self.locks.release(owner, &mut self.granted.owners);
+                    }
                     self.after_command();
                 }
             }
@@ -250,23 +301,38 @@ impl Core {
         self.granted.at_work = false;
     }
 
-    fn run_parked(&mut self, number: u64) {
+    /// Runs one whose turn has come; false when it goes on in parts and keeps its locks.
+    fn run_parked(&mut self, number: u64) -> bool {
         let (origin, entry, to, view, args) = match self.parked.take(number) {
             Parked::Request { origin, entry, reply_to, view, args } => {
                 (origin, entry, reply_to, view, args)
             }
-            Parked::Attempt(pending, args) => return self.try_admitted(*pending, args),
-            Parked::Waiter(ticket) => return self.try_granted(ticket),
+            Parked::Attempt(pending, args) => {
+                self.try_admitted(*pending, args);
+                return true;
+            }
+            Parked::Waiter(ticket) => {
+                self.try_granted(ticket);
+                return true;
+            }
+            Parked::Long(_) => unreachable!("what has begun waits for nobody"),
         };
         let mut reply = Vec::new();
         self.state.metrics.start_lap();
-        let done = self.state.run_here(entry, view, args.view(), &mut reply);
+        let done = self.run_alone(entry, view, args.view(), &mut reply);
+        if let Some(work) = self.state.postponed.take() {
+            let nanoseconds = done.nanoseconds;
+            let long = Long { origin, entry, reply_to: to, view, args, reply, nanoseconds, work };
+            self.go_on_long(number, long);
+            return false;
+        }
         if origin == self.state.id {
             self.late_reply(to, entry, &reply, done, args.view());
         } else {
             let late = Control::LateReply { to, entry, reply, done, args };
             self.outboxes.control(origin, late);
         }
+        true
     }
 
     /// Tells a transaction's coordinator what became of its request for locks here.
@@ -306,7 +372,7 @@ impl Core {
     }
 
     /// The reply of a request that had been parked.
-    fn late_reply(
+    pub(super) fn late_reply(
         &mut self,
         to: ReplyTo,
         entry: &'static Entry,

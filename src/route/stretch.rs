@@ -10,6 +10,7 @@ use super::connection::{Blocked, Connection, OUTPUT_PAUSE_BYTES, ReplyMode};
 use super::core::Core;
 use super::dispatch::Ahead;
 use super::engine::{Close, ConnectionKey};
+use super::long::Long;
 use super::message::{Done, ReplyTo};
 use super::transaction::shard_context;
 use crate::commands::context::ShardHandler;
@@ -39,7 +40,9 @@ impl Core {
             let args = ranges.view(&input[request.start..request.end]);
             let start = output.len();
             let mut context = shard_context(&mut self.state, view);
+            context.postponed.permit(true);
             let result = handler(&mut context, args, &mut Encoder::new(&mut output, view.resp));
+            context.postponed.permit(false);
             let failed = result.is_err();
             if let Err(error) = result {
                 output.truncate(start);
@@ -47,10 +50,18 @@ impl Core {
             }
             let nanoseconds = self.state.metrics.lap();
             let done = Done { reply_end: output.len(), nanoseconds, failed, parked: false };
-            let reply_to = ReplyTo { connection: key, client, sequence: 0 };
-            self.record(entry, done, args, &output[start..], reply_to);
             last = Some(entry);
             count += 1;
+            if let Some(work) = self.state.postponed.take() {
+                let reply = output.split_off(start);
+                let connection = &mut self.state.connections[key.0 as usize];
+                let reply_to = ReplyTo { connection: key, client, sequence: connection.reserve() };
+                let long = self.long_of((self.state.id, entry, reply_to), view, args, done, work);
+                self.begin_long(Long { reply, ..long });
+                break;
+            }
+            let reply_to = ReplyTo { connection: key, client, sequence: 0 };
+            self.record(entry, done, args, &output[start..], reply_to);
             if output.len() > OUTPUT_PAUSE_BYTES {
                 break;
             }

@@ -307,5 +307,6 @@ pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_
         figures: &mut state.keyspace_figures,
         string_max: state.limits.max_bulk_len as usize,
         settings: state.value_settings,
+        postponed: &mut state.postponed,
     }
 }

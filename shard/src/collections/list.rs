@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::list::{Direction, End, List, ListLimits, small};
+use crate::list::{Direction, End, List, ListLimits, Removal, small};
 
 /// A look at a list.
 #[derive(Clone, Copy)]
@@ -193,6 +193,16 @@ impl<'a> ListMut<'a> {
         let removed = self.list().remove(value, count, direction, limits);
         self.changed |= removed > 0;
         removed
+    }
+
+    /// Removes elements by value in parts of at most so many blocks; whether there is more to look
+    /// at. Nothing else may change the list between two parts.
+    pub fn remove_part(&mut self, value: &[u8], removal: &mut Removal, blocks: usize) -> bool {
+        let limits = self.limits;
+        let before = removal.removed();
+        let goes_on = self.list().remove_part(value, removal, blocks, limits);
+        self.changed |= removal.removed() > before;
+        goes_on
     }
 
     /// Removes `count` elements, or all, from an end. O(count / 50 000 + block): what they held is

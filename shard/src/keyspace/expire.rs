@@ -18,6 +18,8 @@ pub struct Progress {
 
 /// Looking at a segment costs about as much as removing a few keys.
 const SEGMENT_COST: usize = 4;
+/// Due elements that are removed at most before a collection is seen.
+const SEEN_MAX: usize = 2048;
 
 impl Shard {
     /// Removes keys whose deadline has passed at `now_ms` (which is told to the shard as well), the
@@ -99,9 +101,11 @@ impl Shard {
         removed
     }
 
-    /// Removes the due elements of the collection at a key, before they are seen.
+    /// Removes the due elements of the collection at a key, before they are seen. Those beyond a
+    /// bound go in the next steps of [`Shard::expire_due`], a little late.
     pub(crate) fn expire_members_of(&mut self, db: u32, key: &Key<'_>) {
-        loop {
+        let mut left = SEEN_MAX;
+        while left > 0 {
             let Some(found) = self.look(db, key) else { return };
             let Some(cell) = self.store.external_of(found.handle) else { return };
             let due_ms = match &self.store.externals.get(cell).payload {
@@ -113,7 +117,7 @@ impl Shard {
             if due_ms.is_none_or(|due_ms| due_ms > self.now_ms) {
                 return;
             }
-            self.expire_members(db, cell, usize::MAX);
+            left = left.saturating_sub(self.expire_members(db, cell, left).max(SEGMENT_COST));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::collections::Collection;
 use crate::db::Db;
 use crate::entry::Kind;
 use crate::external::External;
+use crate::stream::Group;
 use crate::value::Payload;
 
 /// Values of at least this size are freed later; smaller ones cost less than queueing them.
@@ -32,6 +33,7 @@ struct DetachedCollection {
 pub(super) struct Garbage {
     values: VecDeque<External>,
     collections: VecDeque<DetachedCollection>,
+    groups: VecDeque<Group>,
     dbs: VecDeque<DetachedDb>,
 }
 
@@ -58,11 +60,23 @@ impl Garbage {
         }
     }
 
+    /// Frees what is pending in the first group that waits; false when there is none.
+    fn drain_group(&mut self, left: &mut usize) -> bool {
+        let Some(group) = self.groups.front_mut() else { return false };
+        if !group.drain(left) {
+            self.groups.pop_front();
+        }
+        true
+    }
+
     /// Bytes of values that wait here; a detached database's are counted by the store, as are the
     /// elements of collections.
     pub(super) fn memory(&self) -> usize {
         let collections = self.collections.iter().map(|detached| detached.collection.heap_bytes());
-        self.values.iter().map(External::memory).sum::<usize>() + collections.sum::<usize>()
+        let groups = self.groups.iter().map(Group::memory).sum::<usize>();
+        self.values.iter().map(External::memory).sum::<usize>()
+            + collections.sum::<usize>()
+            + groups
     }
 }
 
@@ -79,6 +93,13 @@ impl Shard {
         }
     }
 
+    /// Frees a group that was taken out of its stream, by and by.
+    pub fn discard_group(&mut self, group: Group) {
+        if group.pending_len() > MANY_ELEMENTS {
+            self.garbage.groups.push_back(group);
+        }
+    }
+
     /// Frees what was thrown away, about `budget` entries or long values of it, and gives up to as
     /// many empty pages back to the system; whether there is more to do.
     pub fn collect_garbage(&mut self, budget: usize) -> bool {
@@ -87,11 +108,13 @@ impl Shard {
             left -= 1;
         }
         while left > 0 && self.drain_collection(&mut left) {}
+        while left > 0 && self.garbage.drain_group(&mut left) {}
         while left > 0 && self.drain_db(&mut left) {}
         let trimmed = self.store.arena.trim(left);
         let trim_goes_on = trimmed == left && budget > 0;
-        let Garbage { values, collections, dbs } = &self.garbage;
-        trim_goes_on || !values.is_empty() || !collections.is_empty() || !dbs.is_empty()
+        let Garbage { values, collections, groups, dbs } = &self.garbage;
+        let is_empty = values.is_empty() && collections.is_empty() && groups.is_empty();
+        trim_goes_on || !is_empty || !dbs.is_empty()
     }
 
     /// Frees elements of the first collection that waits; false when there is none.

@@ -8,6 +8,30 @@ use super::block::{Block, Elements};
 use super::directory::BlockAt;
 use super::{Direction, End, List, ListLimits};
 
+/// A removal by value under way; see [`List::remove_part`].
+#[derive(Clone, Copy, Debug)]
+pub struct Removal {
+    direction: Direction,
+    /// How many may go yet.
+    left: usize,
+    /// How many have gone.
+    removed: usize,
+    /// Elements that stay, and have been looked at.
+    passed: usize,
+}
+
+impl Removal {
+    /// Of up to `count` elements, the first ones in that direction.
+    pub fn new(count: usize, direction: Direction) -> Self {
+        Self { direction, left: count, removed: 0, passed: 0 }
+    }
+
+    /// How many have gone.
+    pub fn removed(&self) -> usize {
+        self.removed
+    }
+}
+
 impl List {
     /// Replaces the element at `index`; false when there is none.
     pub fn set(&mut self, index: usize, element: &[u8], limits: ListLimits) -> bool {
@@ -102,18 +126,35 @@ impl List {
         direction: Direction,
         limits: ListLimits,
     ) -> usize {
-        let first = match direction {
-            Direction::Forward => End::Front,
-            Direction::Backward => End::Back,
-        };
-        let mut next = self.directory.end(first);
-        let mut left = count;
+        let mut removal = Removal::new(count, direction);
+        let goes_on = self.remove_part(value, &mut removal, usize::MAX, limits);
+        assert!(!goes_on, "all blocks were looked at");
+        removal.removed
+    }
+
+    /// As [`List::remove`], in parts of at most so many blocks; whether there is more to look at.
+    /// Nothing else may change the list between two parts. O(elements of the blocks).
+    pub fn remove_part(
+        &mut self,
+        value: &[u8],
+        removal: &mut Removal,
+        blocks: usize,
+        limits: ListLimits,
+    ) -> bool {
+        let direction = removal.direction;
+        let (mut next, mut blocks) = (self.start_of(removal), blocks);
+        let before = removal.removed;
         let mut scratch = Vec::new();
-        while let Some(at) = next.filter(|_| left > 0) {
-            let text = self.directory.block(at).read(&mut scratch);
+        while let Some(at) = next.filter(|_| removal.left > 0 && blocks > 0) {
+            blocks -= 1;
+            let block = self.directory.block(at);
+            let held = block.count();
+            let text = block.read(&mut scratch);
             let equal = Elements::new(text).filter(|element| *element == value).count();
-            let removed = equal.min(left);
-            left -= removed;
+            let removed = equal.min(removal.left);
+            removal.left -= removed;
+            removal.removed += removed;
+            removal.passed += held - removed;
             let mut is_gone = false;
             if removed > 0 {
                 let skip = if direction == Direction::Backward { equal - removed } else { 0 };
@@ -125,14 +166,35 @@ impl List {
                 Direction::Backward => self.directory.previous(at),
             };
         }
-        if left < count {
+        if removal.removed > before {
             self.tail.forget();
             for end in [End::Front, End::Back] {
                 self.open_end(end, limits);
             }
             self.convert_back(limits);
         }
-        count - left
+        removal.left > 0 && next.is_some()
+    }
+
+    /// The block at which a removal goes on. It may hold elements that were passed, none of which
+    /// is equal; they are not counted as passed any more.
+    fn start_of(&self, removal: &mut Removal) -> Option<BlockAt> {
+        let len = self.len();
+        if removal.passed >= len {
+            return None;
+        }
+        match removal.direction {
+            Direction::Forward => {
+                let (at, within) = self.directory.find(removal.passed);
+                removal.passed -= within;
+                Some(at)
+            }
+            Direction::Backward => {
+                let (at, within) = self.directory.find(len - 1 - removal.passed);
+                removal.passed -= self.directory.block(at).count() - 1 - within;
+                Some(at)
+            }
+        }
     }
 
     /// Removes equal elements of one block and joins it with the neighbour that was looked at

@@ -38,6 +38,7 @@ use std::ops::ControlFlow;
 
 use block::{Block, Elements, encoded_len, offsets};
 use directory::{BlockAt, Directory};
+pub use edit::Removal;
 use tail::TailIndex;
 
 /// The block sizes that negative values of `list-max-listpack-size` stand for, -1 first.

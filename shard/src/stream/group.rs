@@ -178,6 +178,17 @@ impl Group {
         Some(id)
     }
 
+    /// Acknowledges up to so many of the entries that are pending for a consumer, ahead of its
+    /// removal; how many.
+    pub fn acknowledge_of(&mut self, consumer: ConsumerId, count: usize) -> usize {
+        let pending = self.consumer(consumer).pending.iter().take(count);
+        let ids: Vec<Id> = pending.copied().collect();
+        for id in &ids {
+            assert!(self.acknowledge(*id), "both know what is pending");
+        }
+        ids.len()
+    }
+
     /// Removes a consumer with what is pending for it; how many entries these were. O(they).
     pub fn delete_consumer(&mut self, name: &[u8]) -> Option<usize> {
         let id = self.names.remove(name)?;
@@ -294,7 +305,7 @@ impl Group {
     }
 
     /// Frees about so many pending entries; whether there are more.
-    pub(super) fn drain(&mut self, budget: &mut usize) -> bool {
+    pub(crate) fn drain(&mut self, budget: &mut usize) -> bool {
         while *budget > 0
             && let Some((id, old)) = self.pending.pop_last()
         {

@@ -70,6 +70,32 @@ pub struct Stream {
 /// Entries that a trim with a policy about references looks at together.
 const TRIM_STEP: usize = 128;
 
+/// A trim under way; see [`Stream::trim_part`].
+#[derive(Clone, Copy, Debug)]
+pub struct Trimming {
+    to: TrimTo,
+    how: TrimHow,
+    references: References,
+    /// Where it goes on, where it looks at each entry.
+    next: Option<Id>,
+    /// How many entries it may look at yet, once that is known.
+    left: Option<u64>,
+    /// How many entries have gone.
+    removed: u64,
+}
+
+impl Trimming {
+    /// Of entries from the front until `to` holds, as far as `how` and the policy allow.
+    pub fn new(to: TrimTo, how: TrimHow, references: References) -> Self {
+        Self { to, how, references, next: Some(Id::MIN), left: None, removed: 0 }
+    }
+
+    /// How many entries have gone.
+    pub fn removed(&self) -> u64 {
+        self.removed
+    }
+}
+
 impl Stream {
     /// A stream without entries.
     pub fn new() -> Self {
@@ -177,11 +203,49 @@ impl Stream {
         if references == References::Keep || self.groups.is_empty() {
             return self.log.trim(to, how);
         }
+        let mut trimming = Trimming::new(to, how, references);
+        let goes_on = self.trim_referenced(&mut trimming, u64::MAX);
+        assert!(!goes_on, "all entries were looked at");
+        trimming.removed
+    }
+
+    /// As [`Stream::trim`], in parts of about so many entries; whether there is more to look at.
+    /// Nothing else may change the stream between two parts.
+    pub fn trim_part(&mut self, trimming: &mut Trimming, entries: u64) -> bool {
+        let Trimming { to, how, references, .. } = *trimming;
+        if references != References::Keep && !self.groups.is_empty() {
+            return self.trim_referenced(trimming, entries);
+        }
+        let left = match how {
+            TrimHow::Blocks { entries_max } if entries_max > 0 => entries_max - trimming.removed,
+            _ => u64::MAX,
+        };
+        if left == 0 {
+            return false;
+        }
+        let blocks = TrimHow::Blocks { entries_max: left.min(entries) };
+        let mut removed = self.log.trim(to, blocks);
+        let goes_on = removed > 0;
+        if !goes_on {
+            // What is left lies within a block, or in one that is larger than a part.
+            let rest = match how {
+                TrimHow::Exact => TrimHow::Exact,
+                TrimHow::Blocks { .. } => TrimHow::Blocks { entries_max: left },
+            };
+            removed = self.log.trim(to, rest);
+        }
+        trimming.removed += removed;
+        goes_on
+    }
+
+    /// A part of a trim that looks at each entry's references.
+    fn trim_referenced(&mut self, trimming: &mut Trimming, entries: u64) -> bool {
+        let Trimming { to, how, references, .. } = *trimming;
         let before = self.log.len();
-        let mut left = match how {
+        let mut left = trimming.left.unwrap_or_else(|| match how {
             TrimHow::Exact => u64::MAX,
             TrimHow::Blocks { .. } => self.log.whole_blocks_beyond(to, how),
-        };
+        });
         let end = match to {
             TrimTo::Len(_) => Id::MAX,
             TrimTo::MinId(id) => id.previous().unwrap_or(Id::MIN),
@@ -193,13 +257,15 @@ impl Stream {
             }
             _ => end,
         };
-        let mut next = Some(Id::MIN);
+        let mut next = trimming.next;
+        let mut budget = entries;
         let mut ids = Vec::with_capacity(TRIM_STEP);
-        while let Some(start) = next {
+        while let Some(start) = next.filter(|_| budget > 0) {
             ids.clear();
             let step = left.min(TRIM_STEP as u64) as usize;
             ids.extend(self.log.range(start, end).take(step).map(|entry| entry.id));
             left -= ids.len() as u64;
+            budget = budget.saturating_sub(TRIM_STEP as u64);
             next = ids.last().and_then(|id| id.next());
             for id in &ids {
                 if matches!(to, TrimTo::Len(len) if self.log.len() <= len) {
@@ -209,7 +275,10 @@ impl Stream {
                 self.trim_entry(*id, references);
             }
         }
-        before - self.log.len()
+        trimming.next = next;
+        trimming.left = Some(left);
+        trimming.removed += before - self.log.len();
+        next.is_some()
     }
 
     fn trim_entry(&mut self, id: Id, references: References) {

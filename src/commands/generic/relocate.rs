@@ -145,7 +145,8 @@ async fn rename_between(
     };
     let value = transaction.on(request.owner(from), copy).await;
     let value = value.ok_or(CommandError::NoSuchKey)?;
-    let put = put_task(view, view.db, to, value, ChangeKind::RenamedTo);
+    // The peers tell of a new key, then of the old name, then of the new one: so do the hops.
+    let put = put_task(view, view.db, to, value, ChangeKind::Modified);
     transaction.on(request.owner(to), put).await?;
     let name: Box<[u8]> = from.into();
     let remove = move |state: &mut CoreState| {
@@ -153,7 +154,13 @@ async fn rename_between(
         let key = context.key(&name);
         context.shard.remove_moved(context.db, &key, ChangeKind::RenamedFrom);
     };
-    transaction.last_hop([(request.owner(from), remove)]).await;
+    transaction.on(request.owner(from), remove).await;
+    let name: Box<[u8]> = to.into();
+    let tell = move |state: &mut CoreState| {
+        let db = view.db;
+        state.shard.journal.record(ChangeKind::RenamedTo, db, &name);
+    };
+    transaction.last_hop([(request.owner(to), tell)]).await;
     Ok(true)
 }
 

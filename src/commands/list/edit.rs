@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{Direction, End, ListRef};
+use kvasir_shard::{Direction, End, ListRef, Removal};
 
 use super::arguments::{Span, place, symmetric_integer};
 use crate::commands::arguments::{integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
+use crate::route::long::{LongWork, STEPS_MAX};
 
 pub(super) const LSET: Command = Command {
     name: "lset",
@@ -111,6 +112,44 @@ fn first_equal(list: ListRef<'_>, wanted: &[u8]) -> Option<usize> {
     found.then_some(at)
 }
 
+/// Lists of more elements are searched in parts, of so many blocks: looking at an element costs
+/// much less than removing one.
+const MANY: usize = 16 * STEPS_MAX;
+const BLOCKS_STEP: usize = 64;
+
+/// A search for elements to remove, in parts, so that no length of list holds up the core.
+struct Search {
+    removal: Removal,
+    /// Whether the event is recorded.
+    is_noted: bool,
+}
+
+impl LongWork for Search {
+    fn step(
+        &mut self,
+        context: &mut ShardContext<'_>,
+        args: Args<'_>,
+        reply: &mut Encoder<'_>,
+    ) -> bool {
+        let key = context.key(args.at(1));
+        let before = self.removal.removed();
+        let goes_on = context.shard.update_list(context.db, &key, |list| {
+            let goes_on = list.remove_part(args.at(3), &mut self.removal, BLOCKS_STEP);
+            if self.removal.removed() > 0 && !self.is_noted {
+                self.is_noted = true;
+                list.event("lrem");
+            }
+            goes_on
+        });
+        context.changed((self.removal.removed() - before) as u64);
+        let goes_on = goes_on.unwrap_or(false);
+        if !goes_on {
+            reply.integer(self.removal.removed() as i64);
+        }
+        goes_on
+    }
+}
+
 pub(super) const LREM: Command = Command {
     name: "lrem",
     summary: "Removes elements from a list. Deletes the list if the last element was \
@@ -139,6 +178,12 @@ fn lrem(
         _ => usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX),
     };
     let key = context.key(args.at(1));
+    let len = context.shard.list_at(context.db, &key, false)?.map_or(0, |list| list.len());
+    if len > MANY {
+        let search = Search { removal: Removal::new(most, direction), is_noted: false };
+        context.run_long(search, args, reply);
+        return Ok(());
+    }
     let removed = context.shard.update_list(context.db, &key, |list| {
         let removed = list.remove(args.at(3), most, direction);
         if removed > 0 {

@@ -1,12 +1,13 @@
 //! Taking from the ends: LPOP, RPOP.
 
-use kvasir_proto::{Args, Encoder};
+use kvasir_proto::{Args, Deferred, Encoder};
 use kvasir_shard::{End, ListMut};
 
 use super::arguments::{pop_count, pop_event};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
+use crate::route::long::{LongWork, STEPS_MAX};
 
 pub(super) const LPOP: Command = Command {
     name: "lpop",
@@ -69,6 +70,15 @@ fn pop(
     }
     let count = args.get(2).map(pop_count).transpose()?;
     let key = context.key(args.at(1));
+    if let Some(count) = count.filter(|count| *count > STEPS_MAX) {
+        let len = context.shard.list_at(context.db, &key, false)?.map_or(0, |list| list.len());
+        if len > STEPS_MAX {
+            let array = Some(reply.defer_array());
+            let popping = Popping { end, left: count.min(len), array, popped: 0 };
+            context.run_long(popping, args, reply);
+            return Ok(());
+        }
+    }
     let popped = context.shard.update_list(context.db, &key, |list| match count {
         None => pop_one(list, end, reply),
         Some(_) if list.is_empty() => {
@@ -79,6 +89,47 @@ fn pop(
     })?;
     context.changed(popped as u64);
     Ok(())
+}
+
+/// Many elements on their way out, in parts, so that no number of them holds up the core.
+struct Popping {
+    end: End,
+    left: usize,
+    /// The elements, in the reply.
+    array: Option<Deferred>,
+    popped: usize,
+}
+
+impl LongWork for Popping {
+    fn step(
+        &mut self,
+        context: &mut ShardContext<'_>,
+        args: Args<'_>,
+        reply: &mut Encoder<'_>,
+    ) -> bool {
+        let key = context.key(args.at(1));
+        let part = self.left.min(STEPS_MAX);
+        let is_first = self.popped == 0;
+        let popped = context.shard.update_list(context.db, &key, |list| {
+            let mut popped = 0;
+            while popped < part && list.pop(self.end, |element| reply.bulk(element)).is_some() {
+                popped += 1;
+            }
+            if is_first && popped > 0 {
+                list.event(pop_event(self.end));
+            }
+            popped
+        });
+        let popped = popped.unwrap_or(0);
+        self.left -= popped;
+        self.popped += popped;
+        context.changed(popped as u64);
+        let goes_on = popped == part && self.left > 0;
+        if !goes_on {
+            reply.finish(self.array.take().expect("invariant: it ends once"), self.popped);
+        }
+        goes_on
+    }
 }
 
 /// Replies with an element popped, or null; how many there were.

@@ -1,6 +1,6 @@
 //! Members at random: SPOP, SRANDMEMBER.
 
-use kvasir_proto::{Args, Encoder};
+use kvasir_proto::{Args, Deferred, Encoder};
 use kvasir_shard::{ChangeKind, Key};
 
 use super::encode_member;
@@ -8,10 +8,12 @@ use crate::commands::arguments::integer;
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
+use crate::route::long::{LongWork, STEPS_MAX};
 
 /// Members that SRANDMEMBER replies with at most when they may repeat: a core does nothing else
 /// meanwhile.
 const REPEATED_MAX: u64 = 1 << 24;
+
 pub(super) const SPOP: Command = Command {
     name: "spop",
     summary: "Returns one or more random members from a set after removing them. Deletes the \
@@ -41,7 +43,7 @@ fn spop(
         3 => {
             let count = usize::try_from(integer(args.at(2))?)
                 .map_err(|_| CommandError::Other("ERR value is out of range, must be positive"))?;
-            pop_many(context, &key, count, reply)
+            pop_many(context, args, &key, count, reply)
         }
         _ => Err(CommandError::Syntax),
     }
@@ -69,13 +71,57 @@ fn pop_one(
     Ok(())
 }
 
+/// Many members on their way out, in parts, so that no number of them holds up the core.
+struct Popping {
+    left: usize,
+    /// The members, in the reply.
+    set: Option<Deferred>,
+    popped: usize,
+}
+
+impl LongWork for Popping {
+    fn step(
+        &mut self,
+        context: &mut ShardContext<'_>,
+        args: Args<'_>,
+        reply: &mut Encoder<'_>,
+    ) -> bool {
+        let key = context.key(args.at(1));
+        let part = self.left.min(STEPS_MAX);
+        let is_first = self.popped == 0;
+        let mut randoms = context.shard.randoms();
+        let popped = context.shard.update_set(context.db, &key, |set| {
+            if is_first {
+                set.event("spop");
+            }
+            let members = std::iter::from_fn(|| set.pop(&mut randoms));
+            members.take(part).map(|member| reply.bulk(&member)).count()
+        });
+        let popped = popped.unwrap_or(0);
+        self.left -= popped;
+        self.popped += popped;
+        context.changed(popped as u64);
+        let goes_on = popped == part && self.left > 0;
+        if !goes_on {
+            reply.finish(self.set.take().expect("invariant: it ends once"), self.popped);
+        }
+        goes_on
+    }
+}
+
 fn pop_many(
     context: &mut ShardContext<'_>,
+    args: Args<'_>,
     key: &Key<'_>,
     count: usize,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let members = context.read_set(key)?.map_or(0, |set| set.len());
+    if count.min(members) > STEPS_MAX {
+        let set = Some(reply.defer_set());
+        context.run_long(Popping { left: count, set, popped: 0 }, args, reply);
+        return Ok(());
+    }
     let replied = reply.defer_set();
     let mut popped = 0;
     if count >= members {

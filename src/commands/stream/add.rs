@@ -1,12 +1,12 @@
 //! Adding entries: XADD.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::stream::{Id, NodeLimits, Pairs, Stream};
+use kvasir_shard::stream::{Id, NodeLimits, Pairs, Stream, Trimming};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::access::{change, record};
 use super::ids::{NewId, encode_id, new_id};
-use super::trim::{REFERENCES, Trim, TrimOptions};
+use super::trim::{Cutting, ENTRIES_STEP, REFERENCES, Trim, TrimOptions};
 use crate::commands::arguments::{Options, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
@@ -169,7 +169,16 @@ fn read_producer<'a>(
 struct Added {
     id: Id,
     is_new: bool,
-    is_trimmed: bool,
+    /// The first part of the trim.
+    trimming: Option<Trimming>,
+    /// Whether it has further parts.
+    trims_on: bool,
+}
+
+impl Added {
+    fn is_trimmed(&self) -> bool {
+        self.trimming.is_some_and(|trimming| trimming.removed() > 0)
+    }
 }
 
 impl Addition<'_> {
@@ -192,7 +201,7 @@ impl Addition<'_> {
         if let Some((producer, addition)) = named
             && let Some(id) = stream.idempotence_mut().find(producer, addition, now_ms)
         {
-            return Ok(Added { id, is_new: false, is_trimmed: false });
+            return Ok(Added { id, is_new: false, trimming: None, trims_on: false });
         }
         let id = next_id(self.id, stream.log().last_id(), now_ms)?;
         stream
@@ -202,8 +211,10 @@ impl Addition<'_> {
         if let Some((producer, addition)) = named {
             stream.idempotence_mut().add(producer, addition, id, now_ms);
         }
-        let trimmed = self.trim.map(|trim| stream.trim(trim.to, trim.how, trim.references));
-        Ok(Added { id, is_new: true, is_trimmed: trimmed.is_some_and(|removed| removed > 0) })
+        let mut trimming = self.trim.map(Trim::begin);
+        let trims_on =
+            trimming.as_mut().is_some_and(|trimming| stream.trim_part(trimming, ENTRIES_STEP));
+        Ok(Added { id, is_new: true, trimming, trims_on })
     }
 }
 
@@ -261,10 +272,13 @@ fn xadd(
         }
     };
     if added.is_new {
-        let events: &[&str] = if added.is_trimmed { &["xadd", "xtrim"] } else { &["xadd"] };
+        let events: &[&str] = if added.is_trimmed() { &["xadd", "xtrim"] } else { &["xadd"] };
         record(context, &key, events, 1);
     }
     encode_id(added.id, reply);
+    if let Some(trimming) = added.trimming.filter(|_| added.trims_on) {
+        context.run_long(Cutting::after(trimming), args, reply);
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Consumer groups and their consumers: XGROUP.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::stream::Stream;
+use kvasir_shard::stream::{Group as GroupState, Log, Stream};
 
 use super::access::{CONSUMER_CREATED, change, record};
 use super::ids::{id, id_or_end, no_group};
@@ -10,6 +10,7 @@ use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::commands::help::help;
 use crate::errors::CommandError;
+use crate::route::long::{LongWork, STEPS_MAX};
 
 const NO_KEY: CommandError = CommandError::Other(
     "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to \
@@ -246,10 +247,12 @@ fn destroy(
 ) -> Result<(), CommandError> {
     let key = context.key(args.at(2));
     let destroyed = change(context, &key, |stream| stream.take_group(args.at(3)))?.ok_or(NO_KEY)?;
-    if destroyed.is_some() {
+    let existed = destroyed.is_some();
+    if let Some(group) = destroyed {
+        context.shard.discard_group(group);
         record(context, &key, &["xgroup-destroy"], 1);
     }
-    reply.integer(i64::from(destroyed.is_some()));
+    reply.integer(i64::from(existed));
     Ok(())
 }
 
@@ -277,13 +280,49 @@ fn delete_consumer(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let key = context.key(args.at(2));
-    let deleted = change(context, &key, |stream| {
-        stream.with_group(args.at(3), |_, group| group.delete_consumer(args.at(4)))
+    let found = change(context, &key, |stream| {
+        let group = stream.group(args.at(3))?;
+        Some(group.find_consumer(args.at(4)).is_some())
     })?;
-    let pending = deleted.ok_or(NO_KEY)?.ok_or_else(|| no_group(args.at(2), args.at(3)))?;
-    if pending.is_some() {
-        record(context, &key, &["xgroup-delconsumer"], 1);
+    let exists = found.ok_or(NO_KEY)?.ok_or_else(|| no_group(args.at(2), args.at(3)))?;
+    if exists {
+        context.run_long(ConsumerRemoval { pending: 0 }, args, reply);
+    } else {
+        reply.integer(0);
     }
-    reply.integer(pending.unwrap_or(0) as i64);
     Ok(())
+}
+
+/// A consumer on its way out, in parts, so that nothing that is pending for it holds up the core.
+struct ConsumerRemoval {
+    /// What was pending for it, and is not any more.
+    pending: usize,
+}
+
+impl LongWork for ConsumerRemoval {
+    fn step(
+        &mut self,
+        context: &mut ShardContext<'_>,
+        args: Args<'_>,
+        reply: &mut Encoder<'_>,
+    ) -> bool {
+        let key = context.key(args.at(2));
+        let part = |_: &Log, group: &mut GroupState| {
+            let consumer = group.find_consumer(args.at(4))?;
+            let acknowledged = group.acknowledge_of(consumer, STEPS_MAX);
+            let goes_on = acknowledged == STEPS_MAX;
+            if !goes_on {
+                group.delete_consumer(args.at(4));
+            }
+            Some((acknowledged, goes_on))
+        };
+        let done = change(context, &key, |stream| stream.with_group(args.at(3), part).flatten());
+        let (acknowledged, goes_on) = done.ok().flatten().flatten().unwrap_or((0, false));
+        self.pending += acknowledged;
+        if !goes_on {
+            record(context, &key, &["xgroup-delconsumer"], 1);
+            reply.integer(self.pending as i64);
+        }
+        goes_on
+    }
 }

@@ -1,7 +1,7 @@
 //! Cutting streams at their front: the options that XADD and XTRIM share, and XTRIM.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::stream::{NodeLimits, References, TrimHow, TrimTo};
+use kvasir_shard::stream::{NodeLimits, References, Stream, TrimHow, TrimTo, Trimming};
 
 use super::access::{change, record};
 use super::ids::id;
@@ -9,12 +9,15 @@ use crate::commands::arguments::{Options, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
+use crate::route::long::{LongWork, STEPS_MAX};
 
 /// Blocks that an approximate trim removes at most, if no limit is given.
 const BLOCKS_MAX: u64 = 100;
 /// Its entries, where blocks are unlimited, and at most.
 const ENTRIES_DEFAULT: u64 = 10_000;
 const ENTRIES_MAX: u64 = 1_000_000;
+/// Entries of one part of a trim: they go by the block, which is cheap.
+pub(super) const ENTRIES_STEP: u64 = 8 * STEPS_MAX as u64;
 
 /// What becomes of what groups refer to, as XADD, XTRIM, XDELEX and XACKDEL name it.
 pub(super) fn references(word: &[u8]) -> Option<References> {
@@ -33,6 +36,13 @@ pub(super) struct Trim {
     pub(super) to: TrimTo,
     pub(super) how: TrimHow,
     pub(super) references: References,
+}
+
+impl Trim {
+    /// The trim, to be done in parts.
+    pub(super) fn begin(self) -> Trimming {
+        Trimming::new(self.to, self.how, self.references)
+    }
 }
 
 /// The options while they are read.
@@ -192,15 +202,56 @@ fn xtrim(
     }
     let trim = options.finish(context.shard.node_limits())?;
     let key = context.key(args.at(1));
-    let removed = change(context, &key, |stream| {
-        trim.map_or(0, |trim| stream.trim(trim.to, trim.how, trim.references))
-    })?
-    .unwrap_or(0);
-    if removed > 0 {
-        record(context, &key, &["xtrim"], removed);
+    let exists = context.shard.stream_at(context.db, &key, false)?.is_some();
+    match trim.filter(|_| exists) {
+        Some(trim) => context.run_long(Cutting::new(trim), args, reply),
+        None => reply.integer(0),
     }
-    reply.integer(removed as i64);
     Ok(())
+}
+
+/// A trim in parts, so that no number of entries holds up the core.
+pub(super) struct Cutting {
+    trimming: Trimming,
+    /// Whether the number of entries removed is the reply.
+    is_counted: bool,
+}
+
+impl Cutting {
+    /// A trim whose reply is the number of entries removed.
+    fn new(trim: Trim) -> Self {
+        Self { trimming: trim.begin(), is_counted: true }
+    }
+
+    /// The rest of a trim behind something else, which has been replied.
+    pub(super) fn after(trimming: Trimming) -> Self {
+        Self { trimming, is_counted: false }
+    }
+}
+
+impl LongWork for Cutting {
+    fn step(
+        &mut self,
+        context: &mut ShardContext<'_>,
+        args: Args<'_>,
+        reply: &mut Encoder<'_>,
+    ) -> bool {
+        let key = context.key(args.at(1));
+        let before = self.trimming.removed();
+        let part = |stream: &mut Stream| stream.trim_part(&mut self.trimming, ENTRIES_STEP);
+        let goes_on = change(context, &key, part).ok().flatten().unwrap_or(false);
+        let removed = self.trimming.removed();
+        if removed > before {
+            // One event, whatever the number of parts.
+            let events: &[&str] = if before == 0 { &["xtrim"] } else { &[] };
+            let changes = if self.is_counted { removed - before } else { 0 };
+            record(context, &key, events, changes);
+        }
+        if !goes_on && self.is_counted {
+            reply.integer(removed as i64);
+        }
+        goes_on
+    }
 }
 
 #[cfg(test)]

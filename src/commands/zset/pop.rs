@@ -1,7 +1,7 @@
 //! Members off the ends: ZPOPMIN, ZPOPMAX, ZMPOP.
 
-use kvasir_proto::{Args, Encoder, number};
-use kvasir_shard::Direction;
+use kvasir_proto::{Args, Deferred, Encoder, Resp, number};
+use kvasir_shard::{Direction, ValueRef, ZsetMut};
 
 use super::bounds::{Pairing, Ranks, encode_name};
 use crate::commands::arguments::{Options, is_word};
@@ -10,6 +10,7 @@ use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, Ke
 use crate::commands::keys::counted_keys;
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
+use crate::route::long::{LongWork, STEPS_MAX};
 use crate::route::transaction::{Request, Transaction, shard_context};
 
 /// At which end members are taken.
@@ -53,27 +54,48 @@ pub(super) enum Shape {
     KeyedPairs,
 }
 
-/// Pops up to `count` members, at least one where the set exists; whether it does.
+impl Shape {
+    /// Writes a member popped.
+    fn encode(self, name: ValueRef<'_>, score: f64, reply: &mut Encoder<'_>) {
+        match self {
+            Self::Many => Pairing::Scores.encode(name, score, reply),
+            Self::One | Self::Keyed | Self::KeyedPairs => {
+                if self == Self::KeyedPairs {
+                    reply.array(2);
+                }
+                encode_name(name, reply);
+                reply.double(score);
+            }
+        }
+    }
+}
+
+/// Pops up to `count` members, at least one where the set exists; whether it does. Of what is
+/// asked for with a count, many are popped in parts, so that no number of them holds up the core.
 pub(super) fn pop(
     context: &mut ShardContext<'_>,
-    name: &[u8],
+    (args, at): (Args<'_>, usize),
     side: Side,
     count: usize,
     shape: Shape,
     reply: &mut Encoder<'_>,
 ) -> Result<bool, CommandError> {
+    let name = args.at(at);
     let key = context.key(name);
+    if count > STEPS_MAX {
+        let len = context.shard.zset_at(context.db, &key, true)?.map_or(0, |zset| zset.len());
+        if len > STEPS_MAX {
+            let popping = Popping::begin((name, at), side, count, shape, reply);
+            context.run_long(popping, args, reply);
+            return Ok(true);
+        }
+    }
     let popped = context.shard.update_zset(context.db, &key, |zset| {
-        let view = zset.view();
-        let len = view.len();
+        let len = zset.view().len();
         let count = count.min(len);
         if count == 0 {
             return (len > 0, 0);
         }
-        let (ranks, direction) = match side {
-            Side::Min => (Ranks { start: 0, end: count }, Direction::Forward),
-            Side::Max => (Ranks { start: len - count, end: len }, Direction::Backward),
-        };
         match shape {
             Shape::One => reply.array(2),
             Shape::Keyed => {
@@ -87,22 +109,95 @@ pub(super) fn pop(
                 reply.array(count);
             }
         }
-        view.visit_range(ranks.start, ranks.end, direction, |name, score| match shape {
-            Shape::Many => Pairing::Scores.encode(name, score, reply),
-            Shape::One | Shape::Keyed | Shape::KeyedPairs => {
-                if shape == Shape::KeyedPairs {
-                    reply.array(2);
-                }
-                encode_name(name, reply);
-                reply.double(score);
-            }
-        });
-        zset.pop_range(ranks.start, ranks.end, |_, _| ());
+        take(zset, side, count, shape, reply);
         zset.event(side.event());
         (true, count)
     })?;
     context.changed(popped.1 as u64);
     Ok(popped.0)
+}
+
+/// Removes members from an end and writes them to the reply; how many.
+fn take(
+    zset: &mut ZsetMut<'_, '_>,
+    side: Side,
+    count: usize,
+    shape: Shape,
+    reply: &mut Encoder<'_>,
+) -> usize {
+    let view = zset.view();
+    let len = view.len();
+    let count = count.min(len);
+    let (ranks, direction) = match side {
+        Side::Min => (Ranks { start: 0, end: count }, Direction::Forward),
+        Side::Max => (Ranks { start: len - count, end: len }, Direction::Backward),
+    };
+    view.visit_range(ranks.start, ranks.end, direction, |name, score| {
+        shape.encode(name, score, reply);
+    });
+    zset.pop_range(ranks.start, ranks.end, |_, _| ());
+    count
+}
+
+/// Many members on their way out, in parts.
+struct Popping {
+    /// The index of the key among the arguments.
+    at: usize,
+    side: Side,
+    left: usize,
+    shape: Shape,
+    /// The array of members.
+    array: Option<Deferred>,
+    popped: usize,
+}
+
+impl Popping {
+    /// Begins the reply.
+    fn begin(
+        (name, at): (&[u8], usize),
+        side: Side,
+        count: usize,
+        shape: Shape,
+        reply: &mut Encoder<'_>,
+    ) -> Self {
+        if shape == Shape::KeyedPairs {
+            reply.array(2);
+            reply.bulk(name);
+        }
+        let array = Some(reply.defer_array());
+        Self { at, side, left: count, shape, array, popped: 0 }
+    }
+}
+
+impl LongWork for Popping {
+    fn step(
+        &mut self,
+        context: &mut ShardContext<'_>,
+        args: Args<'_>,
+        reply: &mut Encoder<'_>,
+    ) -> bool {
+        let key = context.key(args.at(self.at));
+        let part = self.left.min(STEPS_MAX);
+        let is_first = self.popped == 0;
+        let popped = context.shard.update_zset(context.db, &key, |zset| {
+            let popped = take(zset, self.side, part, self.shape, reply);
+            if is_first {
+                zset.event(self.side.event());
+            }
+            popped
+        });
+        let popped = popped.unwrap_or(0);
+        self.left -= popped;
+        self.popped += popped;
+        context.changed(popped as u64);
+        if popped == part && self.left > 0 {
+            return true;
+        }
+        let is_flat = self.shape == Shape::Many && reply.resp() == Resp::V2;
+        let items = if is_flat { 2 * self.popped } else { self.popped };
+        reply.finish(self.array.take().expect("invariant: it ends once"), items);
+        false
+    }
 }
 
 pub(super) const ZPOPMIN: Command = Command {
@@ -170,7 +265,7 @@ fn pop_end(
             (count.ok_or(CommandError::Other(text))?, Shape::Many)
         }
     };
-    let existed = pop(context, args.at(1), side, count, shape, reply)?;
+    let existed = pop(context, (args, 1), side, count, shape, reply)?;
     if !existed || count == 0 {
         reply.array(0);
     }
@@ -254,7 +349,7 @@ fn zmpop(
 ) -> Result<(), CommandError> {
     let asked = MultiPop::parse(args, 1)?;
     for at in asked.range() {
-        if pop(context, args.at(at), asked.side, asked.count, Shape::KeyedPairs, reply)? {
+        if pop(context, (args, at), asked.side, asked.count, Shape::KeyedPairs, reply)? {
             return Ok(());
         }
     }
@@ -285,13 +380,14 @@ fn zmpop_spread(transaction: Transaction, request: Request) -> Coordination {
                 reply.null_array();
             }));
         };
-        let key = request.args().at(asked.first + first);
-        let name: Box<[u8]> = key.into();
+        let at = asked.first + first;
+        let (key, args) = (request.args().at(at), request.owned_args());
         let take = move |state: &mut CoreState| {
             let mut out = Vec::new();
             let mut reply = Encoder::new(&mut out, view.resp);
             let mut context = shard_context(state, view);
-            pop(&mut context, &name, asked.side, asked.count, Shape::KeyedPairs, &mut reply)?;
+            let from = (args.view(), at);
+            pop(&mut context, from, asked.side, asked.count, Shape::KeyedPairs, &mut reply)?;
             Ok(out)
         };
         let mut results = transaction.last_hop([(request.owner(key), take)]).await;

@@ -8,6 +8,7 @@ use crate::commands::arguments::integer;
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
+use crate::route::long::{LongWork, STEPS_MAX};
 
 pub(super) const ZREM: Command = Command {
     name: "zrem",
@@ -44,24 +45,86 @@ fn zrem(
     Ok(())
 }
 
-/// Removes what `choose` picks. Where that is everything, the key goes as if it were deleted, so
-/// that no size of set holds up the core.
+/// A member's place in the order.
+struct Place {
+    score: f64,
+    name: Box<[u8]>,
+}
+
+impl Place {
+    fn of(zset: &ZsetRef<'_>, rank: usize) -> Option<Self> {
+        let (name, score) = zset.at(rank)?;
+        Some(Self { score, name: name.to_vec()?.into() })
+    }
+}
+
+/// The removal of many members, in parts: those between two places, whatever else is removed
+/// meanwhile because it is due.
+struct RangeRemoval {
+    first: Place,
+    last: Place,
+    event: Option<&'static str>,
+    removed: usize,
+}
+
+impl LongWork for RangeRemoval {
+    fn step(
+        &mut self,
+        context: &mut ShardContext<'_>,
+        args: Args<'_>,
+        reply: &mut Encoder<'_>,
+    ) -> bool {
+        let key = context.key(args.at(1));
+        let (first, last) = (&self.first, &self.last);
+        let event = self.event.take();
+        let done = context.shard.update_zset(context.db, &key, |zset| {
+            let view = zset.view();
+            let start = view.before_member(first.score, &first.name, false);
+            let end = view.before_member(last.score, &last.name, true);
+            let stop = end.min(start + STEPS_MAX);
+            zset.pop_range(start, stop, |_, _| ());
+            if let Some(event) = event {
+                zset.event(event);
+            }
+            (stop.saturating_sub(start), stop < end)
+        });
+        let (removed, goes_on) = done.unwrap_or((0, false));
+        self.removed += removed;
+        context.changed(removed as u64);
+        if !goes_on {
+            reply.integer(self.removed as i64);
+        }
+        goes_on
+    }
+}
+
+/// Removes what `choose` picks. Where that is everything, the key goes as if it were deleted, and
+/// where it is much, in parts, so that no size of set holds up the core.
 fn remove_range(
     context: &mut ShardContext<'_>,
-    key: &[u8],
+    args: Args<'_>,
     reply: &mut Encoder<'_>,
     event: &'static str,
     choose: impl FnOnce(&ZsetRef<'_>) -> Ranks,
 ) -> Result<(), CommandError> {
-    let key = context.key(key);
+    let key = context.key(args.at(1));
     let chosen = context.shard.zset_at(context.db, &key, true)?.map(|zset| {
         let ranks = choose(&zset);
-        (ranks, ranks.count() == zset.len())
+        let is_all = ranks.count() == zset.len();
+        let is_much = ranks.count() > STEPS_MAX && !is_all;
+        let places =
+            is_much.then(|| Place::of(&zset, ranks.start).zip(Place::of(&zset, ranks.end - 1)));
+        (ranks, is_all, places.flatten())
     });
     let removed = match chosen {
         None => 0,
-        Some((ranks, _)) if ranks.count() == 0 => 0,
-        Some((ranks, true)) => {
+        Some((ranks, ..)) if ranks.count() == 0 => 0,
+        Some((_, _, Some((first, last)))) => {
+            let removal = RangeRemoval { first, last, event: Some(event), removed: 0 };
+            context.run_long(removal, args, reply);
+            return Ok(());
+        }
+        Some((ranks, true, _)) => {
             context.shard.journal.record(
                 kvasir_shard::ChangeKind::Event(event),
                 context.db,
@@ -70,7 +133,7 @@ fn remove_range(
             context.shard.remove(context.db, &key);
             ranks.count()
         }
-        Some((ranks, false)) => {
+        Some((ranks, false, None)) => {
             context.shard.update_zset(context.db, &key, |zset| {
                 zset.pop_range(ranks.start, ranks.end, |_, _| ());
                 zset.event(event);
@@ -105,7 +168,7 @@ fn zremrangebyrank(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let range = IndexRange { first: integer(args.at(2))?, last: integer(args.at(3))? };
-    remove_range(context, args.at(1), reply, "zremrangebyrank", |zset| range.ranks(zset.len()))
+    remove_range(context, args, reply, "zremrangebyrank", |zset| range.ranks(zset.len()))
 }
 
 pub(super) const ZREMRANGEBYSCORE: Command = Command {
@@ -130,7 +193,7 @@ fn zremrangebyscore(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let range = ScoreRange::parse(args.at(2), args.at(3))?;
-    remove_range(context, args.at(1), reply, "zremrangebyscore", |zset| range.ranks(zset))
+    remove_range(context, args, reply, "zremrangebyscore", |zset| range.ranks(zset))
 }
 
 pub(super) const ZREMRANGEBYLEX: Command = Command {
@@ -155,7 +218,7 @@ fn zremrangebylex(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let range = NameRange::parse(args.at(2), args.at(3))?;
-    remove_range(context, args.at(1), reply, "zremrangebylex", |zset| {
+    remove_range(context, args, reply, "zremrangebylex", |zset| {
         range.ranks(zset, Direction::Forward)
     })
 }

@@ -86,7 +86,7 @@ fn pop_first(
     reply: &mut Encoder<'_>,
 ) -> Result<Attempt, CommandError> {
     for at in keys {
-        if pop(context, args.at(at), side, count, shape, reply)? {
+        if pop(context, (args, at), side, count, shape, reply)? {
             return Ok(Attempt::Done);
         }
     }

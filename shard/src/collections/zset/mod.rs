@@ -102,6 +102,21 @@ impl<'a> ZsetRef<'a> {
         }
     }
 
+    /// How many members come before the place of this score and name in the order, or have just
+    /// these. O(log n).
+    pub fn before_member(&self, score: f64, name: &[u8], or_equal: bool) -> usize {
+        match self.form {
+            Form::Pack(block) => small::pairs(block)
+                .take_while(|pair| {
+                    let by_name = small::compare_name(pair.name, name);
+                    let is_before = by_name.is_lt() || or_equal && by_name.is_eq();
+                    pair.score < score || pair.score <= score && is_before
+                })
+                .count(),
+            Form::Large(scores) => scores.before_member(self.store, score, name, or_equal),
+        }
+    }
+
     /// How many members have a smaller name than this, or one that is not greater, where all have
     /// the same score. Where they have not, any number of them.
     pub fn before_name(&self, name: &[u8], or_equal: bool) -> usize {

@@ -275,13 +275,24 @@ impl Scores {
     /// counted or not.
     pub(super) fn before_name(&self, store: &Store, name: &[u8], or_equal: bool) -> usize {
         let Some(first) = self.tree.get(0) else { return 0 };
-        let order = ByScore(store);
+        self.before_member(store, score_of(store, first), name, or_equal)
+    }
+
+    /// How many members come before a score and name in the order, the one that has them counted
+    /// or not.
+    pub(super) fn before_member(
+        &self,
+        store: &Store,
+        score: f64,
+        name: &[u8],
+        or_equal: bool,
+    ) -> usize {
         let is_before = |handle| match store.key(handle).cmp(name) {
             Ordering::Less => true,
             Ordering::Equal => or_equal,
             Ordering::Greater => false,
         };
-        self.tree.seek(order.prefix(first), &order, is_before)
+        self.tree.seek(prefix_of(score), &ByScore(store), is_before)
     }
 
     /// The rank of a member.
