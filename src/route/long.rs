@@ -145,3 +145,6 @@ impl ShardContext<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

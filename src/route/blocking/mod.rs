@@ -21,7 +21,7 @@ mod claim;
 mod serve;
 mod spread;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub(super) mod waiters;
 pub(super) mod waits;
 

@@ -64,10 +64,10 @@ fn take_entry() -> &'static Entry {
 }
 
 /// A connection: its core and key.
-type Client = (usize, ConnectionKey);
+pub(in crate::route) type Client = (usize, ConnectionKey);
 
-struct World {
-    cores: Vec<Core>,
+pub(in crate::route) struct World {
+    pub(in crate::route) cores: Vec<Core>,
     /// By sender and then target.
     links: Vec<VecDeque<Box<Batch>>>,
     outputs: BTreeMap<Client, Vec<u8>>,
@@ -75,7 +75,7 @@ struct World {
 }
 
 impl World {
-    fn new(shards: u16) -> Self {
+    pub(in crate::route) fn new(shards: u16) -> Self {
         let seeds = [1, 2, 3, 4];
         let process = Process {
             run_id: "0".repeat(40),
@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, core: usize) -> Client {
+    pub(in crate::route) fn connect(&mut self, core: usize) -> Client {
         let socket = SocketInfo {
             peer: String::new(),
             local: String::new(),
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// Sends a request; only its own core is run.
-    fn send(&mut self, (core, key): Client, line: &str) {
+    pub(in crate::route) fn send(&mut self, (core, key): Client, line: &str) {
         let mut request = Vec::new();
         append_request(&mut request, line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
         self.tick(core);
@@ -136,7 +136,7 @@ impl World {
         self.end_round(core);
     }
 
-    fn end_round(&mut self, core: usize) {
+    pub(in crate::route) fn end_round(&mut self, core: usize) {
         self.cores[core].work();
         while let Some(key) = self.cores[core].next_dirty() {
             let output = self.cores[core].take_output(key, Vec::new());
@@ -150,7 +150,7 @@ impl World {
     }
 
     /// Delivers one message, if there is one, and ends the round of its core.
-    fn deliver(&mut self, from: usize, to: usize) {
+    pub(in crate::route) fn deliver(&mut self, from: usize, to: usize) {
         self.tick(to);
         if let Some(batch) = self.links[from * self.cores.len() + to].pop_front() {
             self.cores[to].deliver(batch);
@@ -159,14 +159,17 @@ impl World {
     }
 
     /// Goes on until nothing is under way.
-    fn settle(&mut self) {
+    pub(in crate::route) fn settle(&mut self) {
         loop {
             for to in 0..self.cores.len() {
                 for from in 0..self.cores.len() {
                     self.deliver(from, to);
                 }
             }
-            let idle = |core: &Core| core.residue().ready == 0 && core.residue().batches == 0;
+            let idle = |core: &Core| {
+                let Residue { ready, batches, .. } = core.residue();
+                ready == 0 && batches == 0 && core.long.is_empty()
+            };
             if self.links.iter().all(VecDeque::is_empty) && self.cores.iter().all(idle) {
                 break;
             }
@@ -174,13 +177,13 @@ impl World {
         self.cores.iter().for_each(Core::verify);
     }
 
-    fn request(&mut self, client: Client, line: &str) -> String {
+    pub(in crate::route) fn request(&mut self, client: Client, line: &str) -> String {
         self.send(client, line);
         self.settle();
         self.output(client)
     }
 
-    fn output(&mut self, client: Client) -> String {
+    pub(in crate::route) fn output(&mut self, client: Client) -> String {
         let output = self.outputs.remove(&client).unwrap_or_default();
         String::from_utf8(output).unwrap().replace("\r\n", " ").trim_end().to_owned()
     }
@@ -198,7 +201,7 @@ impl World {
         self.outputs.remove(&(core, key));
     }
 
-    fn is_at_rest(&self) -> bool {
+    pub(in crate::route) fn is_at_rest(&self) -> bool {
         self.cores.iter().all(|core| {
             let residue = core.residue();
             Residue { ready: 0, dirty: 0, ..residue } == Residue::default()
