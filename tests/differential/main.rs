@@ -10,6 +10,7 @@
 //! - One command's requests only: `KVASIR_COMMANDS=set,getex`.
 
 mod compare;
+mod events;
 mod generate;
 mod grammar;
 mod minimise;
@@ -127,7 +128,9 @@ fn report(
     batch: usize,
     first: &compare::Difference,
 ) -> String {
-    let Some((shortest, difference)) = minimise::minimise(pair, stream) else {
+    let Some((shortest, difference)) =
+        minimise::minimise(stream, |stream| pair.run(stream, 1, |_, _| {}))
+    else {
         let end = (first.at / batch + 1) * batch;
         let shown = minimise::as_lines(&stream[..end.min(stream.len())]);
         let (ours, peer) = (&first.ours, &first.peer);

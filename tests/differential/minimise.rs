@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::compare::{Difference, Pair};
+use crate::compare::Difference;
 use crate::generate::Request;
 
 /// How often, and for how long, a stream is run again at most.
@@ -11,14 +11,18 @@ const MOST_TIME: Duration = Duration::from_secs(60);
 
 /// Removes requests as long as the last one that is left still differs: ever smaller runs of them,
 /// as in delta debugging (Zeller and Hildebrandt, "Simplifying and isolating failure-inducing
-/// input", 2002). `None` when the stream does not differ when it is run again by itself.
-pub(crate) fn minimise(pair: &Pair<'_>, stream: &[Request]) -> Option<(Vec<Request>, Difference)> {
+/// input", 2002). `run` finds the first request of a stream that differs. `None` when none does
+/// when the stream is run again by itself.
+pub(crate) fn minimise(
+    stream: &[Request],
+    mut run: impl FnMut(&[Request]) -> Option<Difference>,
+) -> Option<(Vec<Request>, Difference)> {
     let mut runs = 0;
     let begin = Instant::now();
     let mut fails = |stream: &[Request]| {
         runs += 1;
         let tired = runs > MOST_RUNS || begin.elapsed() > MOST_TIME;
-        if tired { None } else { pair.run(stream, 1, |_, _| {}) }
+        if tired { None } else { run(stream) }
     };
     let mut difference = fails(stream)?;
     let mut stream = stream[..=difference.at].to_vec();
