@@ -130,7 +130,8 @@ fn lists_are_searched_in_parts() {
         let expected = expected.min(equal);
         let (reply, parts) = in_parts(&mut world, &format!("LREM b {count} x"));
         assert_eq!(reply, format!(":{expected}"));
-        assert!(parts > 4, "{parts} parts");
+        // With a limit it ends when that is reached.
+        assert!(parts >= if count == 0 { 5 } else { 2 }, "{parts} parts");
         let mut left = expected;
         let mut goes = |element: &&str| {
             let goes = *element == "x" && left > 0;
@@ -155,7 +156,7 @@ fn streams_are_trimmed_in_parts() {
     let ways = [
         ("XTRIM b MAXLEN 10", format!(":{}", ENTRIES - 10)),
         ("XTRIM b MINID 1000000", format!(":{ENTRIES}")),
-        ("XTRIM b MAXLEN 10 ACKED", ":0".to_owned()),
+        ("XTRIM b MAXLEN 10 ACKED", format!(":{}", ENTRIES - 10)),
         ("XTRIM b MAXLEN 10 DELREF", format!(":{}", ENTRIES - 10)),
         ("XADD b MAXLEN 10 900000-0 f v", "$8 900000-0".to_owned()),
     ];
@@ -166,7 +167,7 @@ fn streams_are_trimmed_in_parts() {
             world.send(client, &format!("XADD b {number}-0 f v"));
             world.output(client);
         }
-        world.request(client, "XGROUP CREATE b g 0");
+        world.request(client, "XGROUP CREATE b g $");
         let (reply, parts) = in_parts(&mut world, command);
         assert_eq!(reply, expected, "{command}");
         assert!(parts >= 3, "{command}: {parts} parts");
