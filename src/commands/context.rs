@@ -12,6 +12,7 @@ use kvasir_shard::{
 use crate::config::choice::VersionCheck;
 use crate::errors::CommandError;
 use crate::persist::rdb::dump::Checksum;
+use crate::route::blocking::Alarms;
 use crate::route::connection::ClientState;
 use crate::route::core::CoreState;
 use crate::route::engine::ConnectionKey;
@@ -54,6 +55,8 @@ pub struct ShardContext<'a> {
     pub settings: ValueSettings,
     /// Where the rest of a long command is left; see [`ShardContext::run_long`].
     pub postponed: &'a mut Postponed,
+    /// When those who wait for a key are to be tried again.
+    pub alarms: &'a mut Alarms,
 }
 
 /// What the configuration says about values, beyond their encodings in the shard.

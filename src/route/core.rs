@@ -13,7 +13,7 @@ use kvasir_proto::{ArgRanges, Limits};
 use kvasir_shard::{Overdue, Progress, Shard};
 use slab::Slab;
 
-use super::blocking::{Ending, Waiters, Waits};
+use super::blocking::{Alarms, Ending, Waiters, Waits};
 use super::clients::OUTPUT_RESUME_BYTES;
 use super::connection::{Blocked, Connection};
 use super::coordinate::Coordinations;
@@ -113,6 +113,8 @@ pub struct CoreState {
     pub waits: Waits,
     /// Who waits for keys of this shard.
     pub waiters: Waiters,
+    /// When they are tried although nothing has changed.
+    pub alarms: Alarms,
     /// The subscriptions of this core's clients.
     pub pubsub: PubSub,
     /// What the server itself has to publish, after the command that gave cause to it.
@@ -300,6 +302,7 @@ impl Core {
             query_buffer_max: 1 << 30,
             waits: Waits::default(),
             waiters: Waiters::default(),
+            alarms: Alarms::default(),
             pubsub: PubSub::default(),
             notices: VecDeque::new(),
             keyspace_events: KeyspaceEvents::NONE,
@@ -425,11 +428,12 @@ impl Core {
         let now = self.state.now;
         let in_us = |unix_us: u64| now.monotonic_us + unix_us.saturating_sub(now.unix_us);
         let expiry = next_expiry_ms.map(|ms| in_us(ms * 1000));
+        let alarm = self.state.alarms.next_ms().map(|ms| in_us(ms * 1000));
         let pause = self.state.pause.map(|pause| in_us(pause.until_us));
         let sleeper = self.coordinations.next_wake_us();
         let wait = self.state.waits.next_deadline_us();
         let sample = Some(self.state.metrics.next_sample_us());
-        let next = [expiry, pause, sleeper, wait, sample].into_iter().flatten().min();
+        let next = [expiry, alarm, pause, sleeper, wait, sample].into_iter().flatten().min();
         next.map_or(Wake::Never, Wake::At)
     }
 }
@@ -551,6 +555,9 @@ impl Engine for Core {
         }
         self.state.waits.end_due(self.state.now.monotonic_us);
         self.finish_ended();
+        while let Some((db, key)) = self.state.alarms.take_due(self.state.unix_ms()) {
+            self.state.waiters.note(db, &key);
+        }
         let began = self.state.metrics.ticks();
         // A pause and an import leave the keyspace as it is.
         let expiry = if self.state.active_expire && !self.state.keeps_overdue() {

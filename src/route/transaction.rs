@@ -308,5 +308,6 @@ pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_
         string_max: state.limits.max_bulk_len as usize,
         settings: state.value_settings,
         postponed: &mut state.postponed,
+        alarms: &mut state.alarms,
     }
 }

@@ -248,6 +248,12 @@ impl Group {
         self.released.values().copied().chain(delivered).map(|id| (id, &self.pending[&id]))
     }
 
+    /// When the entry was delivered that has been pending for longest, in milliseconds of the Unix
+    /// epoch; `None` without any that is with a consumer.
+    pub fn first_delivered_ms(&self) -> Option<u64> {
+        self.by_time.first().map(|(delivered_ms, _)| *delivered_ms)
+    }
+
     /// Notes that an entry is with a consumer, whoever had it before, if any.
     pub fn assign(&mut self, id: Id, consumer: ConsumerId, delivered_ms: u64, deliveries: u64) {
         let pending = Pending { consumer: Some(consumer), time: delivered_ms, deliveries };

@@ -17,6 +17,7 @@
 //! A waiter that conflicts with the locks of a transaction waits for them in line, as a command of
 //! a single shard does; those behind it wait for it.
 
+mod alarms;
 mod claim;
 mod serve;
 mod spread;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use kvasir_proto::{Args, Encoder, RequestParser};
 
+pub use self::alarms::Alarms;
 pub(super) use self::claim::Claim;
 use self::waiters::{Means, Pending};
 use self::waits::{Place, Wait};

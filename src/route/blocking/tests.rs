@@ -71,7 +71,7 @@ pub(in crate::route) struct World {
     /// By sender and then target.
     links: Vec<VecDeque<Box<Batch>>>,
     outputs: BTreeMap<Client, Vec<u8>>,
-    now_us: u64,
+    pub(in crate::route) now_us: u64,
 }
 
 impl World {

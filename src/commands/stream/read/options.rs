@@ -36,6 +36,8 @@ pub(super) struct Read<'a> {
     pub(super) no_ack: bool,
     /// How long entries must be idle to be claimed too.
     pub(super) claim: Option<u64>,
+    /// Whether it waits if there is nothing.
+    pub(super) waits: bool,
 }
 
 /// What may be replied in all, over all streams.
@@ -67,7 +69,8 @@ pub(super) struct ReadArgs<'a> {
 impl<'a> ReadArgs<'a> {
     pub(super) fn parse(args: Args<'a>, kind: Kind) -> Result<Self, CommandError> {
         let mut group = None;
-        let read = Read { kind, count: None, group: (b"", b""), no_ack: false, claim: None };
+        let read =
+            Read { kind, count: None, group: (b"", b""), no_ack: false, claim: None, waits: false };
         let mut parsed =
             Self { read, budget: Budget::ALL, patience: Patience::None, first_key: 0, streams: 0 };
         let mut words = Options::new(args, 1);
@@ -90,6 +93,7 @@ impl<'a> ReadArgs<'a> {
         if parsed.first_key == 0 {
             return Err(CommandError::Syntax);
         }
+        parsed.read.waits = parsed.patience != Patience::None;
         if kind == Kind::Group {
             parsed.read.group =
                 group.ok_or(CommandError::Other("ERR Missing GROUP option for XREADGROUP"))?;

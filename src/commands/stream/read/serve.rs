@@ -84,6 +84,9 @@ impl Read<'_> {
             let events: &[&str] = if delivery.is_new_consumer { &[CONSUMER_CREATED] } else { &[] };
             let changes = u64::from(delivery.is_served) + events.len() as u64;
             record(context, &key, events, changes);
+            if let Some(at_ms) = delivery.next_claim_ms.filter(|_| self.waits) {
+                context.alarms.set(context.db, key_bytes, at_ms);
+            }
             delivery.is_served
         };
         output.finish();
@@ -107,6 +110,8 @@ fn meaningless(symbol: char) -> CommandError {
 struct Delivery {
     is_new_consumer: bool,
     is_served: bool,
+    /// When there will be something to claim, where nothing was served.
+    next_claim_ms: Option<u64>,
 }
 
 /// The array of a stream's entries while it grows.
@@ -190,7 +195,10 @@ impl<'o, 'r> Output<'o, 'r> {
                 self.len > 0
             }
         };
-        Delivery { is_new_consumer, is_served }
+        let idle_min = self.read.claim.filter(|_| !is_served);
+        let next_claim_ms = idle_min
+            .and_then(|idle_min| Some(group.first_delivered_ms()?.saturating_add(idle_min)));
+        Delivery { is_new_consumer, is_served, next_claim_ms }
     }
 
     /// What the consumer has pending after an identifier. Each counts as delivered again.
