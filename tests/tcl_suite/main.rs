@@ -64,6 +64,7 @@ units! {
     pubsubshard: "unit/pubsubshard",
     querybuf: "unit/querybuf",
     quit: "unit/quit",
+    scan: "unit/scan",
     set: "unit/type/set",
     slowlog: "unit/slowlog",
     sort: "unit/sort",

@@ -14,7 +14,8 @@ enum Op {
     Pop(End, usize),
     Set(prop::sample::Index, Vec<u8>),
     Insert(prop::sample::Index, Vec<u8>),
-    Remove(Vec<u8>, usize, Direction),
+    /// In parts of so many blocks.
+    Remove(Vec<u8>, usize, Direction, usize),
     Take(End, prop::sample::Index),
     Limits(ListLimits),
 }
@@ -52,7 +53,8 @@ fn ops() -> impl Strategy<Value = Op> {
         4 => (ends(), 0..200_usize).prop_map(|(end, count)| Op::Pop(end, count)),
         4 => (any::<prop::sample::Index>(), elements()).prop_map(|(at, e)| Op::Set(at, e)),
         6 => (any::<prop::sample::Index>(), elements()).prop_map(|(at, e)| Op::Insert(at, e)),
-        2 => (elements(), 0..50_usize, directions()).prop_map(|(e, n, way)| Op::Remove(e, n, way)),
+        2 => (elements(), 0..50_usize, directions(), prop_oneof![1..4_usize, Just(usize::MAX)])
+            .prop_map(|(e, n, way, blocks)| Op::Remove(e, n, way, blocks)),
         1 => (ends(), any::<prop::sample::Index>()).prop_map(|(end, at)| Op::Take(end, at)),
         1 => limits().prop_map(Op::Limits),
     ]
@@ -99,8 +101,12 @@ impl Pair {
                 self.list.insert(index, &element, self.limits);
                 self.model.insert(index, element);
             }
-            Op::Remove(value, count, direction) => {
-                let removed = self.list.remove(&value, count, direction, self.limits);
+            Op::Remove(value, count, direction, blocks) => {
+                let mut removal = Removal::new(count, direction);
+                while self.list.remove_part(&value, &mut removal, blocks, self.limits) {
+                    self.list.verify();
+                }
+                let removed = removal.removed();
                 assert_eq!(removed, remove_from(&mut self.model, &value, count, direction));
             }
             Op::Take(end, at) => {

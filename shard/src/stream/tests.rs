@@ -116,7 +116,11 @@ impl Model {
 
     fn trim(&mut self, stream: &mut Stream, to: TrimTo, how: TrimHow) {
         let before = self.entries.len() as u64;
-        let removed = stream.trim(to, how, References::Keep);
+        let mut trimming = Trimming::new(to, how, References::Keep);
+        while stream.trim_part(&mut trimming, 5) {
+            stream.verify();
+        }
+        let removed = trimming.removed();
         let wanted = match to {
             TrimTo::Len(len) => before.saturating_sub(len),
             TrimTo::MinId(id) => self.entries.range(..id).count() as u64,
@@ -326,7 +330,9 @@ fn trimming_spares_what_groups_need_or_takes_it_from_them() {
         group.assign(Id::new(5, 0), consumer, 5, 1);
     });
     let to = TrimTo::Len(2);
-    assert_eq!(stream.trim(to, TrimHow::Exact, References::Acknowledged), 4);
+    let mut trimming = Trimming::new(to, TrimHow::Exact, References::Acknowledged);
+    while stream.trim_part(&mut trimming, 1) {}
+    assert_eq!(trimming.removed(), 4);
     assert_eq!(ids(&stream), [2, 5, 7, 8, 9, 10]);
     assert_eq!(stream.delete(Id::new(7, 0), References::Acknowledged), Deletion::Referenced);
     assert_eq!(stream.trim(TrimTo::Len(4), TrimHow::Exact, References::Delete), 2);

@@ -177,6 +177,8 @@ fn compare(shard: &mut Shard, model: &Model) {
         let not_greater = all.iter().filter(|other| other.0 <= *score).count();
         assert_eq!(zset.before_score(*score, false), less);
         assert_eq!(zset.before_score(*score, true), not_greater);
+        assert_eq!(zset.before_member(*score, name, false), rank);
+        assert_eq!(zset.before_member(*score, name, true), rank + 1);
     }
     assert_eq!(zset.score(b"missing"), None);
     let (mut cursor, mut scanned) = (0, Vec::new());
