@@ -114,8 +114,24 @@ impl ShardContext<'_> {
         value
     }
 
+    /// The value of a key for a command that changes it: noted as an access, and, as by the peers,
+    /// neither counted as read nor missed.
+    #[inline]
+    pub fn look(&mut self, key: &Key<'_>) -> Option<ValueRef<'_>> {
+        self.shard.get_for_change(self.db, key)
+    }
+
+    /// Records a miss if anybody follows misses and the key is missing.
+    #[inline]
+    fn note_miss(&mut self, key: &Key<'_>) {
+        if self.shard.journal.is_enabled(ChangeKind::Missed) && !self.shard.exists(self.db, key) {
+            self.shard.journal.record(ChangeKind::Missed, self.db, key.bytes);
+        }
+    }
+
     /// The hash at a key for a command that reads it, counted and noted as [`Self::read`] does.
     pub fn read_hash(&mut self, key: &Key<'_>) -> Result<Option<HashRef<'_>>, CommandError> {
+        self.note_miss(key);
         let hash = self.shard.hash_at(self.db, key, !self.no_touch)?;
         self.figures.count_read(hash.is_some());
         Ok(hash)
@@ -123,6 +139,7 @@ impl ShardContext<'_> {
 
     /// The set at a key for a command that reads it, counted and noted as [`Self::read`] does.
     pub fn read_set(&mut self, key: &Key<'_>) -> Result<Option<SetRef<'_>>, CommandError> {
+        self.note_miss(key);
         let set = self.shard.set_at(self.db, key, !self.no_touch)?;
         self.figures.count_read(set.is_some());
         Ok(set)
@@ -130,6 +147,7 @@ impl ShardContext<'_> {
 
     /// The stream at a key for a command that reads it, counted and noted as [`Self::read`] does.
     pub fn read_stream(&mut self, key: &Key<'_>) -> Result<Option<&Stream>, CommandError> {
+        self.note_miss(key);
         let stream = self.shard.stream_at(self.db, key, !self.no_touch)?;
         self.figures.count_read(stream.is_some());
         Ok(stream)
@@ -137,6 +155,7 @@ impl ShardContext<'_> {
 
     /// The list at a key for a command that reads it, counted and noted as [`Self::read`] does.
     pub fn read_list(&mut self, key: &Key<'_>) -> Result<Option<ListRef<'_>>, CommandError> {
+        self.note_miss(key);
         let list = self.shard.list_at(self.db, key, !self.no_touch)?;
         self.figures.count_read(list.is_some());
         Ok(list)
@@ -145,6 +164,7 @@ impl ShardContext<'_> {
     /// The sorted set at a key for a command that reads it, counted and noted as [`Self::read`]
     /// does.
     pub fn read_zset(&mut self, key: &Key<'_>) -> Result<Option<ZsetRef<'_>>, CommandError> {
+        self.note_miss(key);
         let zset = self.shard.zset_at(self.db, key, !self.no_touch)?;
         self.figures.count_read(zset.is_some());
         Ok(zset)

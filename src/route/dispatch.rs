@@ -317,7 +317,7 @@ impl Core {
             let connection = &mut self.state.connections[key.0 as usize];
             connection.reply_cancel(buffer);
             let reply_to = ReplyTo { connection: key, client, sequence: connection.reserve() };
-            let long = self.long_of((owner, entry, reply_to), view, args, done, work);
+            let long = Self::long_of((owner, entry, reply_to), view, args, done, work);
             return self.begin_long(Long { reply, ..long });
         }
         self.end_reply(key, entry, buffer, start, done, args);

@@ -56,16 +56,17 @@ impl Outboxes {
         self.to(target).controls.push(control);
     }
 
-    /// The next message of the round, with its target.
+    /// The next message of the round, with its target. Answers come last: what has come of a
+    /// command is told to those who listen before it is told to the client, who may tell others.
     pub(super) fn next(&mut self, unix_ms: u64) -> Option<(ShardId, Box<Batch>)> {
-        if let Some(batch) = self.answers.pop_front() {
-            return Some((batch.origin, batch));
+        let filled = self.requests.iter_mut().enumerate().find(|(_, batch)| batch.is_some());
+        if let Some((index, slot)) = filled {
+            let mut batch = slot.take()?;
+            batch.unix_ms = unix_ms;
+            return Some((ShardId(index as u16), batch));
         }
-        let (index, slot) =
-            self.requests.iter_mut().enumerate().find(|(_, batch)| batch.is_some())?;
-        let mut batch = slot.take()?;
-        batch.unix_ms = unix_ms;
-        Some((ShardId(index as u16), batch))
+        let batch = self.answers.pop_front()?;
+        Some((batch.origin, batch))
     }
 
     /// Messages that wait for the end of the round.
@@ -207,7 +208,7 @@ impl Core {
         let done = self.run_alone(request.entry, request.view, args, replies);
         if let Some(work) = self.state.postponed.take() {
             let to = request.reply_to;
-            let long = self.long_of((origin, request.entry, to), request.view, args, done, work);
+            let long = Self::long_of((origin, request.entry, to), request.view, args, done, work);
             self.begin_long(Long { reply: replies.split_off(start), ..long });
             return Done { parked: true, reply_end: start, ..done };
         }
@@ -217,7 +218,6 @@ impl Core {
 
     /// A command that has just begun and goes on in parts, without its reply.
     pub(super) fn long_of(
-        &self,
         (origin, entry, reply_to): (ShardId, &'static Entry, ReplyTo),
         view: ClientView,
         args: Args<'_>,

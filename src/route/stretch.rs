@@ -56,7 +56,7 @@ impl Core {
                 let reply = output.split_off(start);
                 let connection = &mut self.state.connections[key.0 as usize];
                 let reply_to = ReplyTo { connection: key, client, sequence: connection.reserve() };
-                let long = self.long_of((self.state.id, entry, reply_to), view, args, done, work);
+                let long = Self::long_of((self.state.id, entry, reply_to), view, args, done, work);
                 self.begin_long(Long { reply, ..long });
                 break;
             }

@@ -243,6 +243,14 @@ impl Shard {
         Some(self.store.value(handle))
     }
 
+    /// The value of a key for a change of it: notes the access, and records no miss.
+    #[inline]
+    pub fn get_for_change(&mut self, db: u32, key: &Key<'_>) -> Option<ValueRef<'_>> {
+        let Found { handle, .. } = self.locate(db, key)?;
+        self.note_access(handle);
+        Some(self.store.value(handle))
+    }
+
     /// The value of a key, without noting the access or removing it when it is due.
     pub fn peek(&self, db: u32, key: &Key<'_>) -> Option<ValueRef<'_>> {
         self.look(db, key).map(|found| self.store.value(found.handle))

@@ -64,12 +64,39 @@ impl Shard {
         value: OwnedValue,
         why: ChangeKind,
     ) -> Result<(), OutOfMemory> {
+        self.place_owned(db, key, value)?;
+        self.journal.record(why, db, key.bytes);
+        Ok(())
+    }
+
+    /// As [`Shard::put`], for commands that the peers let remove the key first: it is `New` in any
+    /// case.
+    pub fn put_anew(
+        &mut self,
+        db: u32,
+        key: &Key<'_>,
+        value: OwnedValue,
+        why: ChangeKind,
+    ) -> Result<(), OutOfMemory> {
+        if self.place_owned(db, key, value)? {
+            self.journal.record(ChangeKind::New, db, key.bytes);
+        }
+        self.journal.record(why, db, key.bytes);
+        Ok(())
+    }
+
+    /// Stores a value, recording `New` for a new key; whether there was a key before.
+    fn place_owned(
+        &mut self,
+        db: u32,
+        key: &Key<'_>,
+        value: OwnedValue,
+    ) -> Result<bool, OutOfMemory> {
         let found = self.locate(db, key);
         let (raw, deadline) = (value.raw, value.deadline_ms);
         let form = self.import(value.data)?;
         self.attach(db, key, found, Moving { form, raw, deadline })?;
-        self.journal.record(why, db, key.bytes);
-        Ok(())
+        Ok(found.is_some())
     }
 
     /// Moves a value with its deadline to another key, database or both of this shard, over
@@ -89,8 +116,12 @@ impl Shard {
         self.check_room(found.handle, to.1)?;
         let moving = self.detach(db, key, found);
         let found = self.locate(to.0, to.1);
-        // The peers tell of the new key before they tell of the old one.
+        // The peers tell of the new key before they tell of the old one, and remove what was there
+        // first.
         let attached = self.attach(to.0, to.1, found, moving);
+        if found.is_some() {
+            self.journal.record(ChangeKind::New, to.0, to.1.bytes);
+        }
         self.journal.record(why.0, db, key.bytes);
         attached.expect("invariant: there is room for the entry under its new key");
         self.journal.record(why.1, to.0, to.1.bytes);

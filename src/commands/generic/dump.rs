@@ -219,7 +219,7 @@ fn put(
     key: &Key<'_>,
     value: OwnedValue,
 ) -> Result<(), CommandError> {
-    context.shard.put(context.db, key, value, ChangeKind::Modified)?;
+    context.shard.put_anew(context.db, key, value, ChangeKind::Modified)?;
     context.shard.journal.record(ChangeKind::Event("restore"), context.db, key.bytes);
     context.changed(1);
     Ok(())

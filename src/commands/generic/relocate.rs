@@ -190,7 +190,7 @@ fn put_task(
     move |state| {
         let mut context = shard_context(state, view);
         let key = context.key(&key);
-        context.shard.put(db, &key, value, why)?;
+        context.shard.put_anew(db, &key, value, why)?;
         context.changed(1);
         Ok(())
     }
@@ -268,7 +268,7 @@ fn copy(
     let copies = context.read(&from).is_some()
         && (options.existing == Existing::Replace || !context.shard.exists(target, &to));
     if copies && let Some(value) = context.shard.copy(context.db, &from) {
-        context.shard.put(target, &to, value, COPIED)?;
+        context.shard.put_anew(target, &to, value, COPIED)?;
         context.changed(1);
     }
     reply.integer(i64::from(copies));

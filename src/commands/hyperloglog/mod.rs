@@ -40,7 +40,7 @@ fn look<'a>(
     context: &'a mut ShardContext<'_>,
     key: &Key<'_>,
 ) -> Result<Option<(&'a [u8], Encoding)>, CommandError> {
-    context.shard.get(context.db, key).map(checked).transpose()
+    context.look(key).map(checked).transpose()
 }
 
 /// The value of a key for a command that reads it; `None` if there is none.

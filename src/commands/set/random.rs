@@ -60,7 +60,6 @@ fn pop_one(
         set.event("spop");
         Some(member)
     })?;
-    context.count_read(popped.is_some());
     match popped {
         None => reply.null(),
         Some(member) => {
@@ -116,7 +115,7 @@ fn pop_many(
     count: usize,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let members = context.read_set(key)?.map_or(0, |set| set.len());
+    let members = context.shard.set_at(context.db, key, true)?.map_or(0, |set| set.len());
     if count.min(members) > STEPS_MAX {
         let set = Some(reply.defer_set());
         context.run_long(Popping { left: count, set, popped: 0 }, args, reply);

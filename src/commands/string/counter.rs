@@ -14,7 +14,7 @@ pub(super) fn stored_integer(
     context: &mut ShardContext<'_>,
     key: &Key<'_>,
 ) -> Result<i64, CommandError> {
-    match context.read(key) {
+    match context.look(key) {
         None => Ok(0),
         Some(ValueRef::Int(value)) => Ok(value),
         Some(value) => value.with_bytes(integer).ok_or(CommandError::WrongType)?,
@@ -163,7 +163,7 @@ fn incrbyfloat(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let key = context.key(args.at(1));
-    let old = match context.read(&key) {
+    let old = match context.look(&key) {
         None => LongDoubleText::Finite(LongDouble::ZERO),
         Some(value) => value.with_bytes(float).ok_or(CommandError::WrongType)??,
     };

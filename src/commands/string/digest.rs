@@ -133,7 +133,7 @@ fn delete_if(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let key = context.key(key);
-    let value = context.read(&key);
+    let value = context.look(&key);
     let deletes = value.is_some() && condition.holds(value)?;
     if deletes {
         context.shard.remove(context.db, &key);

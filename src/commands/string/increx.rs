@@ -124,7 +124,7 @@ fn increx(
         Deadline::Leave => Ttl::Keep,
     };
     if options.by_float.is_some() {
-        let old = match context.read(&key) {
+        let old = match context.look(&key) {
             None => 0.0,
             Some(value) => value
                 .with_bytes(number::parse_f64)

@@ -206,7 +206,7 @@ fn set(
     let writes = if options.condition == Condition::Always && !options.get {
         true
     } else {
-        let old = context.read(&key);
+        let old = if options.get { context.read(&key) } else { context.look(&key) };
         let writes = options.condition.holds(old)?;
         if options.get {
             encode_string(old, reply)?;

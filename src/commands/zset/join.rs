@@ -193,7 +193,7 @@ fn size(context: &mut ShardContext<'_>, name: &[u8]) -> Result<usize, CommandErr
     let key = context.key(name);
     let source = context.shard.source_at(context.db, &key, !context.no_touch)?;
     let size = source.map(|source| source.len());
-    context.count_read(size.is_some());
+    context.note_lookup(&key, size.is_some());
     Ok(size.unwrap_or(0))
 }
 

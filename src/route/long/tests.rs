@@ -140,10 +140,10 @@ fn lists_are_searched_in_parts() {
         };
         if count < 0 {
             model.reverse();
-            model.retain(|element| !goes(&element));
+            model.retain(|element| !goes(element));
             model.reverse();
         } else {
-            model.retain(|element| !goes(&element));
+            model.retain(|element| !goes(element));
         }
         assert_eq!(elements(&world.request(client, "LRANGE b 0 -1")), model);
         assert!(world.is_at_rest());

@@ -43,14 +43,15 @@ fn describe_value(state: &mut CoreState, db: u32, key: &Key<'_>, fast: bool) -> 
     let encoding = state.shard.encoding_name(db, key).unwrap_or_default();
     let mut line = format!("Value at:0x{:x} refcount:1 encoding:{encoding}", key.hash);
     if !fast {
-        line += &format!(" serializedlength:{}", serialized_length(state, db, key));
+        let length = serialized_length(state, db, key);
+        line = format!("{line} serializedlength:{length}");
     }
     let stamp = state.shard.access_stamp(db, key).unwrap_or_default();
     let idle = access_stamp(state.unix_ms()).wrapping_sub(stamp);
     let frequency = state.shard.frequency(db, key).unwrap_or_default();
     let minutes = stamp >> u8::BITS;
-    line += &format!(
-        " lru:{stamp} lru_seconds_idle:{idle} lfu_freq:{frequency} \
+    line = format!(
+        "{line} lru:{stamp} lru_seconds_idle:{idle} lfu_freq:{frequency} \
          lfu_access_time_minutes:{minutes}"
     );
     if encoding == "quicklist" {
@@ -82,7 +83,7 @@ fn describe_blocks(state: &mut CoreState, db: u32, key: &Key<'_>, fast: bool) ->
         u8::from(is_compressed)
     );
     if !fast {
-        line += &format!(" ql_uncompressed_size:{}", list.listpack_bytes());
+        line = format!("{line} ql_uncompressed_size:{}", list.listpack_bytes());
     }
     line
 }
