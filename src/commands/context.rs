@@ -106,6 +106,7 @@ impl ShardContext<'_> {
     #[inline]
     pub fn read(&mut self, key: &Key<'_>) -> Option<ValueRef<'_>> {
         let value = if self.no_touch {
+            self.note_miss(key);
             self.shard.peek(self.db, key)
         } else {
             self.shard.get(self.db, key)

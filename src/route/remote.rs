@@ -355,6 +355,9 @@ impl Core {
             Control::Release(id) => self.release(Owner::Transaction(id)),
             Control::Run { coordination, index, task, release } => {
                 let reply = task(&mut self.state);
+                // What has come of it is told before the coordinator goes on.
+                self.state.follow_journal();
+                self.spread_notices();
                 if let Some(id) = release {
                     self.release(Owner::Transaction(id));
                 }

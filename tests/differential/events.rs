@@ -36,9 +36,9 @@ impl Witness {
         Self { client, publisher, listener, markers: 0 }
     }
 
-    /// Runs a request; what was heard of it.
-    fn run(&mut self, request: &Request) -> Vec<String> {
-        self.client.call(request);
+    /// Runs a request; what was heard of it, and whether it failed.
+    fn run(&mut self, request: &Request) -> (Vec<String>, bool) {
+        let failed = matches!(self.client.call(request), Value::Error(_));
         self.markers += 1;
         let marker = format!("{MARKER} {}", self.markers);
         assert_eq!(show(&self.publisher.run(&format!("PUBLISH {marker}"))), "1");
@@ -46,7 +46,7 @@ impl Witness {
         loop {
             let message = heard(&self.listener.read());
             if message == marker {
-                return events;
+                return (events, failed);
             }
             events.push(message);
         }
@@ -67,10 +67,22 @@ const ORDERED: &[&str] =
 
 /// Whether what was heard of a request is the same: in the same order on one shard. On several,
 /// where the keys of most commands are independent of each other, that holds for each key.
-fn agree(request: &Request, ours: &[String], peer: &[String], shards: usize) -> bool {
+///
+/// A command that fails for the type of one key has missed others before that, or not, as they are
+/// on several shards.
+fn agree(
+    request: &Request,
+    (ours, failed): &(Vec<String>, bool),
+    (peer, _): &(Vec<String>, bool),
+    shards: usize,
+) -> bool {
     let name = String::from_utf8_lossy(&request[0]).to_lowercase();
     if ours == peer || shards == 1 || ORDERED.contains(&name.as_str()) {
         return ours == peer;
+    }
+    if *failed {
+        let is_miss = |event: &String| event.contains("keymiss");
+        return ours.iter().chain(peer).all(is_miss);
     }
     let by_key = |events: &[String]| {
         let key = |event: &String| {
@@ -95,7 +107,7 @@ fn first_difference(
     stream.iter().enumerate().find_map(|(at, request)| {
         let (ours, peer) = (ours.run(request), peer.run(request));
         let differs = !agree(request, &ours, &peer, shards);
-        differs.then(|| Difference { at, ours: ours.join(", "), peer: peer.join(", ") })
+        differs.then(|| Difference { at, ours: ours.0.join(", "), peer: peer.0.join(", ") })
     })
 }
 

@@ -179,8 +179,10 @@ fn bitop(
     let operation = Operation::parse(args)?;
     let keys: Vec<Key<'_>> = args.iter().skip(3).map(|key| context.key(key)).collect();
     for key in &keys {
-        // Counted and noted; the values are looked at together below.
-        context.read(key);
+        // Counted and noted, up to one of another type; the values are looked at together below.
+        if context.read(key).is_some_and(|value| value.string_len().is_none()) {
+            return Err(CommandError::WrongType);
+        }
     }
     let sources = keys.iter().map(|key| source(context.shard.peek(context.db, key)));
     let result = operation.combine(&sources.collect::<Result<Vec<_>, _>>()?);

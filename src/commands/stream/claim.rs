@@ -324,8 +324,11 @@ fn xautoclaim(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
+    // As the peers do it: the key is read before the arguments, and what is wrong with those is
+    // told first.
+    let checked = check_group(context, args);
     let claim = AutoClaim::parse(args)?;
-    check_group(context, args)?;
+    checked?;
     let now_ms = context.shard.now_ms();
     let key = context.key(args.at(1));
     let outcome = change(context, &key, |stream| {

@@ -1,7 +1,7 @@
 //! GET and what reads, replaces or removes one string: GETDEL, GETEX, GETSET, STRLEN.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{ChangeKind, NewValue, Ttl, ValueRef};
+use kvasir_shard::{NewValue, Ttl, ValueRef};
 
 use crate::commands::arguments::{ExpiryUnit, Options, is_word};
 use crate::commands::context::ShardContext;
@@ -212,9 +212,9 @@ fn getex(
         GetexOption::Expire(unit, amount) => {
             let now_ms = context.shard.now_ms();
             let deadline = unit.positive_deadline(amount, now_ms, "getex")?;
-            // A moment that has passed deletes the key at once, as an explicit deletion.
+            // A moment that has passed is the key's end at once.
             if deadline <= context.shard.now_ms() {
-                context.shard.take(context.db, &key, ChangeKind::Deleted);
+                context.shard.expire(context.db, &key);
             } else {
                 context.shard.set_deadline(context.db, &key, deadline)?;
             }

@@ -185,8 +185,12 @@ impl<E: Engine> Driver<E> {
         self.engine.tick(now);
         self.take_signal();
         self.take_listeners()?;
-        let busy = self.complete()?;
+        // Mail is looked for after the sockets, and handled before them: what another core has done
+        // before a client has sent something is known here before that is looked at.
+        let spare = std::mem::take(&mut self.completions);
+        let completions = self.ring.take_completions(spare);
         let mut mail = self.take_mail()? > 0;
+        let busy = self.complete(completions)?;
         let mut wake = self.engine.work();
         self.settle_all()?;
         let (sent, backlog) = self.send_mail();
@@ -204,9 +208,7 @@ impl<E: Engine> Driver<E> {
 
     /// Handles the completions of the round. Returns whether there were any that bring news, which
     /// the end of a send or of a timer does not.
-    fn complete(&mut self) -> io::Result<bool> {
-        let spare = std::mem::take(&mut self.completions);
-        let mut completions = self.ring.take_completions(spare);
+    fn complete(&mut self, mut completions: Vec<Completion>) -> io::Result<bool> {
         let mut busy = false;
         for completion in completions.drain(..) {
             busy |= !matches!(completion.token.kind(), Kind::Timer | Kind::Send);
