@@ -40,7 +40,11 @@ fn smove(
     };
     if is_member && source != target {
         take(context, source, member)?;
-        give(context, target, member)?;
+        if let Err(error) = give(context, target, member) {
+            // What was there a moment ago has room there.
+            give(context, source, member)?;
+            return Err(error);
+        }
     }
     reply.integer(i64::from(is_member));
     Ok(())
@@ -79,6 +83,9 @@ fn give(context: &mut ShardContext<'_>, key: &[u8], member: &[u8]) -> Result<(),
     Ok(())
 }
 
+/// What is done with a member at one key.
+type Change = fn(&mut ShardContext<'_>, &[u8], &[u8]) -> Result<(), CommandError>;
+
 fn smove_spread(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let (args, view) = (request.args(), request.view);
@@ -97,19 +104,23 @@ fn smove_spread(transaction: Transaction, request: Request) -> Coordination {
             }
         };
         if is_member {
-            let steps = [1, 2].map(|at| {
+            // One after the other, for the order of their events.
+            let step = |at: usize, change: Change| {
                 let (key, member): (Box<[u8]>, Box<[u8]>) = (args.at(at).into(), args.at(3).into());
                 let step = move |state: &mut CoreState| {
-                    let context = &mut shard_context(state, view);
-                    if at == 1 {
-                        take(context, &key, &member)
-                    } else {
-                        give(context, &key, &member)
-                    }
+                    change(&mut shard_context(state, view), &key, &member)
                 };
                 (request.owner(args.at(at)), step)
-            });
-            transaction.last_hop(steps).await.into_iter().collect::<Result<(), _>>()?;
+            };
+            let (source, taking) = step(1, take);
+            transaction.on(source, taking).await?;
+            let (target, giving) = step(2, give);
+            if let Err(error) = transaction.on(target, giving).await {
+                // What was there a moment ago has room there.
+                let (source, giving_back) = step(1, give);
+                transaction.on(source, giving_back).await?;
+                return Err(error);
+            }
         }
         Ok(request.encode(|reply| reply.integer(i64::from(is_member))))
     })
