@@ -119,6 +119,10 @@ fn work(mut worker: Worker, shape: Shape, starts: &Receiver<()>, events: &Sender
     while starts.recv().is_ok() {
         let mut seen = Vec::new();
         for _ in 0..shape.batches {
+            if worker.rng.one_in(6) {
+                seen.extend(worker.watch_and_execute());
+                continue;
+            }
             let batch: Vec<Op> = (0..shape.pipeline).map(|_| worker.random_op()).collect();
             seen.extend(worker.execute(&batch));
         }
@@ -146,25 +150,67 @@ impl Worker {
 
     /// Sends operations in one write, reads their replies, and notes when.
     fn execute(&mut self, batch: &[Op]) -> Vec<Seen> {
-        let requests: Vec<_> = batch.iter().map(request).collect();
+        let requests: Vec<_> = batch.iter().flat_map(requests).collect();
         let bytes: Vec<u8> = requests.iter().flat_map(|args| Client::encode(args)).collect();
         let invoked = self.now();
         self.client.send_raw(&bytes);
         let seen = batch.iter().map(|op| {
-            let answer = self.client.try_read();
-            let (value, _) = answer.unwrap_or_else(|why| panic!("{why:?}: no reply to {op:?}"));
-            let reply = reply(op, &value);
+            let mut read = || {
+                let answer = self.client.try_read();
+                answer.unwrap_or_else(|why| panic!("{why:?}: no reply to {op:?}")).0
+            };
+            let value = match op {
+                // What comes before the reply to EXEC has been checked when the queue is executed.
+                Op::Multi(ops) => (0..ops.len() + 2).map(|_| read()).last(),
+                _ => Some(read()),
+            };
+            let reply = reply(op, &value.expect("a transaction has replies"));
             let returned = Some((self.now(), reply));
             Event { client: self.id, op: op.clone(), invoked, returned }
         });
         seen.collect()
     }
 
+    /// Reads keys while it watches them, and executes a transaction that counts on their values. One
+    /// that was not executed tells nothing.
+    fn watch_and_execute(&mut self) -> Vec<Seen> {
+        let keys = self.keys();
+        let mut watch = vec![b"WATCH".to_vec()];
+        watch.extend(keys.iter().copied().map(name));
+        assert_eq!(self.client.call(&watch), Value::Simple(b"OK".to_vec()));
+        let mut seen = self.execute(&[Op::MGet(keys.clone())]);
+        let Some((_, Reply::Values(values))) = &seen[0].returned else {
+            panic!("MGET answered {:?}", seen[0].returned);
+        };
+        let found = keys.iter().copied().zip(values.iter().cloned()).collect();
+        let mut ops: Vec<Op> = keys.iter().map(|key| Op::Set(*key, self.value())).collect();
+        ops.push(self.random_command());
+        let op = Op::Guarded(found, ops);
+        let bytes: Vec<u8> = requests(&op).iter().flat_map(|args| Client::encode(args)).collect();
+        let invoked = self.now();
+        self.client.send_raw(&bytes);
+        let replies = requests(&op).len();
+        let value = (0..replies).map(|_| self.client.read()).last().expect("EXEC has a reply");
+        if !matches!(value, Value::Null | Value::NullArray) {
+            let returned = Some((self.now(), reply(&op, &value)));
+            seen.push(Event { client: self.id, op, invoked, returned });
+        }
+        seen
+    }
+
     fn now(&self) -> u64 {
         self.clock.elapsed().as_nanos() as u64
     }
 
+    /// One operation, or a transaction of a few.
     fn random_op(&mut self) -> Op {
+        if self.rng.one_in(6) {
+            return Op::Multi((0..1 + self.rng.below(3)).map(|_| self.random_command()).collect());
+        }
+        self.random_command()
+    }
+
+    fn random_command(&mut self) -> Op {
         match self.rng.below(32) {
             0..4 => Op::Get(self.key()),
             4..7 => Op::Set(self.key(), self.value()),
@@ -221,6 +267,14 @@ fn name(key: Key) -> Vec<u8> {
     format!("key:{key}").into_bytes()
 }
 
+/// The requests that carry out an operation.
+fn requests(op: &Op) -> Vec<Vec<Vec<u8>>> {
+    let (Op::Multi(ops) | Op::Guarded(_, ops)) = op else { return vec![request(op)] };
+    let word = |word: &[u8]| vec![word.to_vec()];
+    let ops = ops.iter().map(request);
+    std::iter::once(word(b"MULTI")).chain(ops).chain([word(b"EXEC")]).collect()
+}
+
 fn request(op: &Op) -> Vec<Vec<u8>> {
     let named = |command: &str, keys: &[Key]| {
         let mut args = vec![command.as_bytes().to_vec()];
@@ -256,6 +310,7 @@ fn request(op: &Op) -> Vec<Vec<u8>> {
         Op::FlushAll => named("FLUSHALL", &[]),
         Op::DbSize => named("DBSIZE", &[]),
         Op::Keys => vec![b"KEYS".to_vec(), b"*".to_vec()],
+        Op::Multi(_) | Op::Guarded(..) => unreachable!("transactions do not nest"),
     }
 }
 
@@ -267,6 +322,10 @@ fn reply(op: &Op, value: &Value) -> Reply {
         _ => None,
     };
     let understood = match (op, value) {
+        (Op::Multi(ops) | Op::Guarded(_, ops), Value::Array(values)) => {
+            let replies = ops.iter().zip(values).map(|(op, value)| reply(op, value));
+            Some(Reply::Many(replies.collect()))
+        }
         (_, Value::Simple(text)) if text == b"OK" => Some(Reply::Ok),
         (_, Value::Integer(number)) => Some(Reply::Int(*number)),
         (_, Value::Error(bytes)) => Some(Reply::Error(text(bytes))),

@@ -154,6 +154,23 @@ pub enum Handler {
     /// Runs on the connection's core and visits shards that it chooses, under the given locks: for
     /// what has no key, or depends on the connection's state besides.
     Global(LockScope, Coordinator),
+    /// Is about the transaction of the connection.
+    Transaction(TransactionStep),
+}
+
+/// What a command does to the transaction of its connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransactionStep {
+    /// `MULTI`.
+    Begin,
+    /// `EXEC`.
+    Execute,
+    /// `DISCARD`.
+    Discard,
+    /// `WATCH`.
+    Watch,
+    /// `UNWATCH`.
+    Unwatch,
 }
 
 /// What a command that visits shards locks: on all of them, unless the scope says otherwise.

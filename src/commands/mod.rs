@@ -41,6 +41,7 @@ pub(crate) mod server;
 mod set;
 mod stream;
 mod string;
+mod transactions;
 mod zset;
 
 #[cfg(test)]
@@ -73,5 +74,6 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "set", commands: set::COMMANDS },
     Family { name: "stream", commands: stream::COMMANDS },
     Family { name: "string", commands: string::COMMANDS },
+    Family { name: "transactions", commands: transactions::COMMANDS },
     Family { name: "zset", commands: zset::COMMANDS },
 ];

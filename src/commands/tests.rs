@@ -180,6 +180,7 @@ fn flags_keys_and_handlers_agree() {
             | Handler::Help(_)
             | Handler::Subscribe(_)
             | Handler::Publish(_)
+            | Handler::Transaction(_)
             | Handler::Global(..) => continue,
         };
         assert_eq!(entry.has_keys(), keys_wanted, "{entry:?}");

@@ -55,6 +55,10 @@ pub struct ClientFigures {
     pub blocking_keys: u64,
     /// Those of them whose loss is noticed.
     pub noticed_keys: u64,
+    /// Clients that watch keys, none of which has changed.
+    pub watching: u64,
+    /// Keys that are watched.
+    pub watched_keys: u64,
     /// The largest input buffer, bytes.
     pub input_max: u64,
     /// The largest output buffer, bytes.
@@ -73,9 +77,11 @@ impl ClientFigures {
         };
         let (keys, noticed) = state.waiters.keys();
         (figures.blocking_keys, figures.noticed_keys) = (keys as u64, noticed as u64);
+        figures.watched_keys = state.watches.keys() as u64;
         for (_, connection) in &state.connections {
             let buffers = connection.buffers();
             figures.connected += 1;
+            figures.watching += u64::from(connection.transaction().watched > 0);
             figures.blocked += u64::from(connection.blocked() == Blocked::Paused);
             figures.input_max = figures.input_max.max((buffers.input + buffers.input_free) as u64);
             figures.output_max =
@@ -91,6 +97,8 @@ impl ClientFigures {
         self.with_deadline += other.with_deadline;
         self.blocking_keys += other.blocking_keys;
         self.noticed_keys += other.noticed_keys;
+        self.watching += other.watching;
+        self.watched_keys += other.watched_keys;
         self.input_max = self.input_max.max(other.input_max);
         self.output_max = self.output_max.max(other.output_max);
         self.memory += other.memory;

@@ -54,6 +54,7 @@ impl Core {
     pub(super) fn disconnect(&mut self, key: ConnectionKey) {
         self.state.stop_monitoring(key);
         self.state.unsubscribe_all(key);
+        self.state.discard(key);
         self.coordinations.forget(key);
         let client = self.state.connections[key.0 as usize].client.id;
         self.state.waits.end(client, Ending::Gone);

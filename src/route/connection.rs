@@ -7,6 +7,7 @@ use kvasir_proto::{RequestParser, Resp};
 use super::engine::{Close, SocketInfo};
 use super::fieldsets::Fieldsets;
 use super::message::ClientView;
+use super::multi::{Queue, Watching};
 use super::patrol::Watched;
 use crate::config::value::ClientClass;
 use crate::pubsub::Subscriptions;
@@ -26,6 +27,8 @@ pub enum Blocked {
     No,
     /// A coordinated command of this connection is under way.
     Coordinating,
+    /// A shard does all of a command of this connection.
+    Errand,
     /// A blocking command waits for a key.
     Waiting,
     /// `CLIENT PAUSE`, until it ends.
@@ -93,6 +96,8 @@ pub struct ClientState {
     pub fieldsets: Fieldsets,
     /// Whether it receives `MONITOR`'s lines.
     pub monitor: bool,
+    /// Whether the command that runs is a part of another one.
+    pub in_part: bool,
     /// Monotonic microseconds at which it connected.
     pub connected_us: u64,
     /// Monotonic microseconds of its last request.
@@ -129,6 +134,8 @@ pub struct Buffers {
     pub input_free: usize,
     /// What the parser keeps of a request that is not complete.
     pub parsed: usize,
+    /// What it has queued for a transaction, and watches.
+    pub transaction: usize,
     /// Replies that the driver has not taken.
     pub output: usize,
     /// What they could grow to without allocation.
@@ -142,7 +149,7 @@ pub struct Buffers {
 impl Buffers {
     /// What the connection occupies in all.
     pub fn total(self) -> usize {
-        let input = self.input + self.input_free + self.parsed;
+        let input = self.input + self.input_free + self.parsed + self.transaction;
         size_of::<Connection>() + input + self.output_capacity + self.in_flight + self.session
     }
 }
@@ -171,6 +178,10 @@ pub struct Connection {
     pub(super) hung_up: bool,
     /// What the patrol remembers.
     pub(super) watched: Watched,
+    /// What `MULTI` has begun.
+    pub(super) queue: Option<Box<Queue>>,
+    /// What `WATCH` has begun.
+    pub(super) watching: Option<Box<Watching>>,
     /// It stands in the queue of dirty connections.
     pub(super) dirty: bool,
     /// It stands in the queue of connections with input to go on with.
@@ -198,6 +209,7 @@ impl Connection {
             subscriptions: Subscriptions::default(),
             fieldsets: Fieldsets::default(),
             monitor: false,
+            in_part: false,
             connected_us: now_us,
             active_us: now_us,
             last_command: None,
@@ -217,6 +229,8 @@ impl Connection {
             close: Close::No,
             hung_up: false,
             watched: Watched::default(),
+            queue: None,
+            watching: None,
             dirty: false,
             ready: false,
             places: VecDeque::new(),
@@ -261,6 +275,7 @@ impl Connection {
             input: self.input.len(),
             input_free: self.input.capacity() - self.input.len(),
             parsed: self.parser.allocated_bytes(),
+            transaction: self.transaction().bytes,
             output: self.output.len() + self.held.len(),
             output_capacity: self.output.capacity() + self.held.capacity(),
             in_flight: self.in_flight,

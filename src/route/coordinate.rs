@@ -19,9 +19,10 @@ use super::core::{Background, Core};
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Mode, Outcome, Owner, Scope, TransactionId};
 use super::message::{ClientView, Control, Done, OwnedArgs, Reply, ReplyTo, Task};
+use super::multi::Plan;
 use super::transaction::{Request, Transaction};
 use crate::commands::context::{Coordination as Running, Coordinator};
-use crate::commands::definition::{Flags, Handler, KeyFlags, LockScope};
+use crate::commands::definition::{Flags, Handler, KeyFlags, LockScope, TransactionStep};
 use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
 use crate::pubsub::Receivers;
@@ -212,16 +213,31 @@ impl Core {
         args: Args<'_>,
     ) -> Result<(), CommandError> {
         let connection = &mut self.state.connections[key.0 as usize];
-        let (client, view) = (connection.client.id, connection.client.view);
+        let view = connection.client.view;
         let scopes = self.scopes_by_shard(entry, args, view.db)?;
+        self.coordinate_in(key, entry, coordinator, args, scopes, None);
+        Ok(())
+    }
+
+    /// As [`coordinate`](Self::coordinate), with locks that the arguments do not tell.
+    pub(super) fn coordinate_in(
+        &mut self,
+        key: ConnectionKey,
+        entry: &'static Entry,
+        coordinator: Coordinator,
+        args: Args<'_>,
+        scopes: Vec<(ShardId, Scope)>,
+        plan: Option<Box<Plan>>,
+    ) {
         let connection = &mut self.state.connections[key.0 as usize];
+        let (client, view) = (connection.client.id, connection.client.view);
         connection.blocked = Blocked::Coordinating;
         let sequence = connection.reserve();
         let reply_to = ReplyTo { connection: key, client, sequence };
-        let request = Request::new(entry, key, client, view, &self.state, args);
+        let mut request = Request::new(entry, key, client, view, &self.state, args);
+        request.plan = plan;
         let number = self.add_coordination(reply_to, scopes, None, request, coordinator);
         self.request_locks(number);
-        Ok(())
     }
 
     fn add_coordination(
@@ -544,6 +560,10 @@ impl Core {
             return self.served(reply_to, entry, &reply, done, args.view());
         }
         self.record(entry, done, args.view(), &reply, reply_to);
+        if let Handler::Transaction(TransactionStep::Execute) = entry.command.handler {
+            self.show_part(entry, args.view(), reply_to);
+            self.unwatch(reply_to);
+        }
         self.fill(reply_to, &reply);
         let connection = self.state.connection(reply_to.connection);
         if connection.is_some_and(|connection| connection.client.id == reply_to.client) {

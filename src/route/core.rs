@@ -25,6 +25,7 @@ use super::evict::Room;
 use super::locks::{Locks, Mode};
 use super::long::Postponed;
 use super::message::{Batch, BatchKind, ClientView, ReplyTo};
+use super::multi::{WatchId, Watches};
 use super::patrol::{INPUT_ROOM, Patrol};
 use super::remote::{Granted, Outboxes, ParkedRequests};
 use super::shared::Shared;
@@ -115,6 +116,12 @@ pub struct CoreState {
     pub waiters: Waiters,
     /// When they are tried although nothing has changed.
     pub alarms: Alarms,
+    /// Who watches keys of this shard.
+    pub watches: Watches,
+    /// Watches that have ended, and shards that have to be told.
+    pub(super) ended_watches: Vec<(ShardId, WatchId)>,
+    /// The number of the last watch of one of this core's clients.
+    pub(super) last_watch: u64,
     /// The subscriptions of this core's clients.
     pub pubsub: PubSub,
     /// What the server itself has to publish, after the command that gave cause to it.
@@ -240,6 +247,8 @@ pub struct Residue {
     pub waits: usize,
     /// Clients that wait for a key of this shard.
     pub waiters: usize,
+    /// Clients that watch keys of this shard, which they may do for ever.
+    pub watches: usize,
     /// Messages to subscribers whose publishers have not been answered.
     pub publishing: usize,
     /// What the server has to do by itself.
@@ -303,6 +312,9 @@ impl Core {
             waits: Waits::default(),
             waiters: Waiters::default(),
             alarms: Alarms::default(),
+            watches: Watches::default(),
+            ended_watches: Vec::new(),
+            last_watch: 0,
             pubsub: PubSub::default(),
             notices: VecDeque::new(),
             keyspace_events: KeyspaceEvents::NONE,
@@ -335,6 +347,7 @@ impl Core {
         self.coordinations.verify();
         self.state.waits.verify();
         self.state.waiters.verify();
+        self.state.watches.verify();
         self.state.pubsub.verify();
         for (key, connection) in &self.state.connections {
             let waits = self.coordinations.awaited_by(ConnectionKey(key as u32), connection);
@@ -354,6 +367,7 @@ impl Core {
             coordinations: self.coordinations.len(),
             waits: self.state.waits.len(),
             waiters: self.state.waiters.len(),
+            watches: self.state.watches.len(),
             publishing: self.publishing.len() + self.state.notices.len(),
             background: self.state.background.len(),
             batches: self.outboxes.len(),
@@ -610,6 +624,7 @@ impl Engine for Core {
     }
 
     fn next_outgoing(&mut self) -> Option<(ShardId, Box<Batch>)> {
+        self.send_ended_watches();
         let message = self.outboxes.next(self.state.unix_ms());
         if message.is_none() {
             self.state.metrics.end_round();

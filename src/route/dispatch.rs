@@ -9,7 +9,7 @@ use super::long::Long;
 use super::message::{Done, RemoteRequest, ReplyTo};
 use super::shard_map::ShardMap;
 use crate::commands::context::{LocalContext, LocalHandler};
-use crate::commands::definition::{Flags, Handler};
+use crate::commands::definition::{Flags, Handler, TransactionStep};
 use crate::commands::help::answer_help;
 use crate::commands::table::{Entry, resolve};
 use crate::errors::CommandError;
@@ -195,7 +195,7 @@ impl Core {
 
     fn dispatch(&mut self, key: ConnectionKey, request: Ahead, args: Args<'_>) -> Flow {
         if let (Some(pause), Some(entry)) = (self.state.pause, request.entry)
-            && pause.postpones(entry)
+            && pause.postpones(entry, self.state.connections[key.0 as usize].executed_flags(entry))
         {
             self.state.connections[key.0 as usize].blocked = Blocked::Paused;
             self.coordinations.pause(key);
@@ -208,6 +208,7 @@ impl Core {
         }
         let entry = request.entry;
         if let Err(error) = self.route(key, request, args) {
+            let error = self.refuse_in_queue(key, entry, error);
             self.reject(key, entry, &error);
         }
         let connection = &mut self.state.connections[key.0 as usize];
@@ -227,10 +228,15 @@ impl Core {
         let Some(entry) = request.entry else {
             return Err(resolve(args).expect_err("invariant: it did not resolve before either"));
         };
-        let client = &mut self.state.connections[key.0 as usize].client;
+        let connection = &mut self.state.connections[key.0 as usize];
+        let flags = entry.command.flags.or(connection.executed_flags(entry));
+        let client = &mut connection.client;
         client.last_command = Some(entry);
         if !client.authenticated && !entry.command.flags.has(Flags::NO_AUTH) {
             return Err(CommandError::NoAuth);
+        }
+        if connection.queue.is_some() && entry.command.flags.has(Flags::NO_MULTI) {
+            return Err(CommandError::Other("ERR Command not allowed inside a transaction"));
         }
         if client.is_confined() && !entry.is_about_subscriptions() {
             let name = entry.full_name;
@@ -240,15 +246,16 @@ impl Core {
             )));
         }
         self.state.refuse_while_loading(entry)?;
-        if self.state.room.exceeded
-            && entry.command.flags.has(Flags::DENYOOM)
-            && !self.state.make_room()
-        {
+        if self.state.room.exceeded && flags.has(Flags::DENYOOM) && !self.state.make_room() {
             return Err(CommandError::OutOfMemory);
         }
         let monitored = self.state.shared.monitored();
         if monitored {
             self.check_monitor(key, entry)?;
+        }
+        if self.state.connections[key.0 as usize].queues(entry) {
+            self.enqueue(key, entry, request, args);
+            return Ok(());
         }
         match entry.command.handler {
             Handler::Container => unreachable!("a container resolves to a subcommand"),
@@ -272,8 +279,12 @@ impl Core {
             },
             Handler::Blocking(blocking) => self.block(key, entry, blocking, request, args)?,
             Handler::Global(_, coordinator) => self.coordinate(key, entry, coordinator, args)?,
+            Handler::Transaction(step) => self.step(key, entry, step, args)?,
         }
-        if monitored {
+        // Monitors see EXEC after what it has executed.
+        if monitored
+            && !matches!(entry.command.handler, Handler::Transaction(TransactionStep::Execute))
+        {
             self.feed_all_monitors(key, entry, args);
         }
         Ok(())
@@ -474,9 +485,9 @@ impl Connection {
 }
 
 impl Pause {
-    /// Whether the pause holds this command back.
-    fn postpones(self, entry: &Entry) -> bool {
-        let flags = entry.command.flags;
+    /// Whether the pause holds this command back, which executes others that do so much.
+    fn postpones(self, entry: &Entry, executed: Flags) -> bool {
+        let flags = entry.command.flags.or(executed);
         let exempt = matches!(entry.command.name, "unpause" | "quit" | "reset");
         !exempt && (self.all || flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE))
     }

@@ -1,4 +1,5 @@
-//! Those who follow the shard's journal: clients that wait for keys, and keyspace notifications.
+//! Those who follow the shard's journal: clients that wait for keys or watch them, and keyspace
+//! notifications.
 //!
 //! The journal is taken to them right after each command, and it records only what one of them
 //! wants to know.
@@ -6,6 +7,7 @@
 use kvasir_shard::{ChangeKind, ChangeMask};
 
 use super::core::{Core, CoreState};
+use super::multi::WATCHED_CHANGES;
 use crate::pubsub::notify;
 
 /// What can make a key ready or take it away.
@@ -21,6 +23,9 @@ impl CoreState {
         if !self.waiters.is_empty() {
             mask = mask.union(AWAITED_CHANGES);
         }
+        if !self.watches.is_empty() {
+            mask = mask.union(WATCHED_CHANGES);
+        }
         self.shard.journal.set_mask(mask);
     }
 
@@ -35,6 +40,7 @@ impl CoreState {
                 ChangeKind::Flushed | ChangeKind::Swapped => self.waiters.note_all(change.db),
                 _ => self.waiters.note(change.db, change.key),
             }
+            self.watches.note(&change);
             self.notify(change);
         }
         journal.clear();

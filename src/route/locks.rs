@@ -70,6 +70,24 @@ pub enum Scope {
     Everything(Mode),
 }
 
+impl Scope {
+    /// Adds what another command wants, so that both can run under one claim. Whoever reads
+    /// everything and writes something claims all of it for writing.
+    pub fn join(&mut self, other: Self) {
+        let writes = |scope: &Self| match scope {
+            Self::Everything(mode) => *mode == Mode::Write,
+            Self::Keys(keys) => keys.iter().any(|(_, mode)| *mode == Mode::Write),
+        };
+        match (&mut *self, other) {
+            (Self::Keys(keys), Self::Keys(others)) => keys.extend(others),
+            (this, other) => {
+                let any = writes(this) || writes(&other);
+                *this = Self::Everything(if any { Mode::Write } else { Mode::Read });
+            }
+        }
+    }
+}
+
 /// Who made a claim.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Owner {

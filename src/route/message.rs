@@ -13,6 +13,7 @@ use kvasir_proto::{ArgRange, Args, Resp};
 use super::blocking::Message;
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Outcome, Scope, TransactionId};
+use super::multi;
 use crate::commands::table::Entry;
 use crate::pubsub::publish;
 use crate::route::core::CoreState;
@@ -244,6 +245,8 @@ pub enum Control {
     },
     /// About a client that waits for a key.
     Blocking(Message),
+    /// About transactions that clients compose.
+    Multi(multi::Message),
     /// About messages to subscribers.
     PubSub(publish::Message),
     /// A line for the clients that monitor.
@@ -262,6 +265,7 @@ impl std::fmt::Debug for Control {
             Self::Ran { coordination, index, .. } => write!(f, "Ran({coordination}/{index})"),
             Self::LateReply { to, .. } => write!(f, "LateReply({to:?})"),
             Self::Blocking(message) => message.fmt(f),
+            Self::Multi(message) => message.fmt(f),
             Self::PubSub(message) => message.fmt(f),
             Self::Monitor(_) => f.write_str("Monitor"),
         }

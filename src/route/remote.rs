@@ -12,6 +12,7 @@ use super::long::{Long, LongWork};
 use super::message::{
     Batch, BatchKind, ClientView, Control, Done, OwnedArgs, RemoteRequest, ReplyTo,
 };
+use super::multi::Errand;
 use super::transaction::shard_context;
 use crate::commands::context::ShardHandler;
 use crate::commands::definition::{Blocking, Handler};
@@ -107,6 +108,8 @@ pub(super) enum Parked {
     Waiter(Ticket),
     /// A command that has its locks and goes on in parts.
     Long(Box<Long>),
+    /// All that a client's command does.
+    Errand(Box<Errand>),
 }
 
 /// The requests that wait for a lock of this shard, and those that hold one for long.
@@ -267,6 +270,11 @@ impl Core {
         self.park_this(Parked::Waiter(ticket), scope);
     }
 
+    /// Makes an errand wait for the claims before it.
+    pub(super) fn park_errand(&mut self, errand: Box<Errand>, scope: Scope) {
+        self.park_this(Parked::Errand(errand), scope);
+    }
+
     fn park_this(&mut self, parked: Parked, scope: Scope) {
         let number = self.parked.insert(parked);
         let outcome = self.locks.request(Owner::Parked(number), scope);
@@ -316,6 +324,10 @@ impl Core {
                 return true;
             }
             Parked::Long(_) => unreachable!("what has begun waits for nobody"),
+            Parked::Errand(errand) => {
+                self.run_errand(errand);
+                return true;
+            }
         };
         let mut reply = Vec::new();
         self.state.metrics.start_lap();
@@ -369,6 +381,7 @@ impl Core {
                 self.late_reply(to, entry, &reply, done, args.view());
             }
             Control::Blocking(message) => self.heed(origin, message),
+            Control::Multi(message) => self.heed_multi(message),
             Control::PubSub(message) => self.hear(origin, message),
             Control::Monitor(line) => self.state.feed_monitors(&line),
         }

@@ -19,7 +19,7 @@ use kvasir_proto::{Args, Encoder};
 use super::blocking::Registration;
 use super::engine::{ConnectionKey, ShardId};
 use super::message::{ClientView, OwnedArgs, Reply, Task};
-use super::multi::Ran;
+use super::multi::{Plan, Ran};
 use super::shard_map::ShardMap;
 use super::shared::Shared;
 use crate::commands::context::ShardContext;
@@ -47,6 +47,8 @@ pub struct Request {
     pub shared: Arc<Shared>,
     /// Where the command waits if it is tried in vain.
     pub(super) registration: Option<Registration>,
+    /// What it does, where its arguments do not tell.
+    pub(super) plan: Option<Box<Plan>>,
     args: OwnedArgs,
 }
 
@@ -74,8 +76,20 @@ impl Request {
     ) -> Self {
         let (home, map, now_ms) = (state.id, state.shared.map, state.unix_ms());
         let shared = Arc::clone(&state.shared);
-        let registration = None;
-        Self { entry, connection, home, client, view, now_ms, map, shared, registration, args }
+        let (registration, plan) = (None, None);
+        Self {
+            entry,
+            connection,
+            home,
+            client,
+            view,
+            now_ms,
+            map,
+            shared,
+            registration,
+            plan,
+            args,
+        }
     }
 
     /// The arguments, the command's name included.
@@ -96,7 +110,7 @@ impl Request {
     /// Another command for the same client, as a part of the same transaction.
     pub fn call(&self, entry: &'static Entry, view: ClientView, args: OwnedArgs) -> Self {
         let shared = Arc::clone(&self.shared);
-        Self { entry, view, shared, registration: None, args, ..*self }
+        Self { entry, view, shared, registration: None, plan: None, args, ..*self }
     }
 
     /// Encodes a reply for the client.

@@ -249,6 +249,20 @@ impl Generator {
     }
 
     fn action(&mut self) -> Action {
+        // Within a transaction keys expire as they do elsewhere, which the model has no place for.
+        if !self.flavour.expiry && self.rng.one_in(8) {
+            let mut ops = Vec::new();
+            for _ in 0..=self.rng.below(3) {
+                if let Action::Plain(op) = self.command() {
+                    ops.push(op);
+                }
+            }
+            return Action::Plain(Op::Multi(ops));
+        }
+        self.command()
+    }
+
+    fn command(&mut self) -> Action {
         // Nothing counts keys then.
         let expiry = self.flavour.expiry;
         let counted = !expiry && !self.flavour.lists;
@@ -343,6 +357,14 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 impl Request {
+    /// The requests that have to be sent before it, with their replies.
+    pub(crate) fn before(&self) -> Vec<Self> {
+        let Self::Keyspace(Action::Plain(Op::Multi(ops))) = self else { return vec![] };
+        let said = |text: &str| Value::Simple(text.as_bytes().to_vec());
+        let queued = ops.iter().map(|op| Self::Exact(op_args(op), said("QUEUED")));
+        std::iter::once(Self::Exact(words(&["MULTI"]), said("OK"))).chain(queued).collect()
+    }
+
     /// The arguments.
     pub(crate) fn args(&self) -> Vec<String> {
         match self {
@@ -437,6 +459,9 @@ fn op_args(op: &Op) -> Vec<String> {
         Op::FlushAll => words(&["FLUSHALL"]),
         Op::DbSize => words(&["DBSIZE"]),
         Op::Keys => words(&["KEYS", "*"]),
+        // What it executes has been sent before it.
+        Op::Multi(_) => words(&["EXEC"]),
+        Op::Guarded(..) => unreachable!("only real clients watch"),
     }
 }
 
@@ -449,6 +474,10 @@ pub(crate) fn understand(action: &Action, value: &Value) -> Option<Reply> {
         _ => None,
     };
     match (action, value) {
+        (Action::Plain(Op::Multi(ops)), Value::Array(values)) => {
+            let one = |(op, value): (&Op, _)| understand(&Action::Plain(op.clone()), value);
+            ops.iter().zip(values).map(one).collect::<Option<_>>().map(Reply::Many)
+        }
         // Whose wait has been ended got nothing.
         (_, Value::Error(bytes)) if action.waits() && bytes.starts_with(b"UNBLOCKED") => {
             Some(Reply::Bulk(None))

@@ -124,6 +124,10 @@ impl Model for Map {
 
 fn execute(state: &mut State, action: &Action) -> keyspace::Reply {
     match action {
+        Action::Plain(Op::Multi(ops)) => {
+            let one = |op: &Op| execute(state, &Action::Plain(op.clone()));
+            keyspace::Reply::Many(ops.iter().map(one).collect())
+        }
         Action::Plain(op) => {
             let (values, reply) = Keyspace::apply(&state.values, op);
             let old = std::mem::replace(&mut state.values, values);
@@ -306,6 +310,14 @@ impl Action {
             Op::MSet(pairs) | Op::MSetNx(pairs) => pairs.iter().map(|(key, _)| *key).collect(),
             Op::Rename(from, to) | Op::RenameNx(from, to) | Op::Copy(from, to) => vec![*from, *to],
             Op::FlushAll | Op::DbSize | Op::Keys => return Keys::All,
+            Op::Multi(ops) | Op::Guarded(_, ops) => {
+                let mut all = Vec::new();
+                for op in ops {
+                    let Keys::Some(keys) = Self::Plain(op.clone()).keys() else { return Keys::All };
+                    all.extend(keys);
+                }
+                all
+            }
         })
     }
 
@@ -313,7 +325,13 @@ impl Action {
     pub(crate) fn only_reads(&self) -> bool {
         match self {
             Self::Plain(op) => {
-                matches!(op, Op::Get(_) | Op::Exists(_) | Op::MGet(_) | Op::DbSize | Op::Keys)
+                let reads = |op: &Op| {
+                    matches!(op, Op::Get(_) | Op::Exists(_) | Op::MGet(_) | Op::DbSize | Op::Keys)
+                };
+                match op {
+                    Op::Multi(ops) | Op::Guarded(_, ops) => ops.iter().all(reads),
+                    op => reads(op),
+                }
             }
             Self::LcsLen(..) | Self::Range(_) => true,
             _ => false,

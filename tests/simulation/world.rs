@@ -221,6 +221,9 @@ impl World {
     }
 
     fn send(&mut self, number: usize, core: usize, request: Request) {
+        for earlier in request.before() {
+            self.send(number, core, earlier);
+        }
         self.now_us += 1;
         let args = request.args();
         // A line may not be as long as an array.

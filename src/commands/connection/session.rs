@@ -59,6 +59,7 @@ fn reset(
     let open = context.state.shared.config.load().security.password.is_empty();
     context.state.stop_monitoring(context.connection);
     context.state.unsubscribe_all(context.connection);
+    context.state.discard(context.connection);
     let client = context.client();
     client.view.db = 0;
     client.view.resp = Resp::V2;

@@ -109,6 +109,7 @@ fn flushdb(transaction: Transaction, request: Request) -> Coordination {
 
 /// Empties one database.
 fn empty_one(state: &mut CoreState, db: u32) {
+    state.touch_emptied(db);
     state.keyspace_figures.changes += state.shard.flush_db(db) as u64;
 }
 

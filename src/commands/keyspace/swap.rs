@@ -41,6 +41,7 @@ fn swapdb(transaction: Transaction, request: Request) -> Coordination {
         let swap = |shard| {
             let task = move |state: &mut CoreState| {
                 if one != other {
+                    state.touch_exchanged(one, other);
                     state.shard.swap_db(one, other);
                 }
                 // One change for the whole server, not one for each shard.

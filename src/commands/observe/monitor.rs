@@ -26,6 +26,9 @@ fn monitor(
     _: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
+    if context.client().in_part {
+        return Err(CommandError::Other("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
     reply.ok();
     if !std::mem::replace(&mut context.client().monitor, true) {
         context.state.monitors.push(context.connection);

@@ -331,7 +331,7 @@ impl Core {
         shards
     }
 
-    fn connection_of(&mut self, to: ReplyTo) -> Option<&mut Connection> {
+    pub(super) fn connection_of(&mut self, to: ReplyTo) -> Option<&mut Connection> {
         self.state.connection(to.connection).filter(|connection| connection.client.id == to.client)
     }
 

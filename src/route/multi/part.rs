@@ -1,7 +1,10 @@
 //! A command as a part of another one that holds its locks: of `EXEC`, of a script.
 
+use std::sync::Arc;
+
 use kvasir_proto::{Args, Encoder, Resp};
 
+use super::queue::Queue;
 use crate::commands::context::{Coordinator, LocalHandler};
 use crate::commands::definition::Handler;
 use crate::commands::help::answer_help;
@@ -31,11 +34,37 @@ pub struct Answer {
 #[derive(Debug)]
 pub(in crate::route) struct Ran {
     entry: &'static Entry,
-    args: OwnedArgs,
+    args: PartArgs,
     done: Done,
     /// The reply if it is an error; else nothing.
     error: Vec<u8>,
     reply_bytes: usize,
+}
+
+/// The arguments of a part.
+#[derive(Debug)]
+pub(super) enum PartArgs {
+    /// Its own.
+    Owned(OwnedArgs),
+    /// Those of the command with this index.
+    Queued(Arc<Queue>, usize),
+}
+
+impl PartArgs {
+    fn view(&self) -> Args<'_> {
+        match self {
+            Self::Owned(args) => args.view(),
+            Self::Queued(queue, index) => queue.args(&queue.commands()[*index]),
+        }
+    }
+}
+
+impl Ran {
+    /// A part with this reply.
+    pub(super) fn new(entry: &'static Entry, args: PartArgs, done: Done, reply: &[u8]) -> Self {
+        let error = if done.failed { reply.to_vec() } else { Vec::new() };
+        Self { entry, args, done, error, reply_bytes: reply.len() }
+    }
 }
 
 /// How a part runs.
@@ -90,16 +119,15 @@ impl Transaction {
         };
         let Parted { reply, done, view } = answer;
         let failed = done.failed;
-        let error = if failed { reply.clone() } else { Vec::new() };
-        let reply_bytes = reply.len();
-        self.exchange.borrow_mut().ran.push(Ran { entry, args, done, error, reply_bytes });
+        let part = Ran::new(entry, PartArgs::Owned(args), done, &reply);
+        self.exchange.borrow_mut().ran.push(part);
         Answer { reply, failed, view }
     }
 
     fn way(&self, request: &Request) -> Result<Way, CommandError> {
         let entry = request.entry;
         Ok(match entry.command.handler {
-            Handler::Container => {
+            Handler::Container | Handler::Transaction(_) => {
                 unreachable!("the caller refuses what cannot be a part")
             }
             Handler::Local(handler) | Handler::Subscribe(handler) => Way::Local(handler),
@@ -195,7 +223,12 @@ impl Core {
     }
 
     /// Shows a part to monitors, if its client is still there.
-    fn show_part(&mut self, entry: &'static Entry, args: Args<'_>, to: ReplyTo) {
+    pub(in crate::route) fn show_part(
+        &mut self,
+        entry: &'static Entry,
+        args: Args<'_>,
+        to: ReplyTo,
+    ) {
         let connection = self.state.connections.get(to.connection.0 as usize);
         if self.state.shared.monitored() && connection.is_some_and(|c| c.client.id == to.client) {
             self.feed_all_monitors(to.connection, entry, args);
@@ -220,8 +253,21 @@ impl CoreState {
             return Parted { reply, done: Done::default(), view };
         }
         self.metrics.start_lap();
-        let done = self.run_locally(key, handler, args.view(), &mut reply);
+        let done = self.run_locally_in_part(key, handler, args.view(), &mut reply);
         let view = self.connections[key.0 as usize].client.view;
         Parted { reply, done, view }
+    }
+    /// Runs a command about a connection as a part of another one.
+    pub(super) fn run_locally_in_part(
+        &mut self,
+        key: ConnectionKey,
+        handler: LocalHandler,
+        args: Args<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Done {
+        self.connections[key.0 as usize].client.in_part = true;
+        let done = self.run_locally(key, handler, args, reply);
+        self.connections[key.0 as usize].client.in_part = false;
+        done
     }
 }

@@ -38,10 +38,13 @@ fn info(
 pub(super) fn flags(state: &CoreState, connection: &Connection) -> String {
     let client = &connection.client;
     let blocked = connection.blocked() == Blocked::Paused || state.waits.is_waiting(client.id);
+    let transaction = connection.transaction();
     let letters = [
         (client.monitor, 'O'),
         (client.subscriptions.any(), 'P'),
+        (transaction.queued.is_some(), 'x'),
         (blocked, 'b'),
+        (transaction.touched, 'd'),
         (connection.closing() == Close::AfterOutput, 'c'),
         (connection.closing() == Close::Now, 'A'),
         (client.socket.unix, 'U'),
@@ -72,6 +75,7 @@ pub(super) fn idle_s(state: &CoreState, connection: &Connection) -> u64 {
 pub(super) fn append_line(out: &mut Vec<u8>, state: &CoreState, connection: &Connection) {
     let client = &connection.client;
     let buffers = connection.buffers();
+    let transaction = connection.transaction();
     let mut line = Line { out };
     line.out.extend_from_slice(b"id=");
     number::append_u64(line.out, client.id);
@@ -87,12 +91,12 @@ pub(super) fn append_line(out: &mut Vec<u8>, state: &CoreState, connection: &Con
     line.number("sub", client.subscriptions.channels.into());
     line.number("psub", client.subscriptions.patterns.into());
     line.number("ssub", client.subscriptions.shard_channels.into());
-    line.text("multi", "-1");
-    line.text("watch", "0");
+    line.number("multi", transaction.queued.map_or(-1, |queued| queued as i64));
+    line.size("watch", transaction.watched);
     line.size("qbuf", buffers.input);
     line.size("qbuf-free", buffers.input_free);
     line.size("argv-mem", buffers.parsed);
-    line.size("multi-mem", 0);
+    line.size("multi-mem", buffers.transaction);
     line.size("rbs", buffers.output_capacity);
     line.size("rbp", buffers.output);
     line.size("obl", buffers.output);

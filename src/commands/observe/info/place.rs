@@ -80,9 +80,9 @@ impl View<'_> {
             ("blocked_clients", clients.blocked),
             ("tracking_clients", 0),
             ("pubsub_clients", self.figures.pubsub.clients),
-            ("watching_clients", 0),
+            ("watching_clients", clients.watching),
             ("clients_in_timeout_table", clients.with_deadline),
-            ("total_watched_keys", 0),
+            ("total_watched_keys", clients.watched_keys),
             ("total_blocking_keys", clients.blocking_keys),
             ("total_blocking_keys_on_nokey", clients.noticed_keys),
         ]);

@@ -35,6 +35,10 @@ pub enum Op {
     FlushAll,
     DbSize,
     Keys,
+    /// `MULTI`, these commands, `EXEC`.
+    Multi(Vec<Self>),
+    /// The same, by a client that watches keys since it has read these values.
+    Guarded(Vec<(Key, Option<String>)>, Vec<Self>),
 }
 
 /// A reply, as far as the commands of [`Op`] give any.
@@ -52,6 +56,8 @@ pub enum Reply {
     Names(Vec<Key>),
     /// An error with its text.
     Error(String),
+    /// One reply for each command of a transaction.
+    Many(Vec<Self>),
 }
 
 impl Model for Keyspace {
@@ -66,6 +72,13 @@ impl Model for Keyspace {
     }
 
     fn only_looks(op: &Op, reply: &Reply) -> bool {
+        match (op, reply) {
+            (Op::Multi(ops) | Op::Guarded(_, ops), Reply::Many(replies)) => {
+                return ops.iter().zip(replies).all(|(op, reply)| Self::only_looks(op, reply));
+            }
+            (Op::Multi(_) | Op::Guarded(..), _) => return false,
+            _ => {}
+        }
         match op {
             Op::Get(_) | Op::Exists(_) | Op::MGet(_) | Op::DbSize | Op::Keys => true,
             Op::Set(..) | Op::Append(..) | Op::MSet(_) | Op::FlushAll => false,
@@ -106,6 +119,13 @@ fn execute(state: &mut State, op: &Op) -> Reply {
         }
         Op::DbSize => Reply::Int(state.len() as i64),
         Op::Keys => Reply::Names(state.keys().copied().collect()),
+        Op::Multi(ops) => Reply::Many(ops.iter().map(|op| execute(state, op)).collect()),
+        Op::Guarded(seen, _)
+            if seen.iter().any(|(key, value)| state.get(key) != value.as_ref()) =>
+        {
+            Reply::Error("a watched key has changed".to_owned())
+        }
+        Op::Guarded(_, ops) => Reply::Many(ops.iter().map(|op| execute(state, op)).collect()),
     }
 }
 
