@@ -444,7 +444,9 @@ impl Core {
             let to = coordination.reply_to;
             coordination.stage = Stage::Running { transaction: transaction.clone(), future };
             let ran = std::mem::take(&mut transaction.exchange.borrow_mut().ran);
-            ran.into_iter().for_each(|part| self.record_part(&part, to));
+            for part in ran {
+                self.record_part(&part, to);
+            }
             if let Poll::Ready(result) = poll {
                 return self.finish(number, result);
             }

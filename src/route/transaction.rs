@@ -108,6 +108,7 @@ impl Request {
     }
 
     /// Another command for the same client, as a part of the same transaction.
+    #[must_use]
     pub fn call(&self, entry: &'static Entry, view: ClientView, args: OwnedArgs) -> Self {
         let shared = Arc::clone(&self.shared);
         Self { entry, view, shared, registration: None, plan: None, args, ..*self }

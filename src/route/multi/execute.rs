@@ -76,9 +76,7 @@ pub(super) fn watch(transaction: Transaction, mut request: Request) -> Coordinat
         let begin = |(shard, portions): (ShardId, Vec<Portion>)| {
             let watch = Arc::clone(&watch);
             let task = move |state: &mut CoreState| {
-                let keys = portions
-                    .iter()
-                    .map(|portion: &crate::route::transaction::Portion| &*portion.args[0]);
+                let keys = portions.iter().map(|portion| &*portion.args[0]);
                 state.watch_keys(&watch, db, keys);
             };
             (shard, task)
@@ -97,7 +95,9 @@ pub(super) fn execute(transaction: Transaction, mut request: Request) -> Coordin
         if let Some(watch) = watch {
             let now_ms = transaction.on(home, |state| state.unix_ms()).await;
             if watch.is_touched(now_ms) {
-                return Ok(request.encode(|reply| reply.null_array()));
+                return Ok(request.encode(|reply| {
+                    reply.null_array();
+                }));
             }
         }
         let queue = Arc::new(queue);

@@ -94,7 +94,7 @@ impl Transaction {
     /// coordinator.
     pub async fn run(&self, request: Request) -> Answer {
         let (entry, args, view) = (request.entry, request.owned_args(), request.view);
-        let answer = match self.way(&request) {
+        let answer = match way(&request) {
             Err(error) => Parted::failed(&error, view),
             Ok(Way::Shard(shard)) => {
                 let args = args.clone();
@@ -122,45 +122,6 @@ impl Transaction {
         let part = Ran::new(entry, PartArgs::Owned(args), done, &reply);
         self.exchange.borrow_mut().ran.push(part);
         Answer { reply, failed, view }
-    }
-
-    fn way(&self, request: &Request) -> Result<Way, CommandError> {
-        let entry = request.entry;
-        Ok(match entry.command.handler {
-            Handler::Container | Handler::Transaction(_) => {
-                unreachable!("the caller refuses what cannot be a part")
-            }
-            Handler::Local(handler) | Handler::Subscribe(handler) => Way::Local(handler),
-            Handler::Help(_) => Way::Local(answer_help),
-            Handler::Publish(topic) => Way::Publish(topic),
-            Handler::Shard(_) => {
-                let key = entry.first_key.and_then(|first| request.args().get(first));
-                Way::Shard(key.map_or(request.home, |key| request.owner(key)))
-            }
-            Handler::Placed { shard, spread, .. } => {
-                if request.map.shards() > 1 && request.shared.memory.keys() <= FEW_KEYS {
-                    Way::Spread(spread)
-                } else {
-                    Way::Shard(shard(request.args(), request.map))
-                }
-            }
-            Handler::Multi { spread, .. } => match self.common_owner(request) {
-                Some(owner) => Way::Shard(owner),
-                None => Way::Spread(spread),
-            },
-            Handler::Blocking(blocking) => {
-                (blocking.patience)(request.args())?;
-                match self.common_owner(request) {
-                    Some(owner) => Way::Shard(owner),
-                    None => Way::Spread(blocking::try_once),
-                }
-            }
-            Handler::Global(_, coordinator) => Way::Spread(coordinator),
-        })
-    }
-
-    fn common_owner(&self, request: &Request) -> Option<ShardId> {
-        request.entry.common_owner(request.args(), request.map, request.home)
     }
 
     async fn run_spread(&self, request: Request, coordinator: Coordinator) -> Parted {
@@ -196,6 +157,45 @@ impl Transaction {
         let done = Done { reply_end: reply.len(), ..Done::default() };
         Parted { reply, done, view: request.view }
     }
+}
+
+fn way(request: &Request) -> Result<Way, CommandError> {
+    let entry = request.entry;
+    Ok(match entry.command.handler {
+        Handler::Container | Handler::Transaction(_) => {
+            unreachable!("the caller refuses what cannot be a part")
+        }
+        Handler::Local(handler) | Handler::Subscribe(handler) => Way::Local(handler),
+        Handler::Help(_) => Way::Local(answer_help),
+        Handler::Publish(topic) => Way::Publish(topic),
+        Handler::Shard(_) => {
+            let key = entry.first_key.and_then(|first| request.args().get(first));
+            Way::Shard(key.map_or(request.home, |key| request.owner(key)))
+        }
+        Handler::Placed { shard, spread, .. } => {
+            if request.map.shards() > 1 && request.shared.memory.keys() <= FEW_KEYS {
+                Way::Spread(spread)
+            } else {
+                Way::Shard(shard(request.args(), request.map))
+            }
+        }
+        Handler::Multi { spread, .. } => match common_owner(request) {
+            Some(owner) => Way::Shard(owner),
+            None => Way::Spread(spread),
+        },
+        Handler::Blocking(blocking) => {
+            (blocking.patience)(request.args())?;
+            match common_owner(request) {
+                Some(owner) => Way::Shard(owner),
+                None => Way::Spread(blocking::try_once),
+            }
+        }
+        Handler::Global(_, coordinator) => Way::Spread(coordinator),
+    })
+}
+
+fn common_owner(request: &Request) -> Option<ShardId> {
+    request.entry.common_owner(request.args(), request.map, request.home)
 }
 
 /// A part's reply, how it ended, and the client's view afterwards.

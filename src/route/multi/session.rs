@@ -7,10 +7,10 @@ use kvasir_proto::{Args, Encoder, number};
 use super::Message;
 use super::errand::Errand;
 use super::execute::{self, Plan};
-use super::queue::{Place, Queue, Several};
+use super::queue::{Place, Queue};
 use super::watch::Watching;
 use crate::commands::definition::{Flags, Handler, TransactionStep};
-use crate::commands::table::Entry;
+use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
 use crate::route::connection::{Blocked, ClientState, Connection};
 use crate::route::core::{Core, CoreState};
@@ -94,13 +94,15 @@ impl Core {
             TransactionStep::Execute => {
                 match self.take_queue(key, entry, args) {
                     Ok(Some(queue)) => self.execute(key, entry, *queue, args),
-                    Ok(None) => self.end_unexecuted(key, entry, args, Ok(())),
-                    Err(error) => self.end_unexecuted(key, entry, args, Err(error)),
+                    Ok(None) => self.end_unexecuted(key, entry, args, &Ok(())),
+                    Err(error) => self.end_unexecuted(key, entry, args, &Err(error)),
                 }
                 return Ok(());
             }
         };
-        self.answer(key, entry, args, result, |reply| reply.ok());
+        self.answer(key, entry, args, &result, |reply| {
+            reply.ok();
+        });
         Ok(())
     }
 
@@ -110,9 +112,11 @@ impl Core {
         key: ConnectionKey,
         entry: &'static Entry,
         args: Args<'_>,
-        result: Result<(), CommandError>,
+        result: &Result<(), CommandError>,
     ) {
-        self.answer(key, entry, args, result, |reply| reply.null_array());
+        self.answer(key, entry, args, result, |reply| {
+            reply.null_array();
+        });
         if self.state.shared.monitored() {
             self.feed_all_monitors(key, entry, args);
         }
@@ -124,7 +128,7 @@ impl Core {
         key: ConnectionKey,
         entry: &'static Entry,
         args: Args<'_>,
-        result: Result<(), CommandError>,
+        result: &Result<(), CommandError>,
         write: impl FnOnce(&mut Encoder<'_>),
     ) {
         let connection = &mut self.state.connections[key.0 as usize];
@@ -132,7 +136,7 @@ impl Core {
         let mut buffer = connection.reply_start();
         let start = buffer.len();
         let mut reply = Encoder::new(&mut buffer, resp);
-        match &result {
+        match result {
             Ok(()) => write(&mut reply),
             Err(error) => reply.error_bytes(&error.to_wire()),
         }
@@ -206,16 +210,20 @@ impl Core {
         entry: Option<&'static Entry>,
         error: CommandError,
     ) -> CommandError {
-        let connection = &mut self.state.connections[key.0 as usize];
-        let Some(queue) = &mut connection.queue else { return error };
-        let step = entry.map(|entry| entry.command.handler);
+        let named = match &error {
+            CommandError::WrongArity(name) => table().by_full_name(name.as_bytes()),
+            _ => None,
+        };
+        let step = entry.or(named).map(|entry| entry.command.handler);
         if matches!(step, Some(Handler::Transaction(TransactionStep::Execute))) {
             self.state.discard(key);
             return CommandError::Custom(format!(
                 "EXECABORT Transaction discarded because of: {error}"
             ));
         }
-        queue.fail();
+        if let Some(queue) = &mut self.state.connections[key.0 as usize].queue {
+            queue.fail();
+        }
         error
     }
 
@@ -251,24 +259,21 @@ impl Core {
         let (client, view) = (connection.client.id, connection.client.view);
         let watching = connection.watching.as_deref();
         let watch = watching.map(|watching| Arc::clone(&watching.watch));
-        let watched = watching.into_iter().flat_map(|watching| watching.shards()).copied();
+        let watched = watching.into_iter().flat_map(Watching::shards).copied();
         let is_here = |args: Args<'_>, handler: Handler| match handler {
             Handler::Publish(topic) => {
                 self.state.cores_of(topic, args.at(1)).iter(shards).all(|core| core == me)
             }
             _ => false,
         };
-        match queue.common_shard(me, watched, is_here) {
-            Ok(shard) => {
-                let to = self.block_for(key, client, Blocked::Errand);
-                self.send_errand(shard.unwrap_or(me), Errand::execute(me, to, view, queue, watch));
-            }
-            Err(Several) => {
-                let scopes = self.scopes_of_execution(&queue, watching);
-                let plan = Box::new(Plan { queue, watch });
-                self.coordinate_in(key, entry, execute::execute, args, scopes, Some(plan));
-            }
+        if let Ok(shard) = queue.common_shard(me, watched, is_here) {
+            let to = self.block_for(key, client, Blocked::Errand);
+            let errand = Errand::execute(me, to, view, queue, watch);
+            return self.send_errand(shard.unwrap_or(me), errand);
         }
+        let scopes = self.scopes_of_execution(&queue, watching);
+        let plan = Box::new(Plan { queue, watch });
+        self.coordinate_in(key, entry, execute::execute, args, scopes, Some(plan));
     }
 
     fn watch(
@@ -345,7 +350,7 @@ impl CoreState {
     }
 
     /// The client that waits for a reply, if it is still there.
-    pub(super) fn client(&self, to: ReplyTo) -> Option<&crate::route::connection::ClientState> {
+    pub(super) fn client(&self, to: ReplyTo) -> Option<&ClientState> {
         let connection = self.connections.get(to.connection.0 as usize)?;
         Some(&connection.client).filter(|client| client.id == to.client)
     }

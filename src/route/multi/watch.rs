@@ -12,6 +12,7 @@
 //! A key that is overdue already when it is watched, which happens only where overdue keys are
 //! kept, is not there; that it is removed later changes nothing.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -128,6 +129,8 @@ struct Watcher {
 }
 
 type Names<V> = HashMap<Arc<[u8]>, V, ahash::RandomState>;
+/// The keys of a watch, each with its database.
+type Places = Vec<(u32, Arc<[u8]>)>;
 type Watchers = HashMap<WatchId, Watcher, ahash::RandomState>;
 
 /// Who watches which keys of one shard.
@@ -137,7 +140,7 @@ type Watchers = HashMap<WatchId, Watcher, ahash::RandomState>;
 #[derive(Debug, Default)]
 pub struct Watches {
     dbs: HashMap<u32, Names<Watchers>, ahash::RandomState>,
-    by_id: HashMap<WatchId, Vec<(u32, Arc<[u8]>)>, ahash::RandomState>,
+    by_id: HashMap<WatchId, Places, ahash::RandomState>,
 }
 
 impl Watches {
@@ -166,8 +169,8 @@ impl Watches {
         let name =
             of_db.get_key_value(key).map_or_else(|| key.into(), |(name, _)| Arc::clone(name));
         let watchers = of_db.entry(Arc::clone(&name)).or_default();
-        if !watchers.contains_key(&watch.id) {
-            watchers.insert(watch.id, Watcher { watch: Arc::clone(watch), overdue });
+        if let Entry::Vacant(vacant) = watchers.entry(watch.id) {
+            vacant.insert(Watcher { watch: Arc::clone(watch), overdue });
             self.by_id.entry(watch.id).or_default().push((db, name));
         }
     }
@@ -206,7 +209,9 @@ impl Watches {
                 touched.push(*id);
             }
         }
-        touched.into_iter().for_each(|id| self.forget(id));
+        for id in touched {
+            self.forget(id);
+        }
     }
 
     /// Every watcher of a key is found by its identity and the other way round, and nothing is
