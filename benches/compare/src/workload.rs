@@ -235,6 +235,19 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         ..WORKLOAD
     },
     Workload {
+        name: "multi",
+        title: "MULTI, 10 SETs, EXEC",
+        group: Group::Strings,
+        request: "MULTI ; SET key:{n} {value} ; SET key:{n} {value} ; SET key:{n} {value} ; \
+                  SET key:{n} {value} ; SET key:{n} {value} ; SET key:{n} {value} ; \
+                  SET key:{n} {value} ; SET key:{n} {value} ; SET key:{n} {value} ; \
+                  SET key:{n} {value} ; EXEC",
+        // OK, ten times QUEUED, and an array of ten lines.
+        reply: Reply::Lines(22),
+        loaded: &[STRINGS],
+        ..WORKLOAD
+    },
+    Workload {
         name: "incr",
         title: "INCR",
         group: Group::Strings,

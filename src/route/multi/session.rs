@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use kvasir_proto::{Args, Encoder, number};
+use kvasir_proto::{Args, Encoder};
 
 use super::Message;
 use super::errand::Errand;
 use super::execute::{self, Plan};
 use super::queue::{Place, Queue};
 use super::watch::Watching;
+use crate::commands::arguments::database;
 use crate::commands::definition::{Flags, Handler, TransactionStep};
 use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
@@ -155,21 +156,20 @@ impl Core {
         args: Args<'_>,
     ) {
         let place = self.place_of(entry, request, args);
-        let databases = self.state.shared.config.load().process.databases;
         let query_buffer_max = self.state.query_buffer_max;
         let connection = &mut self.state.connections[key.0 as usize];
         let (db, resp) = (connection.client.view.db, connection.client.view.resp);
-        let touched = connection.transaction().touched;
+        let touched = connection.watching.as_ref().is_some_and(|w| w.watch.is_touched(0));
         let queue = connection.queue.as_mut().expect("invariant: only behind MULTI");
         // What will not be executed need not be kept.
         if !queue.failed() && !touched {
             queue.push(entry, place, db, args);
-            if entry.full_name == "select"
-                && let Some(db) =
-                    number::parse_i64(args.at(1)).and_then(|db| u32::try_from(db).ok())
-                && db < databases
-            {
-                queue.select(db);
+            // Where its keys will lie is told by the database that will be selected then.
+            if entry.full_name == "select" {
+                let databases = self.state.shared.config.load().process.databases;
+                if let Ok(db) = database(args.at(1), databases) {
+                    queue.select(db);
+                }
             }
         }
         let too_large = queue.argument_bytes() > query_buffer_max;
