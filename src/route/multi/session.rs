@@ -217,9 +217,11 @@ impl Core {
         let step = entry.or(named).map(|entry| entry.command.handler);
         if matches!(step, Some(Handler::Transaction(TransactionStep::Execute))) {
             self.state.discard(key);
-            return CommandError::Custom(format!(
-                "EXECABORT Transaction discarded because of: {error}"
-            ));
+            // An error of no special kind is quoted without its code.
+            let text = error.to_string();
+            let reason = text.strip_prefix("ERR ").unwrap_or(&text);
+            let text = format!("EXECABORT Transaction discarded because of: {reason}");
+            return CommandError::Custom(text);
         }
         if let Some(queue) = &mut self.state.connections[key.0 as usize].queue {
             queue.fail();
