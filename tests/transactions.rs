@@ -176,7 +176,6 @@ fn replies_are_those_of_valkey() {
         "EXEC",
     ]);
     as_valkey(&[
-        "HELLO 2",
         "MULTI",
         "HSET a f v",
         "HSET b f v",

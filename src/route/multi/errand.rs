@@ -11,6 +11,7 @@ use super::Message;
 use super::queue::{Place, Queue, Queued};
 use super::watch::Watch;
 use crate::commands::definition::Handler;
+use crate::commands::help::answer_help;
 use crate::commands::table::Entry;
 use crate::pubsub::Receivers;
 use crate::pubsub::message::Publication;
@@ -238,6 +239,7 @@ impl CoreState {
             Handler::Local(handler) | Handler::Subscribe(handler) => {
                 self.run_locally_in_part(to.connection, handler, args, reply)
             }
+            Handler::Help(_) => self.run_locally_in_part(to.connection, answer_help, args, reply),
             Handler::Transaction(_) => {
                 Encoder::new(reply, view.resp).ok();
                 Done { reply_end: reply.len(), ..Done::default() }

@@ -197,7 +197,10 @@ impl Core {
             }
             Handler::Placed { .. } | Handler::Global(..) => Place::Spread,
             Handler::Publish(_) => Place::Publish,
-            Handler::Local(_) | Handler::Subscribe(_) | Handler::Transaction(_) => Place::Home,
+            Handler::Local(_)
+            | Handler::Help(_)
+            | Handler::Subscribe(_)
+            | Handler::Transaction(_) => Place::Home,
             Handler::Container => unreachable!("a container resolves to a subcommand"),
         }
     }
