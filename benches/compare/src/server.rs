@@ -155,12 +155,12 @@ impl Server {
         Ok(pages * rustix::param::page_size() as u64)
     }
 
-    /// Resident memory once it has not changed for five seconds: background rehashing and the
-    /// allocator's return of dirty pages go on for several seconds after a load.
+    /// Resident memory once it has not changed for twelve seconds: background rehashing goes on
+    /// after a load, and the servers' allocators return dirty pages only ten seconds later.
     pub(crate) fn settled_resident_bytes(&self) -> Result<u64> {
         const STEP: Duration = Duration::from_millis(500);
-        const STEPS_STABLE: u32 = 10;
-        const STEPS_MAX: u32 = 60;
+        const STEPS_STABLE: u32 = 24;
+        const STEPS_MAX: u32 = 90;
         let (mut last, mut stable) = (self.resident_bytes()?, 0);
         for _ in 0..STEPS_MAX {
             pause(STEP);

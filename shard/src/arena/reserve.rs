@@ -16,7 +16,7 @@ const COMMIT_BYTES: usize = 1 << 20;
 /// The step beyond `HUGE_PAGES_FROM`, so large that few huge pages would lie across two steps.
 const COMMIT_BYTES_LARGE: usize = 32 << 20;
 /// What is made accessible beyond this size prefers huge pages.
-const HUGE_PAGES_FROM: usize = 32 << 20;
+const HUGE_PAGES_FROM: usize = 4 << 20;
 
 /// A contiguous range of bytes: `0..committed` can be read and written, the rest is only reserved.
 ///

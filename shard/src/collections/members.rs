@@ -103,6 +103,12 @@ impl Members {
         self.table.prefetch_slot(hash);
     }
 
+    /// Asks for what adding or removing the element whose name has this hash takes.
+    #[inline]
+    pub(crate) fn prefetch_change(&self, hash: u64) {
+        self.table.prefetch_change(hash);
+    }
+
     /// Asks for the entry of an element, some time after [`Members::prefetch_slot`].
     #[inline]
     pub(crate) fn prefetch_entry(&self, store: &Store, hash: u64) {

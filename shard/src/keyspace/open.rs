@@ -324,6 +324,7 @@ impl Shard {
         self.place(db, key, found, incoming, deadline)
     }
 
+    #[inline]
     fn refill(&mut self, cell: u32, payload: Payload) {
         self.store.externals.update(cell, |external| external.payload = payload);
     }

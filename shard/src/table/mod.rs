@@ -140,6 +140,18 @@ impl Table {
         prefetch(segment.address(fingerprint_of(hash)));
     }
 
+    /// Asks for what adding or removing an entry with this hash takes: the slots up to the next gap,
+    /// which often is in the next line, and the head of the segment.
+    #[inline]
+    pub(crate) fn prefetch_change(&self, hash: u64) {
+        const LINE_BYTES: usize = 64;
+        let segment = self.directory.segment(self.directory.index(hash));
+        let slot = segment.address(fingerprint_of(hash));
+        prefetch(slot);
+        prefetch(slot.wrapping_add(LINE_BYTES));
+        prefetch(segment.head_address());
+    }
+
     /// Asks for the first entry that a search for a hash would look at.
     #[inline]
     pub(crate) fn prefetch_entry(&self, hash: u64, keys: &impl KeySource) {

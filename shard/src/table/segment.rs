@@ -290,6 +290,12 @@ impl Segment {
         self.base().as_ptr().wrapping_add(offset)
     }
 
+    /// The address of the head, for prefetching only.
+    #[inline]
+    pub(super) fn head_address(&self) -> *const u8 {
+        self.base().as_ptr()
+    }
+
     /// Whether the array should be remade smaller.
     pub(super) fn is_sparse(&self) -> bool {
         let capacity = self.capacity();

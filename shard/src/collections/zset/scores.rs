@@ -258,11 +258,11 @@ impl Scores {
             End::Front => self.tree.get(distance),
             End::Back => self.tree.get(self.tree.len().checked_sub(distance + 1)?),
         };
-        if let Some(handle) = at(PREFETCH_AHEAD) {
+        if let Some(handle) = at(2 * PREFETCH_AHEAD) {
             prefetch(store.address(handle));
         }
-        if let Some(handle) = at(PREFETCH_AHEAD / 2) {
-            self.members.prefetch_slot(store.hash(handle));
+        if let Some(handle) = at(PREFETCH_AHEAD) {
+            self.members.prefetch_change(store.hash(handle));
         }
     }
 
