@@ -56,6 +56,7 @@ units! {
     list: "unit/type/list",
     list_2: "unit/type/list-2",
     list_3: "unit/type/list-3",
+    multi: "unit/multi",
     networking: "unit/networking",
     other: "unit/other",
     pause: "unit/pause",
