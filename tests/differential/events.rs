@@ -237,7 +237,7 @@ const LINES: &[&str] = &[
 #[test]
 fn of_chosen_commands() {
     let peer = Server::builder(Program::Valkey).args(LIMITS).start();
-    for shards in [1] {
+    for shards in [1, 2] {
         let ours = Server::builder(Program::Kvasir).shards(shards).args(LIMITS).start();
         let (mut ours, mut theirs) = (Witness::new(&ours), Witness::new(&peer));
         let mut findings = Vec::new();
