@@ -8,6 +8,8 @@
 //!
 //! `KVASIR_SEED=N` repeats a run's commands (not its timing).
 
+mod queues;
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
