@@ -44,6 +44,19 @@ impl Shard {
         self.scan_handles(db, cursor, count, &mut self.unless_due(visit))
     }
 
+    /// As [`Shard::scan`], due keys included: `visit` is told which are.
+    pub fn scan_with_due(
+        &self,
+        db: u32,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], ValueRef<'_>, bool),
+    ) -> u64 {
+        self.scan_handles(db, cursor, count, &mut |handle| {
+            visit(self.store.key(handle), self.store.value(handle), self.is_due(handle));
+        })
+    }
+
     /// What shows the entries that are not due.
     fn unless_due(&self, visit: &mut dyn FnMut(&[u8], ValueRef<'_>)) -> impl FnMut(Handle) {
         |handle| {

@@ -7,7 +7,7 @@
 //! be, which every client's signed integer can hold. Any number is a cursor.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::ValueType;
+use kvasir_shard::{ValueRef, ValueType};
 
 use crate::commands::arguments::{Options, cursor, integer, is_word};
 use crate::commands::context::{Coordination, ShardContext};
@@ -152,13 +152,25 @@ struct Found {
 fn scan_here(context: &mut ShardContext<'_>, place: u64, selection: &Selection<'_>) -> Found {
     let mut found = Found { next: 0, visited: 0, count: 0, encoded: Vec::new() };
     let mut encoder = Encoder::new(&mut found.encoded, context.resp);
-    found.next = context.shard.scan(context.db, place, selection.count, &mut |key, value| {
+    let mut due: Vec<Box<[u8]>> = Vec::new();
+    let visit = &mut |key: &[u8], value: ValueRef<'_>, is_due: bool| {
         found.visited += 1;
-        if selection.includes(key, value.value_type()) {
+        if !selection.includes(key, value.value_type()) {
+            return;
+        }
+        if is_due {
+            due.push(key.into());
+        } else {
             encoder.bulk(key);
             found.count += 1;
         }
-    });
+    };
+    found.next = context.shard.scan_with_due(context.db, place, selection.count, visit);
+    for key in due {
+        // Looking for a key removes it when it is due and may go.
+        let key = context.key(&key);
+        context.shard.exists(context.db, &key);
+    }
     found
 }
 

@@ -301,9 +301,12 @@ impl Core {
                 connection.input.clear();
                 connection.parser = RequestParser::new();
             } else {
-                let failed = ending == Ending::Unblocked;
-                let done = Done { reply_end: reply.len(), failed, ..Done::default() };
+                let done = Done { reply_end: reply.len(), ..Done::default() };
                 self.record(entry, done, args.view(), &reply, to);
+                if ending == Ending::Unblocked {
+                    // The peers count it as refused, not as failed.
+                    self.state.metrics.rejected(Some(entry), &UNBLOCKED);
+                }
             }
             self.resume(to, &reply);
         }
@@ -349,13 +352,17 @@ impl Core {
     }
 }
 
+/// What a client is told whose wait somebody else has ended.
+const UNBLOCKED: CommandError =
+    CommandError::Other("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+
 impl Ending {
     /// Writes what the client is told.
     fn write(self, entry: &'static Entry, reply: &mut Encoder<'_>) {
         match (self, entry.command.handler) {
             (Self::Timeout, Handler::Blocking(blocking)) => (blocking.nothing)(reply),
             (Self::Unblocked, _) => {
-                reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+                reply.error_bytes(&UNBLOCKED.to_wire());
             }
             (Self::Gone | Self::Timeout, _) => {}
         }
