@@ -52,6 +52,8 @@ pub enum CommandError {
     OutOfMemory,
     /// The data set is being loaded.
     Loading,
+    /// Snapshots fail, so that what is written would be lost.
+    CannotSave,
     /// The client has not authenticated.
     NoAuth,
     /// A feature of a later version: the sentence says which.
@@ -117,6 +119,13 @@ impl fmt::Display for CommandError {
                 f.write_str(&String::from_utf8_lossy(&self.to_wire()))
             }
             Self::InvalidExpire(name) => write!(f, "ERR invalid expire time in '{name}' command"),
+            Self::CannotSave => f.write_str(
+                "MISCONF Kvasir is configured to save RDB snapshots, but it's currently unable to \
+                 persist to disk. Commands that may modify the data set are disabled, because this \
+                 instance is configured to report errors during writes if RDB snapshotting fails \
+                 (stop-writes-on-bgsave-error option). Please check the logs for details about the \
+                 RDB error.",
+            ),
             Self::Loading => f.write_str("LOADING Kvasir is loading the dataset in memory"),
             Self::OutOfMemory => {
                 f.write_str("OOM command not allowed when used memory > 'maxmemory'.")

@@ -247,6 +247,10 @@ fn prepare_loading(
             let seconds = began.elapsed().as_secs_f64();
             tracing::info!("DB loaded from disk: {seconds:.3} seconds");
         } else {
+            if let Some(Err(reason)) = shared.persistence.loading.outcome() {
+                tracing::warn!("{reason}");
+            }
+            tracing::warn!("Terminating server after rdb file reading failure.");
             shared.stop();
         }
         succeeded

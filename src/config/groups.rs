@@ -247,6 +247,8 @@ pub struct Persistence {
     pub checksum: bool,
     /// Name of the dump file, in the working directory.
     pub file_name: PathBuf,
+    /// Writing commands are refused while snapshots fail.
+    pub stops_writes: bool,
     /// Points at which a snapshot is taken.
     pub save_points: Box<[SavePoint]>,
     /// Microseconds a key while saving, for tests.

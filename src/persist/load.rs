@@ -285,11 +285,12 @@ impl Sorter<'_> {
                  they are kept for the next snapshot"
             );
         }
-        if self.empty > 0 {
-            tracing::warn!("Done loading RDB, {} keys without elements left out", self.empty);
-        }
-        let (loaded, expired) = (self.loaded, self.expired);
-        tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
+        let (loaded, expired, empty) = (self.loaded, self.expired, self.empty);
+        let skipped =
+            if empty > 0 { format!(", empty keys skipped: {empty}") } else { String::new() };
+        tracing::info!(
+            "Done loading RDB, keys loaded: {loaded}, keys expired: {expired}{skipped}."
+        );
         Ok(())
     }
 

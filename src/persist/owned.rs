@@ -2,7 +2,8 @@
 
 use kvasir_shard::stream::{self, Id, NodeLimits};
 use kvasir_shard::{
-    Elements, EncodingLimits, End, List, OwnedData, OwnedValue, ValueRef, parse_canonical_int,
+    DEADLINE_MAX, Elements, EncodingLimits, End, List, OwnedData, OwnedValue, ValueRef,
+    parse_canonical_int,
 };
 
 use super::rdb::{self, Consumer, Group, Hash, Pending, SortedSet, Stream, StreamId, Value};
@@ -24,6 +25,8 @@ pub fn from_dump(
         }
         Value::Hash(hash) => {
             for (field, value, deadline) in hash.iter() {
+                // One that is long past is kept as past, and one beyond all time as far away.
+                let deadline = deadline.map(|deadline| deadline.clamp(1, DEADLINE_MAX));
                 elements.push_field(text(field), text(value), deadline);
             }
             OwnedData::Hash(elements)

@@ -102,6 +102,12 @@ impl Saving {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// Whether the last background save failed.
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        self.background_failed.load(Ordering::Relaxed)
+    }
+
     /// Ends the snapshot.
     pub fn finish(&self, succeeded: bool, unix_s: u64) {
         let figures = self.figures();
@@ -135,7 +141,7 @@ impl Saving {
             keys_done: read(&self.keys_done),
             last_unix_s: read(&self.last_unix_s),
             saves: read(&self.saves),
-            background_failed: self.background_failed.load(Ordering::Relaxed),
+            background_failed: self.has_failed(),
             background_s: self.background_s.load(Ordering::Relaxed),
         }
     }

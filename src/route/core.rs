@@ -86,6 +86,10 @@ pub struct CoreState {
     pub now: Now,
     /// `CLIENT PAUSE`.
     pub pause: Option<Pause>,
+    /// Writing commands are refused, since what they write could not be saved.
+    pub refuses_writes: bool,
+    /// `stop-writes-on-bgsave-error`, where snapshots are taken.
+    pub stops_writes: bool,
     /// Whether the data set is being loaded.
     pub loading: bool,
     /// A snapshot is being taken: due keys stay until it is over.
@@ -297,6 +301,8 @@ impl Core {
             metrics,
             now: Now { unix_us: 0, monotonic_us: 0 },
             pause: None,
+            refuses_writes: false,
+            stops_writes: false,
             loading: false,
             saving: false,
             background: VecDeque::new(),
@@ -456,6 +462,8 @@ impl Engine for Core {
     fn tick(&mut self, now: Now) {
         self.state.now = now;
         self.state.loading = self.state.shared.persistence.loading.is_active();
+        let failed = self.state.shared.persistence.saving.has_failed();
+        self.state.refuses_writes = self.state.stops_writes && failed;
         self.state.shard.set_now(now.unix_us / 1000);
         let keeps = self.state.keeps_overdue();
         self.state.shard.set_overdue(if keeps { Overdue::Kept } else { Overdue::Removed });
@@ -587,7 +595,8 @@ impl Engine for Core {
         let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
         let crowded = self.state.evict_in_round() | self.state.limit_clients();
         let expires = expiry.expired == EXPIRE_BUDGET;
-        if !self.ready.is_empty() || goes_on || garbage || crowded || expires {
+        let busy = !self.ready.is_empty() || !self.state.background.is_empty();
+        if busy || goes_on || garbage || crowded || expires {
             return Wake::Now;
         }
         let wake = self.next_wake(expiry.next_deadline_ms);

@@ -245,7 +245,7 @@ impl Core {
                  / RESET are allowed in this context"
             )));
         }
-        self.state.refuse_while_loading(entry)?;
+        self.state.check_persistence(entry)?;
         if self.state.room.exceeded && flags.has(Flags::DENYOOM) && !self.state.make_room() {
             return Err(CommandError::OutOfMemory);
         }

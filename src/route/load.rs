@@ -14,11 +14,15 @@ use crate::persist::load::{Existing, Loaded, Taken};
 const POLL_US: u64 = 200;
 
 impl CoreState {
-    /// Whether a command has to wait until the data set has been loaded.
+    /// Refuses a command that has to wait until the data set has been loaded, or that would write
+    /// what cannot be saved.
     #[inline]
-    pub(super) fn refuse_while_loading(&self, entry: &Entry) -> Result<(), CommandError> {
+    pub(super) fn check_persistence(&self, entry: &Entry) -> Result<(), CommandError> {
         if self.loading && !entry.command.flags.has(Flags::LOADING) {
             return Err(CommandError::Loading);
+        }
+        if self.refuses_writes && entry.command.flags.has(Flags::WRITE) {
+            return Err(CommandError::CannotSave);
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ impl CoreState {
         self.room.configure(&config);
         self.shard.set_use_counting(self.room.counting);
         self.import_mode = config.memory.import_mode;
+        let has_points = !config.persistence.save_points.is_empty();
+        self.stops_writes = config.persistence.stops_writes && has_points;
         self.value_settings = ValueSettings {
             dump_checksum: self.value_settings.dump_checksum,
             ..value_settings(&config)

@@ -45,6 +45,8 @@ pub struct Shared {
     pub disk: OnceLock<Box<dyn Disk>>,
     /// Loading and saving.
     pub persistence: Persistence,
+    /// Shutdowns that came to nothing, since the data could not be saved.
+    pub failed_shutdowns: AtomicUsize,
     stopping: AtomicBool,
 }
 
@@ -82,6 +84,7 @@ impl Shared {
             host: OnceLock::new(),
             disk: OnceLock::new(),
             persistence,
+            failed_shutdowns: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         }
     }

@@ -96,6 +96,7 @@ impl Core {
     fn is_unhindered(&self, key: ConnectionKey) -> bool {
         self.locks.is_idle()
             && !self.state.loading
+            && !self.state.refuses_writes
             && self.state.pause.is_none()
             && !self.state.room.exceeded
             && !self.state.shared.monitored()

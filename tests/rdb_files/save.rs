@@ -192,3 +192,39 @@ fn what_cannot_be_saved_keeps_the_server_up() {
     assert_eq!(number(&mut client, "rdb_changes_since_last_save"), 1);
     assert!(!ours.log().is_empty());
 }
+
+#[test]
+fn writes_are_refused_while_snapshots_fail() {
+    let ours = Server::builder(Program::Kvasir).shards(2).args(&["--save", "3600", "1"]).start();
+    let mut client = ours.client();
+    let file = ours.dir().join("dump.rdb");
+    std::fs::create_dir(&file).unwrap();
+    client.run("SET a 1");
+    client.run("BGSAVE");
+    await_end(&mut client);
+    for line in ["SET a 2", "RPUSH list x", "MSET a 1 b 2"] {
+        let reply = client.run(line);
+        let Reply::Error(text) = &reply else { panic!("{line}: {reply:?}") };
+        assert!(text.starts_with(b"MISCONF "), "{line}: {reply:?}");
+    }
+    assert_eq!(client.run("GET a").as_bytes(), Some(&b"1"[..]));
+    std::fs::remove_dir(&file).unwrap();
+    client.run("BGSAVE");
+    await_end(&mut client);
+    assert_eq!(client.run("SET a 2"), ok());
+}
+
+#[test]
+fn an_end_does_not_wait_for_a_save_in_the_background() {
+    for shards in [1, 2] {
+        let points = ["--save", "3600", "1", "--rdb-key-save-delay", "10000000"];
+        let ours = Server::builder(Program::Kvasir).shards(shards).args(&points).start();
+        let mut client = ours.client();
+        client.run("DEBUG POPULATE 100");
+        client.run("BGSAVE");
+        client.run("CONFIG SET rdb-key-save-delay 0");
+        assert_eq!(number(&mut client, "rdb_bgsave_in_progress"), 1);
+        // It would take a quarter of an hour, longer than this waits.
+        assert!(ours.stop().success());
+    }
+}

@@ -1,16 +1,19 @@
 //! The process: `TIME` and `SHUTDOWN`.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use kvasir_proto::{Args, Encoder, number};
 
 use super::snapshot;
 use crate::commands::arguments::is_word;
 use crate::commands::context::{Coordination, LocalContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
-use crate::config::choice::{SHUTDOWN_FORCE, SHUTDOWN_NOSAVE, SHUTDOWN_NOW, SHUTDOWN_SAVE};
+use crate::config::choice::{SHUTDOWN_FORCE, SHUTDOWN_NOSAVE, SHUTDOWN_SAVE};
 use crate::errors::CommandError;
 use crate::persist::saving::SaveKind;
 use crate::route::core::{Background, CoreState};
-use crate::route::engine::ShutdownSignal;
+use crate::route::engine::{ShardId, ShutdownSignal};
 use crate::route::locks::Mode;
 use crate::route::transaction::{Request, Transaction};
 
@@ -77,72 +80,99 @@ pub(super) const SHUTDOWN: Command = Command {
     )
     .optional()],
     history: &[("7.0.0", "Added the `NOW`, `FORCE` and `ABORT` modifiers.")],
-    handler: Handler::Global(LockScope::Chosen(shutdown_locks), shutdown),
+    handler: Handler::Global(LockScope::None, shutdown),
     ..Command::BASE
 };
 
-/// What is saved is what there is when nobody can change it any more.
-fn shutdown_locks(args: Args<'_>) -> LockScope {
-    match parse(args) {
-        Ok(wishes) if !wishes.abort && wishes.saves != Saves::Never => LockScope::Exclusive,
-        _ => LockScope::None,
-    }
+/// How often a client's `SHUTDOWN` looks what became of it.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Has the server end, and waits for it: there is no reply, unless the data cannot be saved.
+fn shutdown(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let wishes = parse(request.args())?;
+        if wishes.abort {
+            return Err(CommandError::Other("ERR No shutdown in progress."));
+        }
+        tracing::warn!("User requested shutdown... (client id={})", request.client);
+        let failed = |state: &mut CoreState| state.shared.failed_shutdowns.load(Ordering::Acquire);
+        let failed_before = transaction.on(ShardId(0), failed).await;
+        let begin = move |state: &mut CoreState| {
+            let shutdown = shut_down(wishes, state);
+            state.background.push_back(shutdown);
+        };
+        transaction.on(ShardId(0), begin).await;
+        while !request.shared.stopping() {
+            if transaction.on(ShardId(0), failed).await != failed_before {
+                return Err(CommandError::Other("ERR Errors trying to SHUTDOWN. Check logs."));
+            }
+            transaction.sleep(LOOK).await;
+        }
+        Ok(Vec::new())
+    })
 }
 
-/// What the server does on a signal: the command with the words of `shutdown-on-sigterm` or
-/// `shutdown-on-sigint`.
+/// What the server does on a signal, by `shutdown-on-sigterm` or `shutdown-on-sigint`.
 pub(crate) fn shut_down_on(signal: ShutdownSignal, state: &CoreState) -> Background {
     let config = state.shared.config.load();
     let flags = match signal {
         ShutdownSignal::Terminate => config.process.shutdown_on_sigterm,
         ShutdownSignal::Interrupt => config.process.shutdown_on_sigint,
     };
-    let mut words = vec!["SHUTDOWN"];
-    for (flag, word) in [
-        (SHUTDOWN_SAVE, "SAVE"),
-        (SHUTDOWN_NOSAVE, "NOSAVE"),
-        (SHUTDOWN_NOW, "NOW"),
-        (SHUTDOWN_FORCE, "FORCE"),
-    ] {
-        if flags & flag != 0 {
-            words.push(word);
-        }
-    }
-    let has_points = !config.persistence.save_points.is_empty();
-    let saves = flags & SHUTDOWN_NOSAVE == 0 && (has_points || flags & SHUTDOWN_SAVE != 0);
-    Background { words, locks: saves.then_some(Mode::Write), coordinator: shutdown }
+    let saves = match (flags & SHUTDOWN_SAVE != 0, flags & SHUTDOWN_NOSAVE != 0) {
+        (_, true) => Saves::Never,
+        (true, false) => Saves::Always,
+        (false, false) => Saves::ByPoints,
+    };
+    shut_down(Wishes { saves, force: flags & SHUTDOWN_FORCE != 0, abort: false }, state)
 }
 
-/// Ends the process without a reply, after a snapshot: if one is asked for, or by default where
-/// there are points at which one is taken. When that fails the server goes on, unless `FORCE` says
-/// otherwise.
-fn shutdown(transaction: Transaction, request: Request) -> Coordination {
+/// What the first core has to do to end the process. A snapshot in the background ends early; what
+/// is saved is what there is when nobody can change it any more.
+fn shut_down(wishes: Wishes, state: &CoreState) -> Background {
+    state.shared.persistence.saving.cancel();
+    let saves = match wishes.saves {
+        Saves::Always => true,
+        Saves::Never => false,
+        Saves::ByPoints => !state.shared.config.load().persistence.save_points.is_empty(),
+    };
+    let coordinator = match (saves, wishes.force) {
+        (false, _) => end,
+        (true, false) => save_and_end,
+        (true, true) => save_if_possible_and_end,
+    };
+    Background { words: vec!["SHUTDOWN"], locks: saves.then_some(Mode::Write), coordinator }
+}
+
+fn end(transaction: Transaction, _: Request) -> Coordination {
     Box::pin(async move {
-        let has = parse(request.args())?;
-        if has.abort {
-            return Err(CommandError::Other("ERR No shutdown in progress."));
-        }
-        let user = request.client;
-        if user != 0 {
-            tracing::warn!("User requested shutdown... (client id={user})");
-        }
-        let has_points = !request.shared.config.load().persistence.save_points.is_empty();
-        let saves = match has.saves {
-            Saves::Always => true,
-            Saves::Never => false,
-            Saves::ByPoints => has_points,
-        };
-        if saves {
-            tracing::info!("Saving the final RDB snapshot before exiting.");
-            let saved = snapshot::save(&transaction, &request.shared, SaveKind::Foreground).await;
-            if saved.is_err() && !has.force {
-                tracing::warn!("Error trying to save the DB, can't exit.");
-                return Err(CommandError::Other("ERR Errors trying to SHUTDOWN. Check logs."));
-            }
-        }
         // Every core is told, so that those that sleep look.
         transaction.on_all(|state| state.shared.stop()).await;
         Ok(Vec::new())
+    })
+}
+
+/// When the data cannot be saved the server goes on.
+fn save_and_end(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        tracing::info!("Saving the final RDB snapshot before exiting.");
+        if snapshot::save(&transaction, &request.shared, SaveKind::Foreground).await.is_err() {
+            tracing::warn!("Error trying to save the DB, can't exit.");
+            request.shared.failed_shutdowns.fetch_add(1, Ordering::Release);
+            return Ok(Vec::new());
+        }
+        end(transaction, request).await
+    })
+}
+
+/// With `FORCE` the server ends although the data cannot be saved.
+fn save_if_possible_and_end(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        tracing::info!("Saving the final RDB snapshot before exiting.");
+        if snapshot::save(&transaction, &request.shared, SaveKind::Foreground).await.is_err() {
+            tracing::warn!("Error trying to save the DB, but exiting anyway.");
+        }
+        end(transaction, request).await
     })
 }
 
@@ -157,7 +187,7 @@ enum Saves {
 }
 
 /// What a `SHUTDOWN` asks for, as far as it matters without replicas.
-#[derive(Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 struct Wishes {
     saves: Saves,
     force: bool,

@@ -78,5 +78,5 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         .works(|c, v| c.persistence.save_points = v.save_points().into())
         .later(AUTOMATIC_SNAPSHOTS),
     Parameter::flag("stop-writes-on-bgsave-error", "yes", "refuses writes after a failed snapshot")
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.stops_writes = v.flag()),
 ];
