@@ -63,7 +63,8 @@ pub enum Offered {
 /// A file being written. When it is dropped before its end, nothing remains of it.
 #[derive(Debug)]
 pub struct SnapshotWriter {
-    pieces: SyncSender<Piece>,
+    /// None when it was given up.
+    pieces: Option<SyncSender<Piece>>,
     outcome: Receiver<io::Result<()>>,
 }
 
@@ -76,12 +77,13 @@ impl SnapshotWriter {
             // Whoever asked may not want to know any more.
             let _ = told.send(write(&target, &received));
         };
-        (Self { pieces, outcome }, work)
+        (Self { pieces: Some(pieces), outcome }, work)
     }
 
     /// Hands over a piece of the file, without waiting.
     pub fn offer(&self, piece: Vec<u8>) -> Offered {
-        match self.pieces.try_send(Piece::Bytes(piece)) {
+        let Some(pieces) = &self.pieces else { return Offered::Ended };
+        match pieces.try_send(Piece::Bytes(piece)) {
             Ok(()) => Offered::Taken,
             Err(TrySendError::Full(Piece::Bytes(piece))) => Offered::Full(piece),
             Err(_) => Offered::Ended,
@@ -91,7 +93,13 @@ impl SnapshotWriter {
     /// Tells that all pieces have been taken, and what they need; false when there is no room to
     /// say so now.
     pub fn end(&self, needs: Needs) -> bool {
-        !matches!(self.pieces.try_send(Piece::End(needs)), Err(TrySendError::Full(_)))
+        let sent = self.pieces.as_ref().map(|pieces| pieces.try_send(Piece::End(needs)));
+        !matches!(sent, Some(Err(TrySendError::Full(_))))
+    }
+
+    /// Gives the file up. Once there is an outcome, nothing of it is left.
+    pub fn give_up(&mut self) {
+        self.pieces = None;
     }
 
     /// How it ended, once it has.
@@ -175,6 +183,7 @@ mod tests {
             assert!(matches!(writer.offer(piece.to_vec()), Offered::Taken));
         }
         let SnapshotWriter { pieces, outcome } = writer;
+        let pieces = pieces.unwrap();
         if let Some(needs) = needs {
             pieces.send(Piece::End(needs)).unwrap();
         }

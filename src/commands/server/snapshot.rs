@@ -164,11 +164,13 @@ async fn write(transaction: &Transaction, shared: &Arc<Shared>) -> Result<(), Sa
         keys_total,
         keys_done: 0,
     };
-    file.head(now_ms(transaction).await / 1000).await?;
-    for (db, size) in databases.into_iter().enumerate().filter(|(_, size)| size.0 > 0) {
-        file.database(db as u32, size).await?;
+    let written = file.all(&databases).await;
+    if written.is_err() {
+        // The next snapshot's file has the same name until it is whole.
+        file.writer.give_up();
+        let _ = file.outcome().await;
     }
-    file.end().await
+    written
 }
 
 fn failed(why: &'static str) -> SaveError {
@@ -196,6 +198,14 @@ struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
+    async fn all(&mut self, databases: &[Size]) -> Result<(), SaveError> {
+        self.head(now_ms(self.transaction).await / 1000).await?;
+        for (db, size) in databases.iter().enumerate().filter(|(_, size)| size.0 > 0) {
+            self.database(db as u32, *size).await?;
+        }
+        self.end().await
+    }
+
     /// What tells about the file, and what is not a key.
     async fn head(&mut self, unix_s: u64) -> Result<(), SaveError> {
         let mut piece = Vec::new();
