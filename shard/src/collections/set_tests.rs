@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::EncodingLimits;
+use super::{EncodingLimits, SetRef};
 use crate::hash::{Key, KeyHasher};
 use crate::journal::ChangeKind;
 use crate::keyspace::{Shard, ShardConfig};
 use crate::random::Randoms;
+use crate::value::ValueRef;
 
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
@@ -225,4 +226,55 @@ fn a_scan_of_a_large_set_passes_every_member_that_stays() {
         assert!(seen.binary_search(&name(index)).is_ok(), "member {index} stayed");
     }
     shard.verify();
+}
+
+/// Looking for a chunk of members finds what looking for each of them does: in sets of integers,
+/// small and large ones, with members that are due, and only where it is asked to.
+#[test]
+fn members_are_found_together_as_one_by_one() {
+    let mut shard = shard();
+    shard.set_now(1_000);
+    let names = [&b"ints"[..], b"small", b"large"];
+    for (name, members) in names.iter().zip([10, 9, 500]) {
+        let prefix = if *name == b"ints" { "" } else { "m" };
+        let added = shard.update_set(0, &key(name), |set| {
+            for member in 0..members {
+                set.add(format!("{prefix}{}", member * 2).as_bytes(), members).unwrap();
+            }
+            if members > 100 {
+                assert!(set.set_deadline(b"m4", Some(1_001)).unwrap());
+                set.add(b"6", 1).unwrap();
+            }
+        });
+        added.unwrap();
+    }
+    shard.set_now(2_000);
+    let texts: Vec<Vec<u8>> = (0..16).map(|n| format!("m{n}").into_bytes()).collect();
+    let wanted: Vec<ValueRef<'_>> =
+        texts.iter().map(|text| ValueRef::Bytes(text)).chain((0..16).map(ValueRef::Int)).collect();
+    assert_eq!(wanted.len(), SetRef::CHUNK);
+    for name in names {
+        let set = shard.peek_set(0, &key(name)).unwrap().unwrap();
+        let expected = wanted.iter().enumerate().fold(0, |bits, (at, member)| {
+            let is_there = member.with_bytes(|bytes| set.contains(bytes)).unwrap();
+            bits | u32::from(is_there) << at
+        });
+        assert!(expected != 0 && expected != u32::MAX, "some are there, some are not");
+        for asked in [u32::MAX, 0x5555_5555, 0x00FF_0F0F, 0] {
+            assert_eq!(set.contains_each(&wanted, asked), expected & asked, "{name:?}");
+        }
+        let (mut seen, mut chunks) = (0, 0);
+        set.for_each_chunk(|chunk| {
+            assert!(!chunk.is_empty() && chunk.len() <= SetRef::CHUNK);
+            seen += chunk.len();
+            chunks += 1;
+            chunks < 3
+        });
+        let mut all = 0;
+        set.for_each(|_| {
+            all += 1;
+            true
+        });
+        assert_eq!(seen, all.min(3 * SetRef::CHUNK));
+    }
 }
