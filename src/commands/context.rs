@@ -53,7 +53,9 @@ pub struct ShardContext<'a> {
     pub string_max: usize,
     /// What the configuration says about values.
     pub settings: ValueSettings,
-    /// Where the rest of a long command is left; see [`ShardContext::run_long`].
+    /// Whether the rest of a long command may be left for later; see [`ShardContext::run_long`].
+    pub may_postpone: bool,
+    /// Where it is left.
     pub postponed: &'a mut Postponed,
     /// When those who wait for a key are to be tried again.
     pub alarms: &'a mut Alarms,

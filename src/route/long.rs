@@ -38,24 +38,24 @@ pub trait LongWork {
 /// Where a handler leaves what is to be done later.
 #[derive(Default)]
 pub struct Postponed {
-    permitted: bool,
+    is_permitted: bool,
     work: Option<Box<dyn LongWork>>,
 }
 
 impl Postponed {
-    /// Whether the handler that runs now may leave something.
-    pub(super) fn permit(&mut self, permitted: bool) {
-        self.permitted = permitted;
+    /// Lets the next command that runs leave something.
+    pub(super) fn permit(&mut self) {
+        self.is_permitted = true;
     }
 
-    /// Whether it may.
-    pub fn is_permitted(&self) -> bool {
-        self.permitted
+    /// Whether the command that begins now may. Those that run within it may not.
+    pub(super) fn take_permission(&mut self) -> bool {
+        std::mem::take(&mut self.is_permitted)
     }
 
     /// Leaves the rest of a command.
-    pub fn leave(&mut self, work: Box<dyn LongWork>) {
-        assert!(self.permitted && self.work.is_none(), "invariant: who asked may leave one thing");
+    fn leave(&mut self, work: Box<dyn LongWork>) {
+        assert!(self.work.is_none(), "invariant: a command leaves one thing");
         self.work = Some(work);
     }
 
@@ -139,7 +139,7 @@ impl ShardContext<'_> {
         reply: &mut Encoder<'_>,
     ) {
         while work.step(self, args, reply) {
-            if self.postponed.is_permitted() {
+            if self.may_postpone {
                 return self.postponed.leave(Box::new(work));
             }
         }

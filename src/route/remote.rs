@@ -240,10 +240,8 @@ impl Core {
         args: Args<'_>,
         replies: &mut Vec<u8>,
     ) -> Done {
-        self.state.postponed.permit(true);
-        let done = self.state.run_here(entry, view, args, replies);
-        self.state.postponed.permit(false);
-        done
+        self.state.postponed.permit();
+        self.state.run_here(entry, view, args, replies)
     }
 
     /// Makes a request wait for the claims before it.
@@ -427,7 +425,9 @@ impl CoreState {
     ) -> Done {
         let handler = shard_handler(entry);
         let start = replies.len();
+        let may_postpone = self.postponed.take_permission();
         let mut context = shard_context(self, view);
+        context.may_postpone = may_postpone;
         let mut encoder = Encoder::new(replies, view.resp);
         let result = match handler {
             Runs::Handler(handler) => handler(&mut context, args, &mut encoder),

@@ -40,9 +40,8 @@ impl Core {
             let args = ranges.view(&input[request.start..request.end]);
             let start = output.len();
             let mut context = shard_context(&mut self.state, view);
-            context.postponed.permit(true);
+            context.may_postpone = true;
             let result = handler(&mut context, args, &mut Encoder::new(&mut output, view.resp));
-            context.postponed.permit(false);
             let failed = result.is_err();
             if let Err(error) = result {
                 output.truncate(start);

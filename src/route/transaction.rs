@@ -322,6 +322,7 @@ pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_
         figures: &mut state.keyspace_figures,
         string_max: state.limits.max_bulk_len as usize,
         settings: state.value_settings,
+        may_postpone: false,
         postponed: &mut state.postponed,
         alarms: &mut state.alarms,
     }
