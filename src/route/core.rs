@@ -593,7 +593,9 @@ impl Engine for Core {
         self.after_command();
         let goes_on = self.step_long();
         let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
-        let crowded = self.state.evict_in_round() | self.state.limit_clients();
+        // What a transaction has found is there until it ends.
+        let evicts = self.locks.is_idle() && self.state.evict_in_round();
+        let crowded = evicts | self.state.limit_clients();
         let expires = expiry.expired == EXPIRE_BUDGET;
         let busy = !self.ready.is_empty() || !self.state.background.is_empty();
         if busy || goes_on || garbage || crowded || expires {
