@@ -49,149 +49,39 @@ fn what_is_queued_is_executed_in_order() {
         ("PING", "QUEUED"),
         (
             "EXEC",
-            r#"[OK OK 2 ["2" "2"] 3 -WRONGTYPE Operation against a key holding the wrong kind of value 2 PONG]"#,
+            "[OK OK 2 [\"2\" \"2\"] 3 -WRONGTYPE Operation against a key holding the wrong kind of \
+             value 2 PONG]",
         ),
         ("MGET a b", r#"["2" "3"]"#),
     ]);
 }
 
+/// Requests of one connection each, separated by semicolons.
+const SCRIPTS: &[&str] = &[
+    "MULTI; MULTI; SET a 1; EXEC; MULTI; WATCH a; EXEC; EXEC; DISCARD; UNWATCH; MULTI; \
+     UNWATCH; GET a; EXEC; MULTI; NOSUCH x; SET a 1; EXEC; GET a; MULTI; GET; EXEC; MULTI; \
+     SET a 5; DISCARD; GET a; MULTI; RESET; EXEC; MULTI; EXEC; MULTI x; EXEC x; WATCH; \
+     DISCARD x",
+    "MULTI; SELECT 3; SET a 1; SET b 2; SELECT 99; GET a; GET b; SELECT 0; GET a; GET b; \
+     EXEC; SELECT 3; GET a; MULTI; SWAPDB 3 4; GET a; EXEC; MULTI; SELECT 4; EXEC; GET a; \
+     GET b",
+    "MULTI; BLPOP l 0; BRPOPLPUSH l m 0; BLMOVE a b LEFT LEFT 0; BZPOPMIN a b 0; XREAD \
+     BLOCK 0 STREAMS a b $ $; XREAD BLOCK 0 STREAMS a $; BLPOP a b 0; WAIT 1 0; EXEC; \
+     MULTI; BLPOP a x; BLPOP a b x; INCR b; LPUSH b 1; EXEC; MULTI; RPUSH a 1 2; BLPOP a b \
+     0; BLMOVE a b LEFT LEFT 0; LRANGE b 0 -1; EXEC",
+    "MULTI; SAVE; EXEC; MULTI; MONITOR; ECHO x; EXEC; MULTI; PUBLISH c m; SPUBLISH c m; \
+     EXEC; MULTI; SUBSCRIBE c; UNSUBSCRIBE c; EXEC; MULTI; RENAME a b; SET a 1; RENAME a b; \
+     COPY b a; MSETNX a 1 b 1; DEL a b; KEYS *; EXEC; MULTI; FLUSHALL; SET b 1; RANDOMKEY; \
+     FLUSHDB; DBSIZE; EXEC",
+    "MULTI; HSET a f v; HSET b f v; HGETALL a; EXEC; WATCH a; SET a 1; MULTI; GET a; EXEC; \
+     WATCH b; MULTI; CLIENT SETNAME me; CLIENT GETNAME; EXEC",
+];
+
 #[test]
 fn replies_are_those_of_valkey() {
-    as_valkey(&[
-        "MULTI",
-        "MULTI",
-        "SET a 1",
-        "EXEC",
-        "MULTI",
-        "WATCH a",
-        "EXEC",
-        "EXEC",
-        "DISCARD",
-        "UNWATCH",
-        "MULTI",
-        "UNWATCH",
-        "GET a",
-        "EXEC",
-        "MULTI",
-        "NOSUCH x",
-        "SET a 1",
-        "EXEC",
-        "GET a",
-        "MULTI",
-        "GET",
-        "EXEC",
-        "MULTI",
-        "SET a 5",
-        "DISCARD",
-        "GET a",
-        "MULTI",
-        "RESET",
-        "EXEC",
-        "MULTI",
-        "EXEC",
-        "MULTI x",
-        "EXEC x",
-        "WATCH",
-        "DISCARD x",
-    ]);
-    as_valkey(&[
-        "MULTI",
-        "SELECT 3",
-        "SET a 1",
-        "SET b 2",
-        "SELECT 99",
-        "GET a",
-        "GET b",
-        "SELECT 0",
-        "GET a",
-        "GET b",
-        "EXEC",
-        "SELECT 3",
-        "GET a",
-        "MULTI",
-        "SWAPDB 3 4",
-        "GET a",
-        "EXEC",
-        "MULTI",
-        "SELECT 4",
-        "EXEC",
-        "GET a",
-        "GET b",
-    ]);
-    as_valkey(&[
-        "MULTI",
-        "BLPOP l 0",
-        "BRPOPLPUSH l m 0",
-        "BLMOVE a b LEFT LEFT 0",
-        "BZPOPMIN a b 0",
-        "XREAD BLOCK 0 STREAMS a b $ $",
-        "XREAD BLOCK 0 STREAMS a $",
-        "BLPOP a b 0",
-        "WAIT 1 0",
-        "EXEC",
-        "MULTI",
-        "BLPOP a x",
-        "BLPOP a b x",
-        "INCR b",
-        "LPUSH b 1",
-        "EXEC",
-        "MULTI",
-        "RPUSH a 1 2",
-        "BLPOP a b 0",
-        "BLMOVE a b LEFT LEFT 0",
-        "LRANGE b 0 -1",
-        "EXEC",
-    ]);
-    as_valkey(&[
-        "MULTI",
-        "SAVE",
-        "EXEC",
-        "MULTI",
-        "MONITOR",
-        "ECHO x",
-        "EXEC",
-        "MULTI",
-        "PUBLISH c m",
-        "SPUBLISH c m",
-        "EXEC",
-        "MULTI",
-        "SUBSCRIBE c",
-        "UNSUBSCRIBE c",
-        "EXEC",
-        "MULTI",
-        "RENAME a b",
-        "SET a 1",
-        "RENAME a b",
-        "COPY b a",
-        "MSETNX a 1 b 1",
-        "DEL a b",
-        "KEYS *",
-        "EXEC",
-        "MULTI",
-        "FLUSHALL",
-        "SET b 1",
-        "RANDOMKEY",
-        "FLUSHDB",
-        "DBSIZE",
-        "EXEC",
-    ]);
-    as_valkey(&[
-        "MULTI",
-        "HSET a f v",
-        "HSET b f v",
-        "HGETALL a",
-        "EXEC",
-        "WATCH a",
-        "SET a 1",
-        "MULTI",
-        "GET a",
-        "EXEC",
-        "WATCH b",
-        "MULTI",
-        "CLIENT SETNAME me",
-        "CLIENT GETNAME",
-        "EXEC",
-    ]);
+    for requests in SCRIPTS {
+        as_valkey(&requests.split("; ").collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -327,7 +217,8 @@ fn optimistic_increments_lose_nothing() {
 
 fn increment(client: &mut Client, times: i64) {
     let number = |value: Value| -> i64 {
-        std::str::from_utf8(value.as_bytes().expect("a value")).unwrap().parse().unwrap()
+        let text = std::str::from_utf8(value.as_bytes().expect("a value")).expect("digits");
+        text.parse().expect("a number")
     };
     let mut done = 0;
     while done < times {

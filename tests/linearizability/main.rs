@@ -207,7 +207,7 @@ impl Worker {
     /// One operation, or a transaction of a few.
     fn random_op(&mut self) -> Op {
         if self.rng.one_in(6) {
-            return Op::Multi((0..1 + self.rng.below(3)).map(|_| self.random_command()).collect());
+            return Op::Multi((0..=self.rng.below(3)).map(|_| self.random_command()).collect());
         }
         self.random_command()
     }
