@@ -3,7 +3,7 @@
 use kvasir_proto::Value;
 use kvasir_testing::{Client, Program, Server, check};
 
-/// On two shards, `a` and `d` lie on one and `b` on the other; the whole is asked of one and of two.
+/// Asks servers of one shard and of two, where `a` and `d` lie on one shard and `b` on the other.
 fn on_one_and_two(table: &[(&str, &str)]) {
     for shards in [1, 2] {
         check(&Server::kvasir(shards), table);
@@ -65,7 +65,7 @@ const SCRIPTS: &[&str] = &[
     "MULTI; SELECT 3; SET a 1; SET b 2; SELECT 99; GET a; GET b; SELECT 0; GET a; GET b; \
      EXEC; SELECT 3; GET a; MULTI; SWAPDB 3 4; GET a; EXEC; MULTI; SELECT 4; EXEC; GET a; \
      GET b",
-    "MULTI; BLPOP l 0; BRPOPLPUSH l m 0; BLMOVE a b LEFT LEFT 0; BZPOPMIN a b 0; XREAD \
+    "MULTI; BLPOP l 0; BZPOPMIN a b 0; XREAD \
      BLOCK 0 STREAMS a b $ $; XREAD BLOCK 0 STREAMS a $; BLPOP a b 0; WAIT 1 0; EXEC; \
      MULTI; BLPOP a x; BLPOP a b x; INCR b; LPUSH b 1; EXEC; MULTI; RPUSH a 1 2; BLPOP a b \
      0; BLMOVE a b LEFT LEFT 0; LRANGE b 0 -1; EXEC",

@@ -173,8 +173,8 @@ impl Worker {
         seen.collect()
     }
 
-    /// Reads keys while it watches them, and executes a transaction that counts on their values. One
-    /// that was not executed tells nothing.
+    /// Reads keys while it watches them, and executes a transaction that counts on their values.
+    /// One that was not executed tells nothing.
     fn watch_and_execute(&mut self) -> Vec<Seen> {
         let keys = self.keys();
         let mut watch = vec![b"WATCH".to_vec()];
