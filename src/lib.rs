@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod persist;
 pub mod pubsub;
 pub mod route;
+pub mod script;
 pub mod server;
 pub mod sha1;
 pub mod start;

@@ -149,6 +149,8 @@ pub enum Handler {
     /// As `Local`, and what it writes are messages about subscriptions, which are sent even to
     /// clients that want no replies.
     Subscribe(LocalHandler),
+    /// Runs a script, which calls commands in its turn.
+    Script(ScriptKind),
     /// Sends its second argument to the subscribers of its first, on every core that has any.
     Publish(Topic),
     /// Runs on the connection's core and visits shards that it chooses, under the given locks: for
@@ -156,6 +158,15 @@ pub enum Handler {
     Global(LockScope, Coordinator),
     /// Is about the transaction of the connection.
     Transaction(TransactionStep),
+}
+
+/// How a command tells which script it runs, and what that may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScriptKind {
+    /// By the digest of a script that is known, instead of its text.
+    pub by_digest: bool,
+    /// It may not write.
+    pub read_only: bool,
 }
 
 /// What a command does to the transaction of its connection.

@@ -37,6 +37,7 @@ mod keyspace;
 mod list;
 mod observe;
 mod pubsub;
+mod scripting;
 pub(crate) mod server;
 mod set;
 mod stream;
@@ -70,6 +71,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "list", commands: list::COMMANDS },
     Family { name: "observe", commands: observe::COMMANDS },
     Family { name: "pubsub", commands: pubsub::COMMANDS },
+    Family { name: "scripting", commands: scripting::COMMANDS },
     Family { name: "server", commands: server::COMMANDS },
     Family { name: "set", commands: set::COMMANDS },
     Family { name: "stream", commands: stream::COMMANDS },

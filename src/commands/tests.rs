@@ -181,6 +181,7 @@ fn flags_keys_and_handlers_agree() {
             | Handler::Subscribe(_)
             | Handler::Publish(_)
             | Handler::Transaction(_)
+            | Handler::Script(_)
             | Handler::Global(..) => continue,
         };
         assert_eq!(entry.has_keys(), keys_wanted, "{entry:?}");

@@ -52,6 +52,8 @@ pub struct Clients {
     pub memory_limit: MemoryLimit,
     /// Protocol version before HELLO: 2, or 3 for tests.
     pub default_resp: u8,
+    /// How long a script runs before others are told that the server is busy, milliseconds.
+    pub busy_reply_ms: u64,
 }
 
 impl Clients {

@@ -191,6 +191,8 @@ pub struct Figures {
     pub pause: Option<Pause>,
     /// The memory of the keyspace.
     pub memory: MemoryUse,
+    /// Bytes of the interpreters.
+    pub interpreters: u64,
     /// By the command's number in the table.
     pub commands: Vec<CommandFigures>,
     /// By error code.
@@ -232,6 +234,7 @@ impl Figures {
             pubsub: PubSubFigures::of(state),
             pause: state.pause,
             memory,
+            interpreters: state.scripts.memory() as u64,
             commands: metrics.commands.clone(),
             errors: metrics.errors.clone(),
             shards: vec![shard],
@@ -266,6 +269,7 @@ impl Figures {
         self.pubsub.add(other.pubsub);
         self.pause = self.pause.or(other.pause);
         add_memory(&mut self.memory, &other.memory);
+        self.interpreters += other.interpreters;
         self.commands.resize_with(other.commands.len(), CommandFigures::default);
         for (command, other) in self.commands.iter_mut().zip(&other.commands) {
             command.add(other);

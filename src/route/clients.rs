@@ -11,7 +11,7 @@ use super::connection::{Blocked, Connection};
 use super::core::{Core, CoreState};
 use super::engine::{Close, ConnectionKey, ShardId, SocketInfo};
 use super::message::{Control, Done, ReplyTo};
-use crate::commands::definition::Flags;
+use crate::commands::definition::{Flags, Handler};
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
 use crate::metrics::command_log::{Measured, REDACTED, Sender};
@@ -147,7 +147,11 @@ impl Core {
         args: Args<'_>,
     ) {
         let flags = entry.command.flags;
-        if flags.has(Flags::SKIP_MONITOR) || flags.has(Flags::ADMIN) {
+        // Scripts are skipped where commands are shown as a matter of course, and shown by the peers
+        // when they begin.
+        let skipped =
+            flags.has(Flags::SKIP_MONITOR) && !matches!(entry.command.handler, Handler::Script(_));
+        if skipped || flags.has(Flags::ADMIN) {
             return;
         }
         let line: Arc<[u8]> = self.monitor_line(key, entry, args).into();

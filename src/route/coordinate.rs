@@ -20,6 +20,7 @@ use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Mode, Outcome, Owner, Scope, TransactionId};
 use super::message::{ClientView, Control, Done, OwnedArgs, Reply, ReplyTo, Task};
 use super::multi::Plan;
+use super::shard_map::ShardMap;
 use super::transaction::{Request, Transaction};
 use crate::commands::context::{Coordination as Running, Coordinator};
 use crate::commands::definition::{Flags, Handler, KeyFlags, LockScope, TransactionStep};
@@ -70,6 +71,8 @@ struct Coordination {
     refusals: u32,
     /// For an attempt of a blocking command: whether the client still waits.
     claim: Option<Arc<Claim>>,
+    /// The connection does not wait for it, and goes on meanwhile.
+    detached: bool,
     stage: Stage,
 }
 
@@ -122,7 +125,8 @@ impl Coordinations {
     /// Whether a connection waits for the end of one. O(all).
     pub(super) fn awaited_by(&self, key: ConnectionKey, connection: &Connection) -> bool {
         let is_its_own = |to: ReplyTo| to.connection == key && to.client == connection.client.id;
-        let commands = self.running.values().filter(|running| running.claim.is_none());
+        let commands =
+            self.running.values().filter(|running| running.claim.is_none() && !running.detached);
         commands.into_iter().any(|running| is_its_own(running.reply_to))
     }
 
@@ -148,10 +152,14 @@ impl Core {
     /// What a command of this shard alone locks: its keys, by its own key specifications, or all of
     /// the shard for reading.
     pub(super) fn scope_of(&self, entry: &'static Entry, args: Args<'_>, db: u32) -> Scope {
+        Self::scope_by(self.state.shared.map, entry, args, db)
+    }
+
+    /// As [`scope_of`](Self::scope_of), where the keys are by this map.
+    pub(super) fn scope_by(map: ShardMap, entry: &'static Entry, args: Args<'_>, db: u32) -> Scope {
         if let Handler::Placed { .. } = entry.command.handler {
             return Scope::Everything(Mode::Read);
         }
-        let map = self.state.shared.map;
         let mut keys = Vec::new();
         let found = entry.keys(args, |index, flags| {
             let hash = map.key(args.at(index)).hash;
@@ -258,6 +266,7 @@ impl Core {
             ungranted: 0,
             refusals: 0,
             claim,
+            detached: false,
             stage: Stage::Locking { request: Box::new(request), coordinator },
         };
         let number = self.coordinations.next;
@@ -306,6 +315,25 @@ impl Core {
         let Some((shard, id, outcome)) = summon else {
             return self.request_locks(number);
         };
+        self.request_locks_as(number, id, Some(shard));
+        self.locked(shard, id, outcome);
+    }
+
+    /// Starts to coordinate a command whose reply has its place already. With `asked`, that shard
+    /// has drawn its identifier and requested the locks there.
+    pub(super) fn begin_detached(
+        &mut self,
+        reply_to: ReplyTo,
+        scopes: Vec<(ShardId, Scope)>,
+        request: Request,
+        coordinator: Coordinator,
+        detached: bool,
+        asked: Option<(ShardId, TransactionId, Outcome)>,
+    ) {
+        let number = self.add_coordination(reply_to, scopes, None, request, coordinator);
+        let coordination = self.coordinations.running.get_mut(&number);
+        coordination.expect("invariant: it has just been added").detached = detached;
+        let Some((shard, id, outcome)) = asked else { return self.request_locks(number) };
         self.request_locks_as(number, id, Some(shard));
         self.locked(shard, id, outcome);
     }
@@ -543,7 +571,7 @@ impl Core {
         }
         self.release_everywhere(number, &[]);
         let coordination = self.coordinations.running.remove(&number);
-        let Coordination { entry, reply_to, args, began, stage, .. } =
+        let Coordination { entry, reply_to, args, began, stage, detached, .. } =
             coordination.expect("invariant: only running ones finish");
         if reply_to == NOBODY {
             // What became of it has been logged.
@@ -575,7 +603,9 @@ impl Core {
                     self.state.deliver(&message, Receivers::Only(reply_to.connection));
                 }
             }
-            self.unblock(reply_to.connection);
+            if !detached {
+                self.unblock(reply_to.connection);
+            }
         }
     }
 }

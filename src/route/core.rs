@@ -28,6 +28,7 @@ use super::message::{Batch, BatchKind, ClientView, ReplyTo};
 use super::multi::{WatchId, Watches};
 use super::patrol::{INPUT_ROOM, Patrol};
 use super::remote::{Granted, Outboxes, ParkedRequests};
+use super::script::Scripts;
 use super::shared::Shared;
 use crate::commands::context::{Coordinator, KeyspaceFigures, ValueSettings};
 use crate::commands::server::shut_down_on;
@@ -130,8 +131,12 @@ pub struct CoreState {
     pub pubsub: PubSub,
     /// What the server itself has to publish, after the command that gave cause to it.
     pub notices: VecDeque<Publication>,
+    /// What scripts have published, for the subscribers of other cores.
+    pub notices_elsewhere: VecDeque<Publication>,
     /// `notify-keyspace-events`.
     pub keyspace_events: KeyspaceEvents,
+    /// The interpreters, and the scripts that have begun and not ended.
+    pub scripts: Scripts,
     /// Connections beyond the soft limit of their output.
     pub(super) beyond_soft: Vec<ConnectionKey>,
     dirty: VecDeque<ConnectionKey>,
@@ -323,7 +328,9 @@ impl Core {
             last_watch: 0,
             pubsub: PubSub::default(),
             notices: VecDeque::new(),
+            notices_elsewhere: VecDeque::new(),
             keyspace_events: KeyspaceEvents::NONE,
+            scripts: Scripts::default(),
             beyond_soft: Vec::new(),
             dirty: VecDeque::new(),
             shared,
@@ -575,6 +582,7 @@ impl Engine for Core {
                 self.take_turn(key);
             }
         }
+        self.go_on_with_scripts();
         self.state.waits.end_due(self.state.now.monotonic_us);
         self.finish_ended();
         while let Some((db, key)) = self.state.alarms.take_due(self.state.unix_ms()) {
@@ -598,7 +606,8 @@ impl Engine for Core {
         let crowded = evicts | self.state.limit_clients();
         let expires = expiry.expired == EXPIRE_BUDGET;
         let busy = !self.ready.is_empty() || !self.state.background.is_empty();
-        if busy || goes_on || garbage || crowded || expires {
+        let scripts = self.state.scripts.any_jobs();
+        if busy || scripts || goes_on || garbage || crowded || expires {
             return Wake::Now;
         }
         let wake = self.next_wake(expiry.next_deadline_ms);

@@ -280,6 +280,7 @@ impl Core {
             Handler::Blocking(blocking) => self.block(key, entry, blocking, request, args)?,
             Handler::Global(_, coordinator) => self.coordinate(key, entry, coordinator, args)?,
             Handler::Transaction(step) => self.step(key, entry, step, args)?,
+            Handler::Script(_) => self.route_script(key, entry, request.hash, args)?,
         }
         // Monitors see EXEC after what it has executed.
         if monitored
@@ -315,10 +316,16 @@ impl Core {
         if !self.locks.is_idle() {
             let scope = self.scope_of(entry, args, view.db);
             if !self.locks.admits(&scope) {
+                if let Some(busy) = self.busy(entry) {
+                    return self.reject(key, Some(entry), &busy);
+                }
                 let sequence = self.state.connections[key.0 as usize].reserve();
                 let reply_to = ReplyTo { connection: key, client, sequence };
                 return self.park(owner, entry, reply_to, view, args, scope);
             }
+        }
+        if let Handler::Script(kind) = entry.command.handler {
+            return self.run_script_of(key, entry, kind, view, args);
         }
         let mut buffer = self.state.connections[key.0 as usize].reply_start();
         let start = buffer.len();

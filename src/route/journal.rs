@@ -49,7 +49,7 @@ impl CoreState {
 
     /// Whether somebody has something to do because of what the journal told.
     pub(super) fn has_followers_due(&self) -> bool {
-        self.waiters.has_noted() || !self.notices.is_empty()
+        self.waiters.has_noted() || !self.notices.is_empty() || !self.notices_elsewhere.is_empty()
     }
 }
 

@@ -95,6 +95,9 @@ pub enum Owner {
     Transaction(TransactionId),
     /// A command of this shard alone, which runs and is done as soon as it is granted.
     Parked(u64),
+    /// A script that runs on this shard already, beside the claims before its own, and has to be
+    /// waited for by all that come later.
+    Script(u64),
 }
 
 /// What a request came to.
@@ -184,12 +187,33 @@ impl Locks {
         let rank = match owner {
             Owner::Transaction(id) => id,
             Owner::Parked(_) => self.highest(&scope),
+            Owner::Script(_) => TransactionId(u64::MAX),
         };
         for (key, intent) in queues_of(&scope) {
             self.queue_mut(key).push_back(Claim { owner, intent, rank });
         }
         self.owners.insert(owner, Holding { scope, waits });
         if waits == 0 { Outcome::Granted } else { Outcome::Queued }
+    }
+
+    /// Claims everything for a script that runs here already and uses nothing that has been claimed
+    /// before. Whoever comes later waits for it, as for the highest of all transactions.
+    pub fn seize(&mut self, owner: Owner) {
+        self.request(owner, Scope::Everything(Mode::Write));
+    }
+
+    /// Whether a command of one who has claimed the whole conflicts with nothing that was claimed
+    /// before that.
+    pub fn admits_past(&self, owner: Owner, scope: &Scope) -> bool {
+        let earlier = self.whole.iter().take_while(|claim| claim.owner != owner);
+        earlier.into_iter().all(|claim| {
+            let theirs = &self.owners[&claim.owner].scope;
+            queues_of(scope).all(|(key, intent)| {
+                queues_of(theirs)
+                    .filter(|(queue, _)| *queue == key)
+                    .all(|(_, other)| other.compatible(intent))
+            })
+        })
     }
 
     /// Ends the claims of `owner` (granted or not) and appends to `granted` those whose turn has

@@ -230,6 +230,22 @@ pub enum Control {
         /// The result.
         reply: Reply,
     },
+    /// Begin a script again, under locks on everything: it has turned out to need more than the
+    /// shard that it ran on, which has requested the locks there.
+    Widen {
+        /// The place of the reply.
+        to: ReplyTo,
+        /// The command.
+        entry: &'static Entry,
+        /// The client's view.
+        view: ClientView,
+        /// Its arguments.
+        args: OwnedArgs,
+        /// The identifier under which the locks were requested.
+        id: TransactionId,
+        /// What that came to.
+        outcome: Outcome,
+    },
     /// The reply of a request that had to wait for a lock.
     LateReply {
         /// The place where it belongs.
@@ -263,6 +279,7 @@ impl std::fmt::Debug for Control {
                 write!(f, "Run({coordination}/{index}, release {release:?})")
             }
             Self::Ran { coordination, index, .. } => write!(f, "Ran({coordination}/{index})"),
+            Self::Widen { to, id, .. } => write!(f, "Widen({to:?}, {id:?})"),
             Self::LateReply { to, .. } => write!(f, "LateReply({to:?})"),
             Self::Blocking(message) => message.fmt(f),
             Self::Multi(message) => message.fmt(f),

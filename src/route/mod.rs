@@ -12,6 +12,7 @@ pub mod long;
 pub mod message;
 pub mod multi;
 pub mod patrol;
+pub mod script;
 pub mod settings;
 pub mod shard_map;
 pub mod shared;

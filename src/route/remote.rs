@@ -13,9 +13,10 @@ use super::message::{
     Batch, BatchKind, ClientView, Control, Done, OwnedArgs, RemoteRequest, ReplyTo,
 };
 use super::multi::Errand;
+use super::script::Caller;
 use super::transaction::shard_context;
 use crate::commands::context::ShardHandler;
-use crate::commands::definition::{Blocking, Handler};
+use crate::commands::definition::{Blocking, Handler, ScriptKind};
 use crate::commands::table::Entry;
 
 /// Empty batches kept for reuse.
@@ -148,6 +149,7 @@ enum Runs {
     Handler(ShardHandler),
     /// Tried once, without waiting.
     Blocking(&'static Blocking),
+    Script(ScriptKind),
 }
 
 fn shard_handler(entry: &Entry) -> Runs {
@@ -156,6 +158,7 @@ fn shard_handler(entry: &Entry) -> Runs {
         | Handler::Multi { whole: handler, .. }
         | Handler::Placed { run: handler, .. } => Runs::Handler(handler),
         Handler::Blocking(blocking) => Runs::Blocking(blocking),
+        Handler::Script(kind) => Runs::Script(kind),
         _ => unreachable!("only commands that run on a single shard are sent to one"),
     }
 }
@@ -203,9 +206,22 @@ impl Core {
         if !self.locks.is_idle() {
             let scope = self.scope_of(request.entry, args, request.view.db);
             if !self.locks.admits(&scope) {
+                if let Some(busy) = self.busy(request.entry) {
+                    Encoder::new(replies, request.view.resp).error_bytes(&busy.to_wire());
+                    return Done { failed: true, reply_end: replies.len(), ..Done::default() };
+                }
                 self.park(origin, request.entry, request.reply_to, request.view, args, scope);
                 return Done { parked: true, reply_end: replies.len(), ..Done::default() };
             }
+        }
+        if let Handler::Script(kind) = request.entry.command.handler {
+            let caller = Caller::There(origin, request.reply_to);
+            let done = self.run_script(caller, request.entry, kind, request.view, args, replies);
+            return done.unwrap_or(Done {
+                parked: true,
+                reply_end: replies.len(),
+                ..Done::default()
+            });
         }
         let start = replies.len();
         let done = self.run_alone(request.entry, request.view, args, replies);
@@ -294,6 +310,8 @@ impl Core {
         while let Some(owner) = self.granted.owners.pop_front() {
             match owner {
                 Owner::Transaction(id) => self.tell_locked(id, Outcome::Granted),
+                // It runs already.
+                Owner::Script(_) => {}
                 Owner::Parked(number) => {
                     let is_done = self.run_parked(number);
                     self.state.follow_journal();
@@ -329,6 +347,14 @@ impl Core {
         };
         let mut reply = Vec::new();
         self.state.metrics.start_lap();
+        if let Handler::Script(kind) = entry.command.handler {
+            let caller = Caller::There(origin, to);
+            let done = self.run_script(caller, entry, kind, view, args.view(), &mut reply);
+            if let Some(done) = done {
+                self.reply_late(origin, to, entry, reply, done, args);
+            }
+            return true;
+        }
         let done = self.run_alone(entry, view, args.view(), &mut reply);
         if let Some(work) = self.state.postponed.take() {
             let nanoseconds = done.nanoseconds;
@@ -375,6 +401,9 @@ impl Core {
                 self.after_command();
             }
             Control::Ran { coordination, index, reply } => self.ran(coordination, index, reply),
+            Control::Widen { to, entry, view, args, id, outcome } => {
+                self.begin_widely(to, entry, view, args, false, Some((origin, id, outcome)));
+            }
             Control::LateReply { to, entry, reply, done, args } => {
                 self.late_reply(to, entry, &reply, done, args.view());
             }
@@ -426,12 +455,16 @@ impl CoreState {
         let handler = shard_handler(entry);
         let start = replies.len();
         let may_postpone = self.postponed.take_permission();
+        if let Runs::Script(kind) = handler {
+            return self.run_script_whole(entry, kind, view, args, replies);
+        }
         let mut context = shard_context(self, view);
         context.may_postpone = may_postpone;
         let mut encoder = Encoder::new(replies, view.resp);
         let result = match handler {
             Runs::Handler(handler) => handler(&mut context, args, &mut encoder),
             Runs::Blocking(blocking) => blocking.run_once(&mut context, args, &mut encoder),
+            Runs::Script(_) => unreachable!("scripts have been run already"),
         };
         let failed = result.is_err();
         if let Err(error) = result {

@@ -13,6 +13,7 @@ use crate::metrics::memory::ProcessMemory;
 use crate::persist::disk::Disk;
 use crate::persist::state::Persistence;
 use crate::pubsub::directory::Directory;
+use crate::script::cache::Cache;
 use crate::server::clock::Stopwatch;
 
 /// State of the process that every core reads.
@@ -39,6 +40,10 @@ pub struct Shared {
     pub memory: ProcessMemory,
     /// Measures commands.
     pub stopwatch: Stopwatch,
+    /// The scripts that clients have sent.
+    pub scripts: Cache,
+    /// Scripts that hold all shards and have run for longer than `busy-reply-threshold`.
+    pub busy_scripts: AtomicUsize,
     /// What carries out changes of the configuration that concern the process, once it is there.
     pub host: OnceLock<Box<dyn Host>>,
     /// What reads and writes files, once it is there.
@@ -81,6 +86,8 @@ impl Shared {
             log_numbers: EntryNumbers::default(),
             memory: ProcessMemory::new(map.shards()),
             stopwatch,
+            scripts: Cache::default(),
+            busy_scripts: AtomicUsize::new(0),
             host: OnceLock::new(),
             disk: OnceLock::new(),
             persistence,

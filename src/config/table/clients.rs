@@ -1,6 +1,6 @@
 //! What one client may cost, and what it may hold up.
 
-use super::{I64_MAX, SCRIPTS, TRACKING};
+use super::{I64_MAX, TRACKING};
 use crate::config::kind::{Kind, Notation};
 use crate::config::parameter::{Effect, Parameter};
 
@@ -58,5 +58,5 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "script milliseconds before BUSY replies",
     )
     .alias("lua-time-limit")
-    .later(SCRIPTS),
+    .works(|c, v| c.clients.busy_reply_ms = v.number()),
 ];

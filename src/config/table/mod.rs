@@ -67,7 +67,6 @@ const PINNING: &str = "the choice of cores by number";
 /// See [`super::parameter::Disposition::Later`].
 const REPLICATION: &str = "replication";
 /// See [`super::parameter::Disposition::Later`].
-const SCRIPTS: &str = "scripts";
 /// See [`super::parameter::Disposition::Later`].
 const SEED: &str = "a fixed hash seed";
 /// See [`super::parameter::Disposition::Later`].

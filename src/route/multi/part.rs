@@ -17,6 +17,7 @@ use crate::route::core::{Core, CoreState};
 use crate::route::dispatch::FEW_KEYS;
 use crate::route::engine::{ConnectionKey, ShardId};
 use crate::route::message::{ClientView, Done, OwnedArgs, ReplyTo};
+use crate::route::script;
 use crate::route::transaction::{Request, Transaction};
 
 /// What a part came to.
@@ -191,6 +192,7 @@ fn way(request: &Request) -> Result<Way, CommandError> {
             }
         }
         Handler::Global(_, coordinator) => Way::Spread(coordinator),
+        Handler::Script(_) => Way::Spread(script::widely),
     })
 }
 

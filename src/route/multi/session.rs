@@ -195,7 +195,8 @@ impl Core {
             Handler::Placed { .. } if self.state.shared.map.shards() == 1 => {
                 Place::One(self.state.id)
             }
-            Handler::Placed { .. } | Handler::Global(..) => Place::Spread,
+            Handler::Script(_) if self.state.shared.map.shards() == 1 => Place::One(self.state.id),
+            Handler::Placed { .. } | Handler::Global(..) | Handler::Script(_) => Place::Spread,
             Handler::Publish(_) => Place::Publish,
             Handler::Local(_)
             | Handler::Help(_)

@@ -27,28 +27,30 @@ impl View<'_> {
         text.field("allocator_resident", memory.resident);
         text.field("allocator_muzzy", 0);
         sized(text, "total_system_memory", memory.system);
-        Self::script_memory(text);
+        self.script_memory(text);
         sized(text, "maxmemory", self.config.memory.bytes_max);
         text.field("maxmemory_policy", self.parameter("maxmemory-policy"));
         self.fragmentation(text);
         self.memory_by_use(text);
     }
 
-    /// There are no scripts yet: the fields stand for clients that expect them.
-    fn script_memory(text: &mut Text) {
-        text.numbers([("used_memory_lua", 0), ("used_memory_vm_eval", 0)]);
-        text.field("used_memory_lua_human", human(0));
+    /// There are no functions yet: their fields stand for clients that expect them.
+    fn script_memory(&self, text: &mut Text) {
+        let (interpreters, scripts) = (self.figures.interpreters, &self.shared.scripts);
+        let bytes = scripts.bytes() as u64;
+        text.numbers([("used_memory_lua", interpreters), ("used_memory_vm_eval", interpreters)]);
+        text.field("used_memory_lua_human", human(interpreters));
         text.numbers([
-            ("used_memory_scripts_eval", 0),
-            ("number_of_cached_scripts", 0),
+            ("used_memory_scripts_eval", bytes),
+            ("number_of_cached_scripts", scripts.len() as u64),
             ("number_of_functions", 0),
             ("number_of_libraries", 0),
             ("used_memory_vm_functions", 0),
-            ("used_memory_vm_total", 0),
+            ("used_memory_vm_total", interpreters),
         ]);
-        text.field("used_memory_vm_total_human", human(0));
-        text.numbers([("used_memory_functions", 0), ("used_memory_scripts", 0)]);
-        text.field("used_memory_scripts_human", human(0));
+        text.field("used_memory_vm_total_human", human(interpreters));
+        text.numbers([("used_memory_functions", 0), ("used_memory_scripts", bytes)]);
+        text.field("used_memory_scripts_human", human(bytes));
     }
 
     fn fragmentation(&self, text: &mut Text) {

@@ -47,7 +47,7 @@ impl View<'_> {
             ("expire_cycle_cpu_milliseconds", 0),
             ("evicted_keys", self.figures.counters.evicted_keys),
             ("evicted_clients", self.figures.counters.evicted_clients),
-            ("evicted_scripts", 0),
+            ("evicted_scripts", self.shared.scripts.evicted()),
             ("total_eviction_exceeded_time", 0),
             ("current_eviction_exceeded_time", 0),
             ("keyspace_hits", self.figures.keyspace.hits),

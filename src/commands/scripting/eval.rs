@@ -1,0 +1,131 @@
+//! Running scripts: EVAL, EVALSHA, and their read-only forms.
+//!
+//! What they do is in [`crate::route::script`].
+
+use kvasir_proto::Args;
+
+use crate::commands::definition::{
+    Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec, LockScope, ScriptKind,
+};
+
+/// A script may use any key: as a part of a transaction it needs all of them.
+fn writes_everything(_: Args<'_>) -> LockScope {
+    LockScope::Exclusive
+}
+
+/// As [`writes_everything`], for reading.
+fn reads_everything(_: Args<'_>) -> LockScope {
+    LockScope::Shared
+}
+
+const EVAL_NOTE: &str = "We cannot tell how the keys will be used so we assume the worst, \
+    RW and UPDATE";
+pub(super) const EVAL: Command = Command {
+    name: "eval",
+    summary: "Executes a server-side Lua script.",
+    complexity: "Depends on the script that is executed.",
+    since: "2.6.0",
+    group: Group::Scripting,
+    arity: Arity::at_least(3),
+    flags: Flags::NOSCRIPT
+        .or(Flags::STALE)
+        .or(Flags::SKIP_MONITOR)
+        .or(Flags::NO_MANDATORY_KEYS)
+        .or(Flags::MOVABLEKEYS)
+        .or(Flags::MAY_REPLICATE),
+    keys: &[KeySpec::at(2)
+        .key_num(0, 1, 1)
+        .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))
+        .notes(EVAL_NOTE)],
+    args: &[
+        Arg::string("script"),
+        Arg::integer("numkeys"),
+        Arg::key("key", 0).optional().multiple(),
+        Arg::string("arg").optional().multiple(),
+    ],
+    beyond: Some(writes_everything),
+    handler: Handler::Script(ScriptKind { by_digest: false, read_only: false }),
+    ..Command::BASE
+};
+
+pub(super) const EVALSHA: Command = Command {
+    name: "evalsha",
+    summary: "Executes a server-side Lua script by SHA1 digest.",
+    complexity: "Depends on the script that is executed.",
+    since: "2.6.0",
+    group: Group::Scripting,
+    arity: Arity::at_least(3),
+    flags: Flags::NOSCRIPT
+        .or(Flags::STALE)
+        .or(Flags::SKIP_MONITOR)
+        .or(Flags::NO_MANDATORY_KEYS)
+        .or(Flags::MOVABLEKEYS)
+        .or(Flags::MAY_REPLICATE),
+    keys: &[KeySpec::at(2)
+        .key_num(0, 1, 1)
+        .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
+    args: &[
+        Arg::string("sha1"),
+        Arg::integer("numkeys"),
+        Arg::key("key", 0).optional().multiple(),
+        Arg::string("arg").optional().multiple(),
+    ],
+    beyond: Some(writes_everything),
+    handler: Handler::Script(ScriptKind { by_digest: true, read_only: false }),
+    ..Command::BASE
+};
+
+const EVAL_RO_NOTE: &str = "We cannot tell how the keys will be used so we assume the worst, \
+    RO and ACCESS";
+pub(super) const EVAL_RO: Command = Command {
+    name: "eval_ro",
+    summary: "Executes a read-only server-side Lua script.",
+    complexity: "Depends on the script that is executed.",
+    since: "7.0.0",
+    group: Group::Scripting,
+    arity: Arity::at_least(3),
+    flags: Flags::READONLY
+        .or(Flags::NOSCRIPT)
+        .or(Flags::STALE)
+        .or(Flags::SKIP_MONITOR)
+        .or(Flags::NO_MANDATORY_KEYS)
+        .or(Flags::MOVABLEKEYS),
+    keys: &[KeySpec::at(2)
+        .key_num(0, 1, 1)
+        .flags(KeyFlags::RO.or(KeyFlags::ACCESS))
+        .notes(EVAL_RO_NOTE)],
+    args: &[
+        Arg::string("script"),
+        Arg::integer("numkeys"),
+        Arg::key("key", 0).optional().multiple(),
+        Arg::string("arg").optional().multiple(),
+    ],
+    beyond: Some(reads_everything),
+    handler: Handler::Script(ScriptKind { by_digest: false, read_only: true }),
+    ..Command::BASE
+};
+
+pub(super) const EVALSHA_RO: Command = Command {
+    name: "evalsha_ro",
+    summary: "Executes a read-only server-side Lua script by SHA1 digest.",
+    complexity: "Depends on the script that is executed.",
+    since: "7.0.0",
+    group: Group::Scripting,
+    arity: Arity::at_least(3),
+    flags: Flags::READONLY
+        .or(Flags::NOSCRIPT)
+        .or(Flags::STALE)
+        .or(Flags::SKIP_MONITOR)
+        .or(Flags::NO_MANDATORY_KEYS)
+        .or(Flags::MOVABLEKEYS),
+    keys: &[KeySpec::at(2).key_num(0, 1, 1).flags(KeyFlags::RO.or(KeyFlags::ACCESS))],
+    args: &[
+        Arg::string("sha1"),
+        Arg::integer("numkeys"),
+        Arg::key("key", 0).optional().multiple(),
+        Arg::string("arg").optional().multiple(),
+    ],
+    beyond: Some(reads_everything),
+    handler: Handler::Script(ScriptKind { by_digest: true, read_only: true }),
+    ..Command::BASE
+};

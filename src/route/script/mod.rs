@@ -1,0 +1,387 @@
+//! Drives scripts: where they run, under which locks, and what their calls come to.
+//!
+//! A script whose declared keys one shard owns (and one without keys, on its client's core) runs
+//! there in one turn, without locks. Each call runs at once, as long as that shard owns its keys and
+//! no transaction has claimed them. When one reaches beyond, and nothing has been written, the script
+//! is given up and begun again under locks on everything (`wide`), where calls visit whatever shard
+//! they like. A script that is not known to keep to its shard is given up in the same way before it
+//! writes for the first time, so that nothing is ever undone; what it then does under the locks tells
+//! whether the next run may write without them ([`Reach`]).
+//!
+//! A script that runs for long on its shard claims all of it and goes on a little in each round
+//! (`turn`); so does one that holds all shards. In between, the cores serve whoever needs nothing of
+//! what is held.
+
+mod answer;
+mod turn;
+mod wide;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kvasir_proto::{Args, Encoder, Resp};
+
+use super::core::{Core, CoreState};
+use super::engine::{ConnectionKey, ShardId};
+use super::message::{ClientView, ReplyTo};
+use crate::commands::definition::{Handler, ScriptKind};
+use crate::commands::table::Entry;
+use crate::errors::CommandError;
+use crate::script::cache::{self, Digest, Reach, Script};
+use crate::script::exchange::Ending;
+use crate::script::interpreter::{Interpreter, Running};
+use crate::script::shebang::Declared;
+
+pub(super) use wide::widely;
+
+/// Memory of one interpreter where there is no `maxmemory`, bytes.
+const MEMORY_MAX: u64 = 4 << 30;
+/// What one may always have.
+const MEMORY_MIN: u64 = 64 << 20;
+/// Interpreters without work that a core keeps.
+const IDLE_MAX: usize = 4;
+/// How long a script runs before others have their turn.
+const TURN_NS: u64 = 1_000_000;
+
+/// What an unknown digest is answered with.
+const NO_SCRIPT: CommandError = CommandError::Other("NOSCRIPT No matching script.");
+
+/// Who has sent a script.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Caller {
+    /// A connection of this core, which has reserved no place for the reply yet.
+    Here(ConnectionKey),
+    /// One of some core, which has.
+    There(ShardId, ReplyTo),
+}
+
+/// A script that has begun.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
+pub(super) struct Run {
+    running: Running,
+    script: Arc<Script>,
+    /// The client's view, which `SELECT` of the script changes for the script alone.
+    view: ClientView,
+    /// The shard that owns the declared keys, if there are any and one does.
+    owner: Option<ShardId>,
+    read_only: bool,
+    allow_oom: bool,
+    /// Memory was exhausted when it began.
+    out_of_memory: bool,
+    wrote: bool,
+    /// It has written or published: it cannot be given up any more.
+    acted: bool,
+    /// Nobody else has claimed anything of its shard.
+    undisturbed: bool,
+    /// It has used keys that its owner does not have.
+    strayed: bool,
+    ending: Option<Ending>,
+    began: u64,
+    /// It has run for longer than `busy-reply-threshold`.
+    busy: bool,
+}
+
+/// The scripts of one core.
+#[derive(Default)]
+pub struct Scripts {
+    idle: Vec<Interpreter>,
+    flushes: u64,
+    /// Scripts that have stopped in the middle.
+    held: HashMap<u64, Run, ahash::RandomState>,
+    jobs: turn::Jobs,
+    next: u64,
+}
+
+/// What `SCRIPT KILL` came to on one core.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kill {
+    /// No script runs here.
+    Idle,
+    /// The one that runs has written.
+    Written,
+    /// It ends.
+    Done,
+}
+
+impl Scripts {
+    /// Whether a script of this core waits for its next turn.
+    pub(super) fn any_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// Whether the shard is held by a script that has run for longer than `busy-reply-threshold`.
+    fn is_busy(&self) -> bool {
+        self.jobs.numbers().any(|number| self.held.get(&number).is_some_and(|run| run.busy))
+    }
+
+    /// Bytes that the interpreters hold, without those of scripts that run.
+    pub fn memory(&self) -> usize {
+        self.idle.iter().map(Interpreter::memory).sum()
+    }
+
+    /// Ends the scripts that have stopped in the middle, if they have not written.
+    pub fn kill(&mut self) -> Kill {
+        let mut kill = Kill::Idle;
+        for run in self.held.values_mut() {
+            if run.wrote {
+                kill = kill.max(Kill::Written);
+            } else {
+                run.ending = Some(Ending::Killed);
+                kill = Kill::Done;
+            }
+        }
+        kill
+    }
+
+    fn hold(&mut self, run: Run) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.held.insert(number, run);
+        number
+    }
+
+    fn take(&mut self, number: u64) -> Run {
+        self.held.remove(&number).expect("invariant: a script is held once")
+    }
+}
+
+/// The keys and the other arguments of an `EVAL`.
+fn parts(args: Args<'_>) -> Result<(Args<'_>, Args<'_>), CommandError> {
+    let count = kvasir_proto::number::parse_i64(args.at(2)).ok_or(CommandError::NotAnInteger)?;
+    let rest = args.tail(3);
+    if count > rest.len() as i64 {
+        return Err(CommandError::Other("ERR Number of keys can't be greater than number of args"));
+    }
+    let Ok(count) = usize::try_from(count) else {
+        return Err(CommandError::Other("ERR Number of keys can't be negative"));
+    };
+    Ok((Args::new(rest.buffer(), &rest.ranges()[..count]), rest.tail(count)))
+}
+
+impl CoreState {
+    /// An interpreter in which nothing runs.
+    fn interpreter(&mut self) -> Result<Interpreter, CommandError> {
+        let flushes = self.shared.scripts.flushes();
+        if self.scripts.flushes != flushes {
+            self.scripts.flushes = flushes;
+            self.scripts.idle.clear();
+        }
+        if let Some(interpreter) = self.scripts.idle.pop() {
+            return Ok(interpreter);
+        }
+        let limit = if self.room.limit == 0 { MEMORY_MAX } else { self.room.limit };
+        Interpreter::new(limit.max(MEMORY_MIN) as usize)
+    }
+
+    fn keep_interpreter(&mut self, mut interpreter: Interpreter) {
+        let current = self.scripts.flushes == self.shared.scripts.flushes();
+        if current && self.scripts.idle.len() < IDLE_MAX {
+            let cache = &self.shared.scripts;
+            interpreter.forget(|digest| cache.contains(digest));
+            self.scripts.idle.push(interpreter);
+        }
+    }
+
+    /// Adds a script to the server's, if it compiles. Returns its digest.
+    pub fn load_script(&mut self, body: &[u8]) -> Result<Digest, CommandError> {
+        let script = self.know(None, body, true)?;
+        let mut interpreter = self.interpreter()?;
+        let compiled = interpreter.compile(&script);
+        self.keep_interpreter(interpreter);
+        compiled?;
+        self.shared.scripts.add(&script, true);
+        Ok(script.digest)
+    }
+
+    /// The script of this digest or, without one, of this body, which may be new.
+    fn know(
+        &self,
+        digest: Option<Digest>,
+        body: &[u8],
+        load: bool,
+    ) -> Result<Arc<Script>, CommandError> {
+        let now_us = self.now.monotonic_us;
+        let wanted = digest.unwrap_or_else(|| crate::sha1::sha1(body));
+        if let Some(script) = self.shared.scripts.find(&wanted, now_us) {
+            return Ok(script);
+        }
+        if digest.is_some() && !load {
+            return Err(NO_SCRIPT);
+        }
+        cache::script(body, now_us)
+    }
+
+    /// Begins the script that a request names, of which nothing has run when this returns.
+    fn begin_script(
+        &mut self,
+        entry: &'static Entry,
+        kind: ScriptKind,
+        args: Args<'_>,
+        view: ClientView,
+    ) -> Result<Run, CommandError> {
+        let digest = if kind.by_digest {
+            Some(cache::digest_of(args.at(1)).ok_or(NO_SCRIPT)?)
+        } else {
+            None
+        };
+        let (keys, argv) = parts(args)?;
+        let script = self.know(digest, args.at(1), false)?;
+        let mut interpreter = self.interpreter()?;
+        if let Err(error) = interpreter.compile(&script) {
+            self.keep_interpreter(interpreter);
+            return Err(error);
+        }
+        if !kind.by_digest && !self.shared.scripts.contains(&script.digest) {
+            self.shared.scripts.add(&script, false);
+        }
+        let out_of_memory = self.room.exceeded && !self.make_room();
+        if let Err(error) = permit(script.declared, kind, out_of_memory) {
+            self.keep_interpreter(interpreter);
+            return Err(error);
+        }
+        let running = match interpreter.start(&script, keys, argv, view.resp) {
+            Ok(running) => running,
+            Err((interpreter, error)) => {
+                self.keep_interpreter(*interpreter);
+                return Err(error);
+            }
+        };
+        let declared = script.declared;
+        let map = self.shared.map;
+        let owner = (!keys.is_empty()).then(|| entry.declared_owner(args, map)).flatten();
+        Ok(Run {
+            running,
+            script,
+            view: ClientView { resp: Resp::V2, ..view },
+            owner,
+            read_only: kind.read_only || declared.any && declared.no_writes,
+            allow_oom: declared.any && declared.allow_oom,
+            out_of_memory,
+            wrote: false,
+            acted: false,
+            undisturbed: true,
+            strayed: owner.is_none(),
+            ending: None,
+            began: self.shared.stopwatch.ticks(),
+            busy: false,
+        })
+    }
+
+    /// Takes leave of a script that has ended: its interpreter is for the next.
+    fn end_script(&mut self, run: Run) {
+        if run.busy {
+            tracing::info!("A slow script has ended: {}", crate::sha1::to_hex(&run.script.digest));
+        }
+        self.keep_interpreter(run.running.into_interpreter());
+    }
+
+    /// Notes how long a script has been running. Returns whether it has just become a busy one.
+    fn note_duration(&self, run: &mut Run) -> bool {
+        let elapsed_ms = self.shared.stopwatch.elapsed_ns(run.began) / 1_000_000;
+        let threshold_ms = self.shared.config.load().clients.busy_reply_ms;
+        if run.busy || threshold_ms == 0 || elapsed_ms < threshold_ms {
+            return false;
+        }
+        run.busy = true;
+        tracing::warn!(
+            "Slow script detected: still in execution after {elapsed_ms} milliseconds. You can try \
+             killing the script using the SCRIPT KILL command. Script name is: {}.",
+            crate::sha1::to_hex(&run.script.digest)
+        );
+        true
+    }
+}
+
+/// Whether a script that declares this may run.
+fn permit(declared: Declared, kind: ScriptKind, out_of_memory: bool) -> Result<(), CommandError> {
+    if !declared.any {
+        return Ok(());
+    }
+    if !declared.no_writes && kind.read_only {
+        return Err(CommandError::Other(
+            "ERR Can not execute a script with write flag using *_ro command.",
+        ));
+    }
+    if out_of_memory && !declared.allow_oom && !declared.no_writes {
+        return Err(CommandError::Other(
+            "OOM allow-oom flag is not set on the script, can not run it when used memory > \
+             'maxmemory'",
+        ));
+    }
+    Ok(())
+}
+
+impl Entry {
+    /// The shard that owns every key that a script's request declares, if one does.
+    fn declared_owner(&self, args: Args<'_>, map: super::shard_map::ShardMap) -> Option<ShardId> {
+        let mut owner = None;
+        let mut differ = false;
+        self.keys(args, |index, _| {
+            let shard = map.owner(args.at(index));
+            differ |= *owner.get_or_insert(shard) != shard;
+        })
+        .ok()?;
+        if differ { None } else { owner }
+    }
+}
+
+impl Core {
+    /// Sends a script where its declared keys are.
+    pub(super) fn route_script(
+        &mut self,
+        key: ConnectionKey,
+        entry: &'static Entry,
+        hash: u64,
+        args: Args<'_>,
+    ) -> Result<(), CommandError> {
+        let map = self.state.shared.map;
+        let mut any = false;
+        let found = entry.keys(args, |_, _| any = true);
+        let owner = entry.declared_owner(args, map);
+        let Handler::Script(kind) = entry.command.handler else {
+            unreachable!("only scripts are routed here");
+        };
+        let known = kind.by_digest.then(|| cache::digest_of(args.at(1))).flatten();
+        let script = known.and_then(|digest| self.state.know(Some(digest), b"", false).ok());
+        let wide = script.is_some_and(|script| script.reach() == Reach::Everything);
+        match owner {
+            // A malformed request is refused wherever it is.
+            _ if wide && map.shards() > 1 && found.is_ok() => {
+                self.coordinate(key, entry, widely, args)?;
+            }
+            _ if found.is_err() || !any => self.run_on(self.state.id, key, entry, hash, args),
+            Some(owner) => self.run_on(owner, key, entry, hash, args),
+            None => self.coordinate(key, entry, widely, args)?,
+        }
+        Ok(())
+    }
+
+    /// What a command is told that would have to wait for a script that has run for too long.
+    pub(super) fn busy(&self, entry: &Entry) -> Option<CommandError> {
+        use crate::commands::definition::Flags;
+        let busy = self.state.shared.busy_scripts.load(Ordering::Relaxed) > 0
+            || self.state.scripts.is_busy();
+        if !busy || entry.command.flags.has(Flags::ALLOW_BUSY) {
+            return None;
+        }
+        let compatible = self.state.shared.config.load().process.redis_compatibility;
+        let name = if compatible { "Redis" } else { "Valkey" };
+        Some(CommandError::Custom(format!(
+            "BUSY {name} is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+        )))
+    }
+}
+
+/// An error as a reply.
+fn error_reply(text: &str, reply: &mut Vec<u8>) {
+    Encoder::new(reply, Resp::V2).error(text);
+}
+
+/// What has been learnt of a script's keys by a run that had every shard.
+fn learn(run: &Run) {
+    let reach = if run.strayed { Reach::Everything } else { Reach::OneShard };
+    if run.strayed || run.wrote {
+        run.script.note_reach(reach);
+    }
+}

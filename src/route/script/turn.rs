@@ -1,0 +1,323 @@
+//! Scripts on one shard: at once where that suffices, and a little in each round when they take long.
+
+use std::collections::VecDeque;
+
+use kvasir_proto::{Args, Encoder};
+
+use super::super::core::{Core, CoreState};
+use super::super::engine::ConnectionKey;
+use super::super::locks::Owner;
+use super::super::message::{ClientView, Control, Done, OwnedArgs, ReplyTo};
+use super::super::transaction::Request;
+use super::answer::Verdict;
+use super::{Caller, Run, TURN_NS, error_reply, widely};
+use crate::commands::definition::ScriptKind;
+use crate::commands::table::Entry;
+use crate::errors::CommandError;
+use crate::route::connection::Blocked;
+use crate::route::engine::ShardId;
+use crate::route::locks::{Mode, Outcome, Scope, TransactionId};
+use crate::script::cache::Reach;
+use crate::script::exchange::Ending;
+use crate::script::interpreter::{Finished, Step};
+
+/// What a script tells of a key that it can no longer get.
+const TOO_LATE: &str = "ERR Script has written before it used a key of another shard for the first \
+    time; run it again";
+
+/// Scripts that go on in turns.
+#[derive(Default)]
+pub(super) struct Jobs(VecDeque<Job>);
+
+/// A script that claims its whole shard and goes on a little in each round.
+struct Job {
+    number: u64,
+    origin: ShardId,
+    to: ReplyTo,
+    entry: &'static Entry,
+    view: ClientView,
+    args: OwnedArgs,
+}
+
+impl Jobs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Their numbers among the scripts that are held.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|job| job.number)
+    }
+}
+
+/// What a turn ended with.
+enum Turn {
+    Done(Finished),
+    /// Time is up.
+    Over,
+    /// It wants more than the shard, and has not written.
+    Beyond,
+}
+
+impl Core {
+    /// Runs a script of a connection of this core on this shard.
+    pub(in crate::route) fn run_script_of(
+        &mut self,
+        key: ConnectionKey,
+        entry: &'static Entry,
+        kind: ScriptKind,
+        view: ClientView,
+        args: Args<'_>,
+    ) {
+        let mut reply = Vec::new();
+        let caller = Caller::Here(key);
+        let Some(mut done) = self.run_script(caller, entry, kind, view, args, &mut reply) else {
+            return;
+        };
+        let mut buffer = self.state.connections[key.0 as usize].reply_start();
+        let start = buffer.len();
+        buffer.extend_from_slice(&reply);
+        done.reply_end = buffer.len();
+        self.end_reply(key, entry, buffer, start, done, args);
+        self.after_command();
+    }
+
+    /// Runs a script on this shard, appending its reply. Nothing when the reply comes later.
+    pub(in crate::route) fn run_script(
+        &mut self,
+        caller: Caller,
+        entry: &'static Entry,
+        kind: ScriptKind,
+        view: ClientView,
+        args: Args<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Option<Done> {
+        let began = self.state.metrics.ticks();
+        let refuse = |error: &CommandError, reply: &mut Vec<u8>| {
+            Encoder::new(reply, view.resp).error_bytes(&error.to_wire());
+            Some(Done { reply_end: reply.len(), failed: true, ..Done::default() })
+        };
+        if let Some(busy) = self.busy(entry) {
+            return refuse(&busy, reply);
+        }
+        let mut run = match self.state.begin_script(entry, kind, args, view) {
+            Ok(run) => run,
+            Err(error) => return refuse(&error, reply),
+        };
+        match self.turn(&mut run, None) {
+            Turn::Done(finished) => {
+                reply.extend_from_slice(&finished.reply);
+                self.state.end_script(run);
+                let nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
+                let failed = finished.failed;
+                Some(Done { reply_end: reply.len(), nanoseconds, failed, parked: false })
+            }
+            Turn::Over => {
+                let (origin, to) = self.expect_reply(caller);
+                let number = self.state.scripts.hold(run);
+                let args = OwnedArgs::new(args);
+                let job = Job { number, origin, to, entry, view, args };
+                self.locks.seize(Owner::Script(number));
+                self.state.scripts.jobs.0.push_back(job);
+                None
+            }
+            Turn::Beyond => {
+                self.give_up(run);
+                let args = OwnedArgs::new(args);
+                if let Caller::Here(key) = caller {
+                    self.state.connections[key.0 as usize].blocked = Blocked::Coordinating;
+                }
+                let (origin, to) = self.expect_reply(caller);
+                let waits = matches!(caller, Caller::Here(_));
+                self.widen(origin, to, entry, view, args, waits);
+                None
+            }
+        }
+    }
+
+    /// The place of a reply that comes later.
+    fn expect_reply(&mut self, caller: Caller) -> (ShardId, ReplyTo) {
+        match caller {
+            Caller::There(origin, to) => (origin, to),
+            Caller::Here(key) => {
+                let connection = &mut self.state.connections[key.0 as usize];
+                let (client, sequence) = (connection.client.id, connection.reserve());
+                (self.state.id, ReplyTo { connection: key, client, sequence })
+            }
+        }
+    }
+
+    /// Lets a script go on until it is done, has had its turn, or wants what this shard does not
+    /// have. With `owner` it has claimed the shard, and is only behind the claims before its own.
+    fn turn(&mut self, run: &mut Run, owner: Option<Owner>) -> Turn {
+        let stopwatch = self.state.shared.stopwatch;
+        let began = stopwatch.ticks();
+        let whole = Scope::Everything(Mode::Write);
+        run.undisturbed = match owner {
+            None => self.locks.is_idle(),
+            Some(owner) => self.locks.admits_past(owner, &whole),
+        };
+        loop {
+            let step = match run.ending.take() {
+                Some(ending) => Step::Done(run.running.end(ending)),
+                None => run.running.go_on(),
+            };
+            match step {
+                Step::Done(finished) => return Turn::Done(finished),
+                Step::Slice if stopwatch.elapsed_ns(began) >= TURN_NS => return Turn::Over,
+                Step::Slice => {}
+                Step::Call => {
+                    let (locks, map) = (&self.locks, self.state.shared.map);
+                    let admits = |entry: &'static Entry, args: Args<'_>, db: u32| {
+                        locks.is_idle() || {
+                            let scope = Self::scope_of_call(map, entry, args, db);
+                            match owner {
+                                None => locks.admits(&scope),
+                                Some(owner) => locks.admits_past(owner, &scope),
+                            }
+                        }
+                    };
+                    if let Verdict::Beyond(..) = self.state.answer(run, false, admits) {
+                        if run.strayed {
+                            run.script.note_reach(Reach::Everything);
+                        }
+                        if !run.acted {
+                            return Turn::Beyond;
+                        }
+                        error_reply(TOO_LATE, &mut run.running.call().reply);
+                    }
+                }
+            }
+        }
+    }
+
+    fn give_up(&mut self, mut run: Run) {
+        run.running.end(Ending::Abandoned);
+        self.state.end_script(run);
+    }
+
+    /// Gives the scripts of this core that take long their next turns.
+    pub(in crate::route) fn go_on_with_scripts(&mut self) {
+        for _ in 0..self.state.scripts.jobs.0.len() {
+            let Some(job) = self.state.scripts.jobs.0.pop_front() else { break };
+            let mut run = self.state.scripts.take(job.number);
+            self.state.note_duration(&mut run);
+            let owner = Owner::Script(job.number);
+            match self.turn(&mut run, Some(owner)) {
+                Turn::Over => {
+                    self.state.scripts.held.insert(job.number, run);
+                    self.state.scripts.jobs.0.push_back(job);
+                }
+                Turn::Done(finished) => {
+                    let nanoseconds = self.state.shared.stopwatch.elapsed_ns(run.began);
+                    self.state.end_script(run);
+                    let (reply, failed) = (finished.reply, finished.failed);
+                    let done = Done { reply_end: reply.len(), nanoseconds, failed, parked: false };
+                    self.reply_late(job.origin, job.to, job.entry, reply, done, job.args);
+                    self.release(owner);
+                    self.after_command();
+                }
+                Turn::Beyond => {
+                    self.give_up(run);
+                    let Job { origin, to, entry, view, args, .. } = job;
+                    self.widen(origin, to, entry, view, args, false);
+                    self.release(owner);
+                }
+            }
+        }
+    }
+
+    /// Sends the reply of a request that came from some core a while ago.
+    pub(in crate::route) fn reply_late(
+        &mut self,
+        origin: ShardId,
+        to: ReplyTo,
+        entry: &'static Entry,
+        reply: Vec<u8>,
+        done: Done,
+        args: OwnedArgs,
+    ) {
+        if origin == self.state.id {
+            self.late_reply(to, entry, &reply, done, args.view());
+        } else {
+            self.outboxes.control(origin, Control::LateReply { to, entry, reply, done, args });
+        }
+    }
+
+    /// Has a script begun again by its client's core, under locks on everything. This shard is
+    /// claimed at once, so that later requests of the client do not overtake.
+    fn widen(
+        &mut self,
+        origin: ShardId,
+        to: ReplyTo,
+        entry: &'static Entry,
+        view: ClientView,
+        args: OwnedArgs,
+        waits: bool,
+    ) {
+        if origin == self.state.id {
+            return self.begin_widely(to, entry, view, args, waits, None);
+        }
+        let id = TransactionId::draw(&self.state.shared.next_transaction, origin);
+        let scopes = self.scopes_by_shard(entry, args.view(), view.db);
+        let scopes = scopes.expect("invariant: a script that has begun is well-formed");
+        let mine = scopes.into_iter().find(|(shard, _)| *shard == self.state.id);
+        let scope = mine.map_or(Scope::Keys(Vec::new()), |(_, scope)| scope);
+        let outcome = self.locks.request(Owner::Transaction(id), scope);
+        self.outboxes.control(origin, Control::Widen { to, entry, view, args, id, outcome });
+    }
+
+    /// Coordinates a script of a connection of this core. With `asked`, that shard has drawn its
+    /// identifier and requested the locks there. `waits`: the connection does, for this.
+    pub(in crate::route) fn begin_widely(
+        &mut self,
+        to: ReplyTo,
+        entry: &'static Entry,
+        view: ClientView,
+        args: OwnedArgs,
+        waits: bool,
+        asked: Option<(ShardId, TransactionId, Outcome)>,
+    ) {
+        let scopes = self.scopes_by_shard(entry, args.view(), view.db);
+        let scopes = scopes.expect("invariant: a script that has begun is well-formed");
+        let (key, client) = (to.connection, to.client);
+        let request = Request::of_owned(entry, key, client, view, &self.state, args);
+        self.begin_detached(to, scopes, request, widely, !waits, asked);
+    }
+}
+
+impl CoreState {
+    /// Runs a script in one go on the only shard, as a part of a transaction.
+    pub(in crate::route) fn run_script_whole(
+        &mut self,
+        entry: &'static Entry,
+        kind: ScriptKind,
+        view: ClientView,
+        args: Args<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Done {
+        let began = self.metrics.ticks();
+        let mut run = match self.begin_script(entry, kind, args, view) {
+            Ok(run) => run,
+            Err(error) => {
+                Encoder::new(reply, view.resp).error_bytes(&error.to_wire());
+                return Done { reply_end: reply.len(), failed: true, ..Done::default() };
+            }
+        };
+        let finished = loop {
+            match run.running.go_on() {
+                Step::Done(finished) => break finished,
+                Step::Slice => {}
+                Step::Call => {
+                    if let Verdict::Beyond(..) = self.answer(&mut run, false, |_, _, _| true) {
+                        error_reply(TOO_LATE, &mut run.running.call().reply);
+                    }
+                }
+            }
+        };
+        reply.extend_from_slice(&finished.reply);
+        self.end_script(run);
+        let nanoseconds = self.shared.stopwatch.elapsed_ns(began);
+        Done { reply_end: reply.len(), nanoseconds, failed: finished.failed, parked: false }
+    }
+}

@@ -1,0 +1,309 @@
+//! An interpreter of Lua 5.1 in the peers' sandbox, and the scripts that run in it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult};
+use kvasir_proto::{Args, Encoder, Resp};
+use mlua::chunk::ChunkMode;
+use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+
+use super::api;
+use super::cache::{Digest, Script};
+use super::convert::{self, Names};
+use super::exchange::{Call, Ending, Exchange, Stop, Wake};
+use super::json::Settings;
+use crate::errors::CommandError;
+use crate::sha1;
+
+/// A script's native stack, of which only what it touches is ever backed by memory. Room for 200
+/// nested calls through C, each with the buffer of a `string.gsub`, and for the deepest pattern.
+const STACK_BYTES: usize = 8 << 20;
+/// Instructions between two looks at the clock.
+const SLICE_INSTRUCTIONS: u32 = 20_000;
+/// Compiled scripts of one interpreter, beyond which those that the server has forgotten go.
+const COMPILED_MAX: usize = 1000;
+/// Runs between two steps of the collector, and its step.
+const RUNS_BETWEEN_STEPS: u32 = 50;
+
+/// The name of the prelude's chunk, of whose functions errors tell nothing.
+pub(super) const PRELUDE_NAME: &str = "=server";
+
+/// One interpreter. It runs one script at a time.
+pub struct Interpreter {
+    lua: Lua,
+    exchange: Rc<Exchange>,
+    names: Rc<Names>,
+    run: Function,
+    compiled: HashMap<Digest, Function, ahash::RandomState>,
+    stack: Option<DefaultStack>,
+    runs: u32,
+}
+
+/// What a script ended with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finished {
+    /// The reply, encoded for the client.
+    pub reply: Vec<u8>,
+    /// Whether the script itself failed (and not only returned an error).
+    pub failed: bool,
+    /// Whether a call of the script has counted the error already.
+    pub counted: bool,
+}
+
+/// What a script wants.
+#[derive(Debug)]
+pub enum Step {
+    /// The command in [`Running::call`] run, and its reply put there.
+    Call,
+    /// To go on, after others have had their turn.
+    Slice,
+    /// Nothing more.
+    Done(Finished),
+}
+
+/// A script that has begun and not ended.
+pub struct Running {
+    fiber: Option<Fiber>,
+    interpreter: Option<Interpreter>,
+    exchange: Rc<Exchange>,
+}
+
+type Fiber = Coroutine<Wake, Stop, Finished, DefaultStack>;
+
+impl Interpreter {
+    /// A new interpreter, in which nothing has run.
+    pub fn new(memory_max: usize) -> Result<Self, CommandError> {
+        Self::build(memory_max).map_err(|error| {
+            tracing::warn!("No interpreter for scripts: {error}");
+            CommandError::Other("ERR out of memory for scripts")
+        })
+    }
+
+    fn build(memory_max: usize) -> mlua::Result<Self> {
+        let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
+        let lua = Lua::new_with(libraries, LuaOptions::default())?;
+        let exchange = Rc::new(Exchange::new());
+        let names = Rc::new(Names::new(&lua)?);
+        let native = api::natives(&lua, &exchange, &names)?;
+        let prelude = lua.load(include_str!("prelude.lua")).set_name(PRELUDE_NAME);
+        let run: Function = prelude.set_mode(ChunkMode::Text).call(native)?;
+        set_hook(&lua, &exchange)?;
+        lua.set_memory_limit(memory_max)?;
+        let compiled = HashMap::default();
+        Ok(Self { lua, exchange, names, run, compiled, stack: None, runs: 0 })
+    }
+
+    /// Bytes that the interpreter has allocated.
+    pub fn memory(&self) -> usize {
+        self.lua.used_memory()
+    }
+
+    /// Compiles a script, unless it has been compiled before.
+    pub fn compile(&mut self, script: &Script) -> Result<(), CommandError> {
+        if self.compiled.contains_key(&script.digest) {
+            return Ok(());
+        }
+        let chunk = self.lua.load(script.code()).set_name("@user_script");
+        let function = chunk.set_mode(ChunkMode::Text).into_function().map_err(|error| {
+            let text = format!("ERR Error compiling script (new function): {}", message(&error));
+            CommandError::Custom(text)
+        })?;
+        self.compiled.insert(script.digest, function);
+        Ok(())
+    }
+
+    /// Forgets compiled scripts for which `known` is false, if there are many.
+    pub fn forget(&mut self, known: impl Fn(&Digest) -> bool) {
+        if self.compiled.len() > COMPILED_MAX {
+            self.compiled.retain(|digest, _| known(digest));
+        }
+    }
+
+    /// Begins a script that has been compiled here. Nothing of it has run when this returns.
+    pub fn start(
+        mut self,
+        script: &Script,
+        keys: Args<'_>,
+        argv: Args<'_>,
+        resp: Resp,
+    ) -> Result<Running, (Box<Self>, CommandError)> {
+        let function = self.compiled[&script.digest].clone();
+        let tables = array(&self.lua, keys).and_then(|keys| Ok((keys, array(&self.lua, argv)?)));
+        let (keys, argv) = match tables {
+            Ok(tables) => tables,
+            Err(error) => {
+                tracing::warn!("No memory for the arguments of a script: {error}");
+                return Err((Box::new(self), CommandError::Other("ERR out of memory for scripts")));
+            }
+        };
+        let stack = match self.stack.take().map_or_else(|| DefaultStack::new(STACK_BYTES), Ok) {
+            Ok(stack) => stack,
+            Err(error) => {
+                tracing::warn!("No stack for a script: {error}");
+                return Err((Box::new(self), CommandError::Other("ERR out of memory for scripts")));
+            }
+        };
+        if self.exchange.died.take()
+            && let Err(error) = set_hook(&self.lua, &self.exchange)
+        {
+            tracing::warn!("The hook of scripts failed: {error}");
+        }
+        self.exchange.resp.set(Resp::V2);
+        self.exchange.json.set(Settings::default());
+        let exchange = Rc::clone(&self.exchange);
+        let body = Body {
+            run: self.run.clone(),
+            names: Rc::clone(&self.names),
+            exchange: Rc::clone(&exchange),
+            name: sha1::to_hex(&script.digest),
+            resp,
+        };
+        let fiber = Coroutine::with_stack(stack, move |yielder, wake| {
+            let exchange = Rc::clone(&body.exchange);
+            if wake != Wake::Go {
+                return Finished { reply: Vec::new(), failed: true, counted: true };
+            }
+            exchange.run(yielder, move || body.run(function, keys, argv))
+        });
+        Ok(Running { fiber: Some(fiber), interpreter: Some(self), exchange })
+    }
+}
+
+/// What runs on a script's own stack.
+struct Body {
+    run: Function,
+    names: Rc<Names>,
+    exchange: Rc<Exchange>,
+    name: String,
+    resp: Resp,
+}
+
+impl Body {
+    fn run(self, function: Function, keys: Table, argv: Table) -> Finished {
+        let result = self.run.call::<(bool, Value)>((function, keys, argv));
+        let mut reply = Vec::new();
+        let mut encoder = Encoder::new(&mut reply, self.resp);
+        match result {
+            Ok((true, value)) => {
+                let script_resp = self.exchange.resp.get();
+                let counted = convert::counted(&value, &self.names);
+                convert::encode(&value, &self.names, script_resp, &mut encoder);
+                Finished { reply, failed: false, counted }
+            }
+            Ok((false, value)) => {
+                let (text, counted) = convert::failure(&value, &self.names, &self.name);
+                encoder.error_bytes(&text);
+                Finished { reply, failed: true, counted }
+            }
+            Err(error) => {
+                let text = message(&error);
+                // A script that is made to end may not even come to its error's handler.
+                let text = text.strip_prefix("ERR ").unwrap_or(&text);
+                let text = format!("ERR {text} script: {}", self.name);
+                encoder.error_bytes(text.as_bytes());
+                Finished { reply, failed: true, counted: false }
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Lets the script go on until it wants something.
+    pub fn go_on(&mut self) -> Step {
+        self.resume(Wake::Go)
+    }
+
+    /// Has the script end, whatever it is at. Its reply tells why.
+    pub fn end(&mut self, ending: Ending) -> Finished {
+        loop {
+            if let Step::Done(finished) = self.resume(Wake::End(ending)) {
+                return finished;
+            }
+        }
+    }
+
+    /// The call that the script wants, with its arguments, and place for the reply.
+    pub fn call(&self) -> std::cell::RefMut<'_, Call> {
+        self.exchange.call.borrow_mut()
+    }
+
+    /// The protocol version in which the script wants its replies.
+    pub fn resp(&self) -> Resp {
+        self.exchange.resp.get()
+    }
+
+    /// The interpreter of a script that has ended.
+    pub fn into_interpreter(mut self) -> Interpreter {
+        let fiber = self.fiber.take().expect("invariant: it has not been taken");
+        let mut interpreter = self.interpreter.take().expect("invariant: it has not been taken");
+        interpreter.stack = Some(fiber.into_stack());
+        interpreter.runs += 1;
+        if interpreter.runs >= RUNS_BETWEEN_STEPS {
+            interpreter.runs = 0;
+            if let Err(error) = interpreter.lua.gc_step() {
+                tracing::warn!("The collector of scripts failed: {error}");
+            }
+        }
+        interpreter
+    }
+
+    fn resume(&mut self, wake: Wake) -> Step {
+        let fiber = self.fiber.as_mut().expect("invariant: it has not been taken");
+        match fiber.resume(wake) {
+            CoroutineResult::Yield(Stop::Call) => Step::Call,
+            CoroutineResult::Yield(Stop::Slice) => Step::Slice,
+            CoroutineResult::Return(finished) => Step::Done(finished),
+        }
+    }
+}
+
+impl Drop for Running {
+    /// Ends the script: a stack with frames of C on it cannot be unwound as Rust's are.
+    fn drop(&mut self) {
+        if self.fiber.as_ref().is_some_and(|fiber| fiber.started() && !fiber.done()) {
+            self.end(Ending::Abandoned);
+        }
+    }
+}
+
+/// Has others get their turn after so many instructions.
+fn set_hook(lua: &Lua, exchange: &Rc<Exchange>) -> mlua::Result<()> {
+    let exchange = Rc::clone(exchange);
+    let triggers = HookTriggers::new().every_nth_instruction(SLICE_INSTRUCTIONS);
+    lua.set_global_hook(triggers, move |lua, _| match exchange.stop(Stop::Slice) {
+        Ok(()) | Err(None) => Ok(VmState::Continue),
+        Err(Some(ending)) => {
+            die(lua, &exchange, ending)?;
+            Err(mlua::Error::runtime(ending.text()))
+        }
+    })
+}
+
+/// Has every instruction of the thread fail from now on, so that no `pcall` of the script goes on.
+pub(super) fn die(lua: &Lua, exchange: &Exchange, ending: Ending) -> mlua::Result<()> {
+    exchange.died.set(true);
+    let each = HookTriggers::new().every_nth_instruction(1);
+    lua.set_hook(each, move |_, _| Err(mlua::Error::runtime(ending.text())))
+}
+
+fn array(lua: &Lua, args: Args<'_>) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(args.len(), 0)?;
+    for (index, arg) in args.iter().enumerate() {
+        table.raw_set(index + 1, lua.create_string(arg)?)?;
+    }
+    Ok(table)
+}
+
+/// The text of an error that Lua or a function of ours has raised, without a trace of calls.
+pub(super) fn message(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::CallbackError { cause, .. } => message(cause),
+        mlua::Error::RuntimeError(text) | mlua::Error::SyntaxError { message: text, .. } => {
+            text.split("\nstack traceback:").next().unwrap_or_default().to_owned()
+        }
+        mlua::Error::MemoryError(_) => "not enough memory".to_owned(),
+        other => other.to_string(),
+    }
+}
