@@ -35,11 +35,13 @@ pub struct Blocking {
     pub spread: SpreadAttempt,
     /// Writes the reply of a client that has waited in vain.
     pub nothing: fn(&mut Encoder<'_>),
+    /// Writes the reply of a client that may not wait, which for some is another.
+    pub not_waiting: fn(&mut Encoder<'_>),
 }
 
 impl Blocking {
     /// Runs the command on one shard for a client that cannot wait, as in a transaction: when there
-    /// is nothing for it, it gets the reply of one that has waited in vain.
+    /// is nothing for it, it is told so at once.
     pub fn run_once(
         &self,
         context: &mut ShardContext<'_>,
@@ -49,7 +51,7 @@ impl Blocking {
         let mark = reply.mark();
         if (self.whole)(context, args, reply)? != Attempt::Done {
             reply.rollback(mark);
-            (self.nothing)(reply);
+            (self.not_waiting)(reply);
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ pub(super) const BLPOP: Command = Command {
         whole: blpop,
         spread: SpreadAttempt::FirstKey,
         nothing: |reply| reply.null_array(),
+        not_waiting: |reply| reply.null_array(),
     }),
     ..Command::BASE
 };
@@ -73,6 +74,7 @@ pub(super) const BRPOP: Command = Command {
         whole: brpop,
         spread: SpreadAttempt::FirstKey,
         nothing: |reply| reply.null_array(),
+        not_waiting: |reply| reply.null_array(),
     }),
     ..Command::BASE
 };
@@ -146,6 +148,7 @@ pub(super) const LMPOP: Command = Command {
         whole: lmpop,
         spread: SpreadAttempt::FirstKey,
         nothing: |reply| reply.null_array(),
+        not_waiting: |reply| reply.null_array(),
     }),
     ..Command::BASE
 };
@@ -193,6 +196,7 @@ pub(super) const BLMPOP: Command = Command {
         whole: blmpop,
         spread: SpreadAttempt::FirstKey,
         nothing: |reply| reply.null_array(),
+        not_waiting: |reply| reply.null_array(),
     }),
     ..Command::BASE
 };

@@ -419,6 +419,7 @@ pub(super) const BLMOVE: Command = Command {
         whole: blmove,
         spread: SpreadAttempt::By(blmove_spread),
         nothing: |reply| reply.null_array(),
+        not_waiting: |reply| reply.null(),
     }),
     ..Command::BASE
 };
@@ -468,6 +469,7 @@ pub(super) const BRPOPLPUSH: Command = Command {
         whole: brpoplpush,
         spread: SpreadAttempt::By(brpoplpush_spread),
         nothing: |reply| reply.null_array(),
+        not_waiting: |reply| reply.null(),
     }),
     ..Command::BASE
 };
@@ -519,6 +521,7 @@ pub(super) const BLMOVEM: Command = Command {
         whole: blmovem,
         spread: SpreadAttempt::By(blmovem_spread),
         nothing: |reply| reply.null_array(),
+        not_waiting: |reply| reply.null_array(),
     }),
     ..Command::BASE
 };

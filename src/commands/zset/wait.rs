@@ -21,6 +21,7 @@ const WAITS: Blocking = Blocking {
     whole: bzpopmin,
     spread: SpreadAttempt::FirstKey,
     nothing: |reply| reply.null_array(),
+    not_waiting: |reply| reply.null_array(),
 };
 
 pub(super) const BZPOPMIN: Command = Command {

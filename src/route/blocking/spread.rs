@@ -147,7 +147,7 @@ pub(in crate::route) fn try_once(transaction: Transaction, request: Request) -> 
             SpreadOutcome::Done(reply) => reply,
             SpreadOutcome::Wait | SpreadOutcome::WaitAs(_) => {
                 let mut reply = Vec::new();
-                (blocking.nothing)(&mut Encoder::new(&mut reply, resp));
+                (blocking.not_waiting)(&mut Encoder::new(&mut reply, resp));
                 reply
             }
         })

@@ -35,6 +35,7 @@ const TAKE: Command = Command {
         whole: take,
         spread: SpreadAttempt::FirstKey,
         nothing: |reply| reply.null(),
+        not_waiting: |reply| reply.null(),
     }),
     ..Command::BASE
 };

@@ -86,7 +86,7 @@ impl Transaction {
     /// [`Entry::keys`](crate::commands::table::Entry::keys) tells, in the database of the view, or
     /// everything for a command that uses more than it names.
     ///
-    /// A blocking command is tried once and answers as if it had waited in vain. The part is
+    /// A blocking command is tried once and answers at once. The part is
     /// counted, logged and shown to monitors as a command of the client by the time the
     /// transaction waits for something or is done. What cannot be a part, such as `MULTI`, is for
     /// the caller to refuse, as is a wrong number of arguments.

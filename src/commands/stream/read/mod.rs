@@ -49,6 +49,7 @@ pub(super) const XREAD: Command = Command {
         whole: |context, args, reply| whole(context, args, reply, Kind::Plain),
         spread: SpreadAttempt::By(|transaction, request| spread(transaction, request, Kind::Plain)),
         nothing: |reply| reply.null_array(),
+        not_waiting: |reply| reply.null_array(),
     }),
     ..Command::BASE
 };
@@ -92,6 +93,7 @@ pub(super) const XREADGROUP: Command = Command {
         whole: |context, args, reply| whole(context, args, reply, Kind::Group),
         spread: SpreadAttempt::By(|transaction, request| spread(transaction, request, Kind::Group)),
         nothing: |reply| reply.null_array(),
+        not_waiting: |reply| reply.null_array(),
     }),
     ..Command::BASE
 };
