@@ -147,8 +147,8 @@ impl Core {
         args: Args<'_>,
     ) {
         let flags = entry.command.flags;
-        // Scripts are skipped where commands are shown as a matter of course, and shown by the peers
-        // when they begin.
+        // Scripts are skipped where commands are shown as a matter of course, and shown by the
+        // peers when they begin.
         let skipped =
             flags.has(Flags::SKIP_MONITOR) && !matches!(entry.command.handler, Handler::Script(_));
         if skipped || flags.has(Flags::ADMIN) {

@@ -2,8 +2,8 @@
 //!
 //! A map that is replaced as a whole when a script comes or goes; cores read it without locks, so a
 //! script is known everywhere as soon as it is known anywhere. What `EVAL` has brought is bounded:
-//! the one that was used the longest ago goes, as in the peers. What `SCRIPT LOAD` has brought stays
-//! until `SCRIPT FLUSH`.
+//! the one that was used the longest ago goes, as in the peers. What `SCRIPT LOAD` has brought
+//! stays until `SCRIPT FLUSH`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

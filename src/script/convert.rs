@@ -1,8 +1,8 @@
 //! Replies of commands to values of Lua, and values of Lua to replies for clients.
 //!
-//! As the peers do both: a status is a table `{ok = ...}`, an error `{err = ...}`, RESP3's types are
-//! tables with one field that names them. Only the server's own replies are read here, so what is
-//! read is well-formed.
+//! As the peers do both: a status is a table `{ok = ...}`, an error `{err = ...}`, RESP3's types
+//! are tables with one field that names them. Only the server's own replies are read here, so what
+//! is read is well-formed.
 
 use kvasir_proto::{Encoder, Resp};
 use mlua::{Lua, LuaString, Table, Value};
@@ -45,8 +45,8 @@ impl Names {
     }
 }
 
-/// The table that an error is for a script. `text` may begin with `-` and a code; otherwise the code
-/// is `ERR`.
+/// The table that an error is for a script. `text` may begin with `-` and a code; otherwise the
+/// code is `ERR`.
 pub(super) fn error_table(lua: &Lua, names: &Names, text: &[u8]) -> mlua::Result<Table> {
     let (code, rest) = match text.strip_prefix(b"-") {
         None => (&b"ERR"[..], text),

@@ -46,8 +46,8 @@ fn refusal(run: &Run, entry: &Entry) -> Option<&'static str> {
 impl CoreState {
     /// Answers the call that a script has made, if that is possible here and now.
     ///
-    /// `admits` tells of a request whether nobody else has claimed what it uses on this shard; it is
-    /// not asked when the script holds everything.
+    /// `admits` tells of a request whether nobody else has claimed what it uses on this shard; it
+    /// is not asked when the script holds everything.
     pub(super) fn answer(
         &mut self,
         run: &mut Run,

@@ -1,16 +1,16 @@
 //! Drives scripts: where they run, under which locks, and what their calls come to.
 //!
 //! A script whose declared keys one shard owns (and one without keys, on its client's core) runs
-//! there in one turn, without locks. Each call runs at once, as long as that shard owns its keys and
-//! no transaction has claimed them. When one reaches beyond, and nothing has been written, the script
-//! is given up and begun again under locks on everything (`wide`), where calls visit whatever shard
-//! they like. A script that is not known to keep to its shard is given up in the same way before it
-//! writes for the first time, so that nothing is ever undone; what it then does under the locks tells
-//! whether the next run may write without them ([`Reach`]).
+//! there in one turn, without locks. Each call runs at once, as long as that shard owns its keys
+//! and no transaction has claimed them. When one reaches beyond, and nothing has been written, the
+//! script is given up and begun again under locks on everything (`wide`), where calls visit
+//! whatever shard they like. A script that is not known to keep to its shard is given up in the
+//! same way before it writes for the first time, so that nothing is ever undone; what it then does
+//! under the locks tells whether the next run may write without them ([`Reach`]).
 //!
 //! A script that runs for long on its shard claims all of it and goes on a little in each round
-//! (`turn`); so does one that holds all shards. In between, the cores serve whoever needs nothing of
-//! what is held.
+//! (`turn`); so does one that holds all shards. In between, the cores serve whoever needs nothing
+//! of what is held.
 
 mod answer;
 mod turn;

@@ -1,4 +1,5 @@
-//! Scripts on one shard: at once where that suffices, and a little in each round when they take long.
+//! Scripts on one shard: at once where that suffices, and a little in each round when they take
+//! long.
 
 use std::collections::VecDeque;
 
