@@ -140,8 +140,8 @@ impl Table {
         prefetch(segment.address(fingerprint_of(hash)));
     }
 
-    /// Asks for what adding or removing an entry with this hash takes: the slots up to the next gap,
-    /// which often is in the next line, and the head of the segment.
+    /// Asks for what adding or removing an entry with this hash takes: the slots up to the next
+    /// gap, which often is in the next line, and the head of the segment.
     #[inline]
     pub(crate) fn prefetch_change(&self, hash: u64) {
         const LINE_BYTES: usize = 64;
