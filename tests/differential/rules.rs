@@ -111,6 +111,17 @@ const RULES: &[(&[&str], Rule, &str)] = &[
     (&["xread", "xreadgroup", "wait", "waitaof"], Rule::Skip, "may block the stream"),
     (&["xpending", "xinfo|*"], Rule::Close(10_000), "idle times, and the nodes of another tree"),
     (&["spop", "srandmember", "hrandfield", "zrandmember"], Rule::Skip, "random members"),
+    (
+        &["multi", "exec", "discard"],
+        Rule::Skip,
+        "puts off the replies that are compared: tests/transactions.rs compares them",
+    ),
+    (
+        &["eval", "evalsha", "eval_ro", "evalsha_ro"],
+        Rule::Skip,
+        "a random text is no script: tests/scripting.rs and the suite have real ones",
+    ),
+    (&["script|debug", "script|kill"], Rule::Skip, "would end the stream that is compared"),
     (&["*|help"], Rule::Skip, "the help texts are our own"),
 ];
 

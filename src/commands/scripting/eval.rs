@@ -7,6 +7,7 @@ use kvasir_proto::Args;
 use crate::commands::definition::{
     Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec, LockScope, ScriptKind,
 };
+use crate::commands::keys::counted_keys;
 
 /// A script may use any key: as a part of a transaction it needs all of them.
 fn writes_everything(_: Args<'_>) -> LockScope {
@@ -37,6 +38,7 @@ pub(super) const EVAL: Command = Command {
         .key_num(0, 1, 1)
         .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))
         .notes(EVAL_NOTE)],
+    find_keys: Some(|args, found| counted_keys(args, 2, None, found)),
     args: &[
         Arg::string("script"),
         Arg::integer("numkeys"),
@@ -64,6 +66,7 @@ pub(super) const EVALSHA: Command = Command {
     keys: &[KeySpec::at(2)
         .key_num(0, 1, 1)
         .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
+    find_keys: Some(|args, found| counted_keys(args, 2, None, found)),
     args: &[
         Arg::string("sha1"),
         Arg::integer("numkeys"),
@@ -94,6 +97,7 @@ pub(super) const EVAL_RO: Command = Command {
         .key_num(0, 1, 1)
         .flags(KeyFlags::RO.or(KeyFlags::ACCESS))
         .notes(EVAL_RO_NOTE)],
+    find_keys: Some(|args, found| counted_keys(args, 2, None, found)),
     args: &[
         Arg::string("script"),
         Arg::integer("numkeys"),
@@ -119,6 +123,7 @@ pub(super) const EVALSHA_RO: Command = Command {
         .or(Flags::NO_MANDATORY_KEYS)
         .or(Flags::MOVABLEKEYS),
     keys: &[KeySpec::at(2).key_num(0, 1, 1).flags(KeyFlags::RO.or(KeyFlags::ACCESS))],
+    find_keys: Some(|args, found| counted_keys(args, 2, None, found)),
     args: &[
         Arg::string("sha1"),
         Arg::integer("numkeys"),
