@@ -36,6 +36,8 @@ pub struct Interpreter {
     exchange: Rc<Exchange>,
     names: Rc<Names>,
     run: Function,
+    /// Lua's own compiler. Its messages quote the script's bytes, which mlua's must be text for.
+    load: Function,
     compiled: HashMap<Digest, Function, ahash::RandomState>,
     stack: Option<DefaultStack>,
     runs: u32,
@@ -84,6 +86,8 @@ impl Interpreter {
     fn build(memory_max: usize) -> mlua::Result<Self> {
         let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         let lua = Lua::new_with(libraries, LuaOptions::default())?;
+        // Before the sandbox takes it away.
+        let load: Function = lua.globals().get("loadstring")?;
         let exchange = Rc::new(Exchange::new());
         let names = Rc::new(Names::new(&lua)?);
         let native = api::natives(&lua, &exchange, &names)?;
@@ -92,7 +96,7 @@ impl Interpreter {
         set_hook(&lua, &exchange)?;
         lua.set_memory_limit(memory_max)?;
         let compiled = HashMap::default();
-        Ok(Self { lua, exchange, names, run, compiled, stack: None, runs: 0 })
+        Ok(Self { lua, exchange, names, run, load, compiled, stack: None, runs: 0 })
     }
 
     /// Bytes that the interpreter has allocated.
@@ -105,13 +109,19 @@ impl Interpreter {
         if self.compiled.contains_key(&script.digest) {
             return Ok(());
         }
-        let chunk = self.lua.load(script.code()).set_name("@user_script");
-        let function = chunk.set_mode(ChunkMode::Text).into_function().map_err(|error| {
-            let text = format!("ERR Error compiling script (new function): {}", message(&error));
-            CommandError::Custom(text)
-        })?;
-        self.compiled.insert(script.digest, function);
-        Ok(())
+        let outcome = self
+            .lua
+            .create_string(script.code())
+            .and_then(|code| self.load.call((code, "@user_script")));
+        let fault: Vec<u8> = match outcome {
+            Ok((Value::Function(function), _)) => {
+                self.compiled.insert(script.digest, function);
+                return Ok(());
+            }
+            Ok((_, fault)) => convert::text_of(&fault).unwrap_or_default(),
+            Err(error) => message(&error).into_bytes(),
+        };
+        Err(CommandError::quoting("ERR Error compiling script (new function): ", &fault, ""))
     }
 
     /// Forgets compiled scripts for which `known` is false, if there are many.
