@@ -184,6 +184,8 @@ fn the_server_knows_scripts_on_every_core() {
     for client in &mut clients {
         assert_eq!(show(&client.call(&["EVALSHA", &digest, "0", "hello"])), "hello");
     }
+    let shown = show(&clients[1].run(&format!("SCRIPT SHOW {digest}")));
+    assert_eq!(shown, "return ARGV[1]");
     assert_eq!(show(&clients[1].run("SCRIPT FLUSH")), "OK");
     for client in &mut clients {
         let reply = show(&client.call(&["EVALSHA", &digest, "0", "hello"]));

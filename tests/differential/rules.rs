@@ -131,7 +131,7 @@ pub(crate) fn rule_of(request: &[Vec<u8>]) -> Rule {
     let words: Vec<String> =
         request.iter().map(|word| String::from_utf8_lossy(word).to_lowercase()).collect();
     let word = |at: usize| words.get(at).map_or("", String::as_str);
-    if ["sort", "sort_ro"].contains(&word(0)) && names_no_weights(&words) {
+    if ["sort", "sort_ro"].contains(&word(0)) && leaves_order_open(&words) {
         return Rule::Types;
     }
     match rule_for(&format!("{}|{}", word(0), word(1))) {
@@ -140,10 +140,11 @@ pub(crate) fn rule_of(request: &[Vec<u8>]) -> Rule {
     }
 }
 
-/// Whether a SORT leaves its elements as they are, since its BY names no keys: those of a set then
-/// come, and are limited, in the order of a table, which is its own.
-fn names_no_weights(words: &[String]) -> bool {
-    words.windows(2).any(|pair| pair[0] == "by" && !pair[1].contains('*'))
+/// Whether a SORT leaves elements as they are, because its BY names no keys or texts that may be the
+/// same: those of a set then come, and are limited, in the order of a table, which is its own.
+fn leaves_order_open(words: &[String]) -> bool {
+    let by_text = words.iter().any(|word| word == "alpha");
+    words.windows(2).any(|pair| pair[0] == "by" && (by_text || !pair[1].contains('*')))
 }
 
 /// The rule for a command, by its lower-case name (`container|subcommand`).

@@ -73,8 +73,9 @@ fn lcs(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let a = text(context, args.at(1))?;
-    let b = text(context, args.at(2))?;
+    // Both are looked up, which may tell of a miss, before the type of either matters.
+    let (a, b) = (text(context, args.at(1)), text(context, args.at(2)));
+    let (a, b) = (a?, b?);
     answer(&a, &b, form(args)?, context.string_max, reply)
 }
 
