@@ -42,14 +42,15 @@ pub fn cache_dir(name: &str) -> PathBuf {
     dir
 }
 
-/// The `target/<profile>` directory that the running test was built into.
+/// The `target/<profile>` directory that the running test or example was built into.
 fn profile_dir() -> PathBuf {
-    let test = std::env::current_exe().expect("path of the running test");
-    let deps = test.parent().expect("invariant: an executable lies in a directory");
-    if deps.ends_with("deps") {
-        deps.parent().unwrap_or(deps).to_path_buf()
+    let program = std::env::current_exe().expect("path of the running program");
+    let here = program.parent().expect("invariant: an executable lies in a directory");
+    // Tests and examples have directories of their own below it.
+    if here.ends_with("deps") || here.ends_with("examples") {
+        here.parent().unwrap_or(here).to_path_buf()
     } else {
-        deps.to_path_buf()
+        here.to_path_buf()
     }
 }
 
