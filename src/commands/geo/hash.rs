@@ -34,7 +34,7 @@ impl Position {
 
     /// The middle of the smallest cell that a score names.
     pub(super) fn of_score(score: f64) -> Self {
-        let area = Cell { bits: score as u64, steps: STEPS_MAX }.area();
+        let area = Cell { bits: bits_of(score), steps: STEPS_MAX }.area();
         let middle = |min: f64, max: f64, most: f64| f64::midpoint(min, max).clamp(-most, most);
         Self {
             longitude: middle(area.west, area.east, LONGITUDE_MAX),
@@ -52,6 +52,14 @@ impl Position {
             ALPHABET[index as usize]
         })
     }
+}
+
+/// A score as bits. Those of an ordinary sorted set may be negative or infinite: the result is what
+/// the peers' conversion gives on x86-64, where C leaves it open.
+fn bits_of(score: f64) -> u64 {
+    const HALF: f64 = (1u64 << 63) as f64;
+    let signed = |score: f64| if (-HALF..HALF).contains(&score) { score as i64 } else { i64::MIN };
+    if score >= HALF { signed(score - HALF) as u64 ^ 1 << 63 } else { signed(score) as u64 }
 }
 
 /// What a cell covers, in degrees.
@@ -179,6 +187,14 @@ mod tests {
             prop_assert!((back.longitude - longitude).abs() < 1e-5);
             prop_assert!((back.latitude - latitude).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn any_score_has_bits() {
+        assert_eq!(bits_of(5.9), 5);
+        assert_eq!(bits_of(-1.0), u64::MAX);
+        assert_eq!(bits_of(1.5e19), 15_000_000_000_000_000_000);
+        assert_eq!((bits_of(f64::NEG_INFINITY), bits_of(f64::INFINITY)), (1 << 63, 0));
     }
 
     #[test]
