@@ -140,8 +140,8 @@ pub(crate) fn rule_of(request: &[Vec<u8>]) -> Rule {
     }
 }
 
-/// Whether a SORT leaves elements as they are, because its BY names no keys or texts that may be the
-/// same: those of a set then come, and are limited, in the order of a table, which is its own.
+/// Whether a SORT leaves elements as they are, because its BY names no keys, or texts that may be
+/// the same: those of a set then come, and are limited, in the order of a table, which is its own.
 fn leaves_order_open(words: &[String]) -> bool {
     let by_text = words.iter().any(|word| word == "alpha");
     words.windows(2).any(|pair| pair[0] == "by" && (by_text || !pair[1].contains('*')))
