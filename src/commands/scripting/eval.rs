@@ -50,32 +50,23 @@ pub(super) const EVAL: Command = Command {
     ..Command::BASE
 };
 
+/// A script by its digest takes the arguments of one by its text, but for the first.
+const DIGEST_ARGS: &[Arg] = &[
+    Arg::string("sha1"),
+    Arg::integer("numkeys"),
+    Arg::key("key", 0).optional().multiple(),
+    Arg::string("arg").optional().multiple(),
+];
+
 pub(super) const EVALSHA: Command = Command {
     name: "evalsha",
     summary: "Executes a server-side Lua script by SHA1 digest.",
-    complexity: "Depends on the script that is executed.",
-    since: "2.6.0",
-    group: Group::Scripting,
-    arity: Arity::at_least(3),
-    flags: Flags::NOSCRIPT
-        .or(Flags::STALE)
-        .or(Flags::SKIP_MONITOR)
-        .or(Flags::NO_MANDATORY_KEYS)
-        .or(Flags::MOVABLEKEYS)
-        .or(Flags::MAY_REPLICATE),
     keys: &[KeySpec::at(2)
         .key_num(0, 1, 1)
         .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
-    find_keys: Some(|args, found| counted_keys(args, 2, None, found)),
-    args: &[
-        Arg::string("sha1"),
-        Arg::integer("numkeys"),
-        Arg::key("key", 0).optional().multiple(),
-        Arg::string("arg").optional().multiple(),
-    ],
-    beyond: Some(writes_everything),
+    args: DIGEST_ARGS,
     handler: Handler::Script(ScriptKind { by_digest: true, read_only: false }),
-    ..Command::BASE
+    ..EVAL
 };
 
 const EVAL_RO_NOTE: &str = "We cannot tell how the keys will be used so we assume the worst, \
@@ -83,10 +74,7 @@ const EVAL_RO_NOTE: &str = "We cannot tell how the keys will be used so we assum
 pub(super) const EVAL_RO: Command = Command {
     name: "eval_ro",
     summary: "Executes a read-only server-side Lua script.",
-    complexity: "Depends on the script that is executed.",
     since: "7.0.0",
-    group: Group::Scripting,
-    arity: Arity::at_least(3),
     flags: Flags::READONLY
         .or(Flags::NOSCRIPT)
         .or(Flags::STALE)
@@ -97,40 +85,16 @@ pub(super) const EVAL_RO: Command = Command {
         .key_num(0, 1, 1)
         .flags(KeyFlags::RO.or(KeyFlags::ACCESS))
         .notes(EVAL_RO_NOTE)],
-    find_keys: Some(|args, found| counted_keys(args, 2, None, found)),
-    args: &[
-        Arg::string("script"),
-        Arg::integer("numkeys"),
-        Arg::key("key", 0).optional().multiple(),
-        Arg::string("arg").optional().multiple(),
-    ],
     beyond: Some(reads_everything),
     handler: Handler::Script(ScriptKind { by_digest: false, read_only: true }),
-    ..Command::BASE
+    ..EVAL
 };
 
 pub(super) const EVALSHA_RO: Command = Command {
     name: "evalsha_ro",
     summary: "Executes a read-only server-side Lua script by SHA1 digest.",
-    complexity: "Depends on the script that is executed.",
-    since: "7.0.0",
-    group: Group::Scripting,
-    arity: Arity::at_least(3),
-    flags: Flags::READONLY
-        .or(Flags::NOSCRIPT)
-        .or(Flags::STALE)
-        .or(Flags::SKIP_MONITOR)
-        .or(Flags::NO_MANDATORY_KEYS)
-        .or(Flags::MOVABLEKEYS),
     keys: &[KeySpec::at(2).key_num(0, 1, 1).flags(KeyFlags::RO.or(KeyFlags::ACCESS))],
-    find_keys: Some(|args, found| counted_keys(args, 2, None, found)),
-    args: &[
-        Arg::string("sha1"),
-        Arg::integer("numkeys"),
-        Arg::key("key", 0).optional().multiple(),
-        Arg::string("arg").optional().multiple(),
-    ],
-    beyond: Some(reads_everything),
+    args: DIGEST_ARGS,
     handler: Handler::Script(ScriptKind { by_digest: true, read_only: true }),
-    ..Command::BASE
+    ..EVAL_RO
 };
