@@ -8,7 +8,7 @@
 //!
 //! It waits for nobody: its claims were free when it began. So no deadlock can come of it.
 
-use kvasir_proto::{Args, Encoder};
+use kvasir_proto::{Args, Deferred, Encoder};
 
 use super::core::Core;
 use super::engine::ShardId;
@@ -33,6 +33,46 @@ pub trait LongWork {
         args: Args<'_>,
         reply: &mut Encoder<'_>,
     ) -> bool;
+}
+
+/// Elements on their way out of a collection and into a reply, in parts.
+pub struct Popping {
+    left: usize,
+    popped: usize,
+    /// The elements, in the reply.
+    elements: Option<Deferred>,
+}
+
+impl Popping {
+    /// The beginning for `count` elements, which follow in the reply.
+    pub fn new(count: usize, elements: Deferred) -> Self {
+        Self { left: count, popped: 0, elements: Some(elements) }
+    }
+
+    /// How many the next part may take.
+    pub fn part(&self) -> usize {
+        self.left.min(STEPS_MAX)
+    }
+
+    /// Whether nothing has been taken yet.
+    pub fn is_first(&self) -> bool {
+        self.popped == 0
+    }
+
+    /// Notes that the part has taken so many of those that it might; whether there is more to take.
+    pub fn note(&mut self, popped: usize, context: &mut ShardContext<'_>) -> bool {
+        let was_filled = popped == self.part();
+        self.left -= popped;
+        self.popped += popped;
+        context.changed(popped as u64);
+        was_filled && self.left > 0
+    }
+
+    /// Ends the reply, in which each element takes so many items.
+    pub fn finish(&mut self, items: usize, reply: &mut Encoder<'_>) {
+        let elements = self.elements.take().expect("invariant: it ends once");
+        reply.finish(elements, items * self.popped);
+    }
 }
 
 /// Where a handler leaves what is to be done later.

@@ -1,13 +1,13 @@
 //! Taking from the ends: LPOP, RPOP.
 
-use kvasir_proto::{Args, Deferred, Encoder};
+use kvasir_proto::{Args, Encoder};
 use kvasir_shard::{End, ListMut};
 
 use super::arguments::{pop_count, pop_event};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
-use crate::route::long::{LongWork, STEPS_MAX};
+use crate::route::long::{LongWork, Popping, STEPS_MAX};
 
 pub(super) const LPOP: Command = Command {
     name: "lpop",
@@ -73,9 +73,8 @@ fn pop(
     if let Some(count) = count.filter(|count| *count > STEPS_MAX) {
         let len = context.shard.list_at(context.db, &key, false)?.map_or(0, |list| list.len());
         if len > STEPS_MAX {
-            let array = Some(reply.defer_array());
-            let popping = Popping { end, left: count.min(len), array, popped: 0 };
-            context.run_long(popping, args, reply);
+            let popping = Popping::new(count.min(len), reply.defer_array());
+            context.run_long(ListPopping { end, popping }, args, reply);
             return Ok(());
         }
     }
@@ -92,15 +91,12 @@ fn pop(
 }
 
 /// Many elements on their way out, in parts, so that no number of them holds up the core.
-struct Popping {
+struct ListPopping {
     end: End,
-    left: usize,
-    /// The elements, in the reply.
-    array: Option<Deferred>,
-    popped: usize,
+    popping: Popping,
 }
 
-impl LongWork for Popping {
+impl LongWork for ListPopping {
     fn step(
         &mut self,
         context: &mut ShardContext<'_>,
@@ -108,8 +104,7 @@ impl LongWork for Popping {
         reply: &mut Encoder<'_>,
     ) -> bool {
         let key = context.key(args.at(1));
-        let part = self.left.min(STEPS_MAX);
-        let is_first = self.popped == 0;
+        let (part, is_first) = (self.popping.part(), self.popping.is_first());
         let popped = context.shard.update_list(context.db, &key, |list| {
             let mut popped = 0;
             while popped < part && list.pop(self.end, |element| reply.bulk(element)).is_some() {
@@ -120,13 +115,9 @@ impl LongWork for Popping {
             }
             popped
         });
-        let popped = popped.unwrap_or(0);
-        self.left -= popped;
-        self.popped += popped;
-        context.changed(popped as u64);
-        let goes_on = popped == part && self.left > 0;
+        let goes_on = self.popping.note(popped.unwrap_or(0), context);
         if !goes_on {
-            reply.finish(self.array.take().expect("invariant: it ends once"), self.popped);
+            self.popping.finish(1, reply);
         }
         goes_on
     }

@@ -1,6 +1,6 @@
 //! Members at random: SPOP, SRANDMEMBER.
 
-use kvasir_proto::{Args, Deferred, Encoder};
+use kvasir_proto::{Args, Encoder};
 use kvasir_shard::{ChangeKind, Key};
 
 use super::encode_member;
@@ -8,7 +8,7 @@ use crate::commands::arguments::integer;
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
-use crate::route::long::{LongWork, STEPS_MAX};
+use crate::route::long::{LongWork, Popping, STEPS_MAX};
 
 /// Members that SRANDMEMBER replies with at most when they may repeat: a core does nothing else
 /// meanwhile.
@@ -71,38 +71,28 @@ fn pop_one(
 }
 
 /// Many members on their way out, in parts, so that no number of them holds up the core.
-struct Popping {
-    left: usize,
-    /// The members, in the reply.
-    set: Option<Deferred>,
-    popped: usize,
-}
+struct SetPopping(Popping);
 
-impl LongWork for Popping {
+impl LongWork for SetPopping {
     fn step(
         &mut self,
         context: &mut ShardContext<'_>,
         args: Args<'_>,
         reply: &mut Encoder<'_>,
     ) -> bool {
+        let Self(popping) = self;
         let key = context.key(args.at(1));
-        let part = self.left.min(STEPS_MAX);
-        let is_first = self.popped == 0;
         let mut randoms = context.shard.randoms();
         let popped = context.shard.update_set(context.db, &key, |set| {
-            if is_first {
+            if popping.is_first() {
                 set.event("spop");
             }
             let members = std::iter::from_fn(|| set.pop(&mut randoms));
-            members.take(part).map(|member| reply.bulk(&member)).count()
+            members.take(popping.part()).map(|member| reply.bulk(&member)).count()
         });
-        let popped = popped.unwrap_or(0);
-        self.left -= popped;
-        self.popped += popped;
-        context.changed(popped as u64);
-        let goes_on = popped == part && self.left > 0;
+        let goes_on = popping.note(popped.unwrap_or(0), context);
         if !goes_on {
-            reply.finish(self.set.take().expect("invariant: it ends once"), self.popped);
+            popping.finish(1, reply);
         }
         goes_on
     }
@@ -117,8 +107,8 @@ fn pop_many(
 ) -> Result<(), CommandError> {
     let members = context.shard.set_at(context.db, key, true)?.map_or(0, |set| set.len());
     if count.min(members) > STEPS_MAX {
-        let set = Some(reply.defer_set());
-        context.run_long(Popping { left: count, set, popped: 0 }, args, reply);
+        let popping = Popping::new(count, reply.defer_set());
+        context.run_long(SetPopping(popping), args, reply);
         return Ok(());
     }
     let replied = reply.defer_set();

@@ -1,6 +1,6 @@
 //! Members off the ends: ZPOPMIN, ZPOPMAX, ZMPOP.
 
-use kvasir_proto::{Args, Deferred, Encoder, Resp, number};
+use kvasir_proto::{Args, Encoder, Resp, number};
 use kvasir_shard::{Direction, ValueRef, ZsetMut};
 
 use super::bounds::{Pairing, Ranks, encode_name};
@@ -10,7 +10,7 @@ use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, Ke
 use crate::commands::keys::counted_keys;
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
-use crate::route::long::{LongWork, STEPS_MAX};
+use crate::route::long::{LongWork, Popping, STEPS_MAX};
 use crate::route::transaction::{Request, Transaction, shard_context};
 
 /// At which end members are taken.
@@ -85,7 +85,7 @@ pub(super) fn pop(
     if count > STEPS_MAX {
         let len = context.shard.zset_at(context.db, &key, true)?.map_or(0, |zset| zset.len());
         if len > STEPS_MAX {
-            let popping = Popping::begin((name, at), side, count, shape, reply);
+            let popping = ZsetPopping::begin((name, at), side, count, shape, reply);
             context.run_long(popping, args, reply);
             return Ok(true);
         }
@@ -140,18 +140,15 @@ fn take(
 }
 
 /// Many members on their way out, in parts.
-struct Popping {
+struct ZsetPopping {
     /// The index of the key among the arguments.
     at: usize,
     side: Side,
-    left: usize,
     shape: Shape,
-    /// The array of members.
-    array: Option<Deferred>,
-    popped: usize,
+    popping: Popping,
 }
 
-impl Popping {
+impl ZsetPopping {
     /// Begins the reply.
     fn begin(
         (name, at): (&[u8], usize),
@@ -164,12 +161,11 @@ impl Popping {
             reply.array(2);
             reply.bulk(name);
         }
-        let array = Some(reply.defer_array());
-        Self { at, side, left: count, shape, array, popped: 0 }
+        Self { at, side, shape, popping: Popping::new(count, reply.defer_array()) }
     }
 }
 
-impl LongWork for Popping {
+impl LongWork for ZsetPopping {
     fn step(
         &mut self,
         context: &mut ShardContext<'_>,
@@ -177,26 +173,19 @@ impl LongWork for Popping {
         reply: &mut Encoder<'_>,
     ) -> bool {
         let key = context.key(args.at(self.at));
-        let part = self.left.min(STEPS_MAX);
-        let is_first = self.popped == 0;
         let popped = context.shard.update_zset(context.db, &key, |zset| {
-            let popped = take(zset, self.side, part, self.shape, reply);
-            if is_first {
+            let popped = take(zset, self.side, self.popping.part(), self.shape, reply);
+            if self.popping.is_first() {
                 zset.event(self.side.event());
             }
             popped
         });
-        let popped = popped.unwrap_or(0);
-        self.left -= popped;
-        self.popped += popped;
-        context.changed(popped as u64);
-        if popped == part && self.left > 0 {
-            return true;
+        let goes_on = self.popping.note(popped.unwrap_or(0), context);
+        if !goes_on {
+            let is_flat = self.shape == Shape::Many && reply.resp() == Resp::V2;
+            self.popping.finish(if is_flat { 2 } else { 1 }, reply);
         }
-        let is_flat = self.shape == Shape::Many && reply.resp() == Resp::V2;
-        let items = if is_flat { 2 * self.popped } else { self.popped };
-        reply.finish(self.array.take().expect("invariant: it ends once"), items);
-        false
+        goes_on
     }
 }
 
