@@ -5,6 +5,7 @@
 //! piece lengths are used in turn until the stream ends.
 #![no_main]
 
+use kvasir_proto::request::NEEDED_STEP;
 use kvasir_proto::{ArgRanges, Limits, Parsed, ProtocolError, RequestParser, append_request};
 
 /// What a connection made of a stream.
@@ -43,7 +44,8 @@ fn run(stream: &[u8], pieces: &[u8], limits: &Limits) -> Seen {
                     seen.consumed += consumed;
                 }
                 Ok(Parsed::Incomplete { needed }) => {
-                    assert!(needed > input.len() && needed <= 2 * input.len() + 64 * 1024);
+                    let reserved_at_most = 2 * input.len() + NEEDED_STEP;
+                    assert!(needed > input.len() && needed <= reserved_at_most);
                     break;
                 }
                 Err(error) => {

@@ -32,7 +32,7 @@ const LENGTH_DIGITS_MAX: usize = 20;
 /// How much more than doubling what is there [`Parsed::Incomplete`] ever asks for, in bytes: an
 /// argument up to this long is received without its buffer ever growing, and memory that is only
 /// reserved costs nothing yet.
-const NEEDED_STEP: usize = 1024 * 1024;
+pub const NEEDED_STEP: usize = 1024 * 1024;
 /// Capacity, in arguments, that is always worth keeping for the next request.
 const KEPT_CAPACITY: usize = 64;
 
@@ -72,7 +72,7 @@ pub enum Parsed {
     Incomplete {
         /// How many bytes of input, counted from the start of the request, are worth having before
         /// the next call: more than there are now, at most what the request can use, and at most
-        /// double what is there plus 1 MiB, so that reserving them is safe.
+        /// double what is there plus [`NEEDED_STEP`], so that reserving them is safe.
         needed: usize,
     },
     /// Bytes that ask for nothing: a blank line, or an array of no or negative length.
