@@ -1,10 +1,10 @@
 //! Histories of real clients, checked for linearizability, at one, two and four shards.
 //!
 //! Several clients, each on a connection and a thread of its own, work on a few keys at once with
-//! commands on one key and on several. Each round ends with a moment at which no command is under
-//! way; then one more client reads the whole keyspace. The round's history, those reads included,
-//! must be explained by the state that the round before ended with (see `kvasir_testing::linear`).
-//! Rounds are short, so the check always ends.
+//! commands on one key and on several, transactions and scripts. Each round ends with a moment at
+//! which no command is under way; then one more client reads the whole keyspace. The round's
+//! history, those reads included, must be explained by the state that the round before ended with
+//! (see `kvasir_testing::linear`). Rounds are short, so the check always ends.
 //!
 //! `KVASIR_SEED=N` repeats a run's commands (not its timing).
 
@@ -14,7 +14,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use kvasir_proto::Value;
+use kvasir_testing::linear::draws::Draws;
 use kvasir_testing::linear::keyspace::{Key, Keyspace, Op, Reply, State};
+use kvasir_testing::linear::wire::{self, key_name};
 use kvasir_testing::linear::{self, Event, Verdict};
 use kvasir_testing::{Client, Program, Rng, Server, seed_from_environment};
 
@@ -34,6 +36,9 @@ struct Shape {
     batches: usize,
     rounds: usize,
 }
+
+/// The clients of a round, and the observer.
+const MOST_CLIENTS: usize = MANY_CLIENTS.clients + 1;
 
 /// How long a reply may take before the server counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -121,7 +126,7 @@ fn work(mut worker: Worker, shape: Shape, starts: &Receiver<()>, events: &Sender
     while starts.recv().is_ok() {
         let mut seen = Vec::new();
         for _ in 0..shape.batches {
-            if worker.rng.one_in(6) {
+            if worker.draws.rng.one_in(6) {
                 seen.extend(worker.watch_and_execute());
                 continue;
             }
@@ -138,21 +143,19 @@ struct Worker {
     client: Client,
     id: usize,
     clock: Instant,
-    rng: Rng,
-    /// Makes every written value a new one, so that a read tells which write it saw.
-    writes: u64,
+    draws: Draws,
 }
 
 impl Worker {
     fn new(server: &Server, clock: Instant, id: usize, rng: Rng) -> Self {
         let mut client = server.client();
         client.set_patience(PATIENCE);
-        Self { client, id, clock, rng, writes: 0 }
+        Self { client, id, clock, draws: Draws::new(rng, KEYS, (id, MOST_CLIENTS)) }
     }
 
     /// Sends operations in one write, reads their replies, and notes when.
     fn execute(&mut self, batch: &[Op]) -> Vec<Seen> {
-        let requests: Vec<_> = batch.iter().flat_map(requests).collect();
+        let requests: Vec<_> = batch.iter().flat_map(wire::requests).collect();
         let bytes: Vec<u8> = requests.iter().flat_map(|args| Client::encode(args)).collect();
         let invoked = self.now();
         self.client.send_raw(&bytes);
@@ -166,8 +169,8 @@ impl Worker {
                 Op::Multi(ops) => (0..ops.len() + 2).map(|_| read()).last(),
                 _ => Some(read()),
             };
-            let reply = reply(op, &value.expect("a transaction has replies"));
-            let returned = Some((self.now(), reply));
+            let value = value.expect("a transaction has replies");
+            let returned = Some((self.now(), understand(op, &value)));
             Event { client: self.id, op: op.clone(), invoked, returned }
         });
         seen.collect()
@@ -176,25 +179,26 @@ impl Worker {
     /// Reads keys while it watches them, and executes a transaction that counts on their values.
     /// One that was not executed tells nothing.
     fn watch_and_execute(&mut self) -> Vec<Seen> {
-        let keys = self.keys();
-        let mut watch = vec![b"WATCH".to_vec()];
-        watch.extend(keys.iter().copied().map(name));
+        let keys = self.draws.keys();
+        let mut watch = vec!["WATCH".to_owned()];
+        watch.extend(keys.iter().copied().map(key_name));
         assert_eq!(self.client.call(&watch), Value::Simple(b"OK".to_vec()));
         let mut seen = self.execute(&[Op::MGet(keys.clone())]);
         let Some((_, Reply::Values(values))) = &seen[0].returned else {
             panic!("MGET answered {:?}", seen[0].returned);
         };
         let found = keys.iter().copied().zip(values.iter().cloned()).collect();
-        let mut ops: Vec<Op> = keys.iter().map(|key| Op::Set(*key, self.value())).collect();
+        let mut ops: Vec<Op> = keys.iter().map(|key| Op::Set(*key, self.draws.value())).collect();
         ops.push(self.random_command());
         let op = Op::Guarded(found, ops);
-        let bytes: Vec<u8> = requests(&op).iter().flat_map(|args| Client::encode(args)).collect();
+        let requests = wire::requests(&op);
+        let bytes: Vec<u8> = requests.iter().flat_map(|args| Client::encode(args)).collect();
         let invoked = self.now();
         self.client.send_raw(&bytes);
-        let replies = requests(&op).len();
-        let value = (0..replies).map(|_| self.client.read()).last().expect("EXEC has a reply");
+        let value =
+            (0..requests.len()).map(|_| self.client.read()).last().expect("EXEC has a reply");
         if !matches!(value, Value::Null | Value::NullArray) {
-            let returned = Some((self.now(), reply(&op, &value)));
+            let returned = Some((self.now(), understand(&op, &value)));
             seen.push(Event { client: self.id, op, invoked, returned });
         }
         seen
@@ -204,155 +208,56 @@ impl Worker {
         self.clock.elapsed().as_nanos() as u64
     }
 
-    /// One operation, or a transaction of a few.
+    /// One operation, or a transaction or a script of a few.
     fn random_op(&mut self) -> Op {
-        if self.rng.one_in(6) {
-            return Op::Multi((0..=self.rng.below(3)).map(|_| self.random_command()).collect());
+        match self.draws.rng.below(6) {
+            0 => Op::Multi(self.random_commands()),
+            1 => {
+                let ops = self.random_commands();
+                self.draws.script(ops)
+            }
+            _ => self.random_command(),
         }
-        self.random_command()
+    }
+
+    fn random_commands(&mut self) -> Vec<Op> {
+        (0..=self.draws.rng.below(3)).map(|_| self.random_command()).collect()
     }
 
     fn random_command(&mut self) -> Op {
-        match self.rng.below(32) {
-            0..4 => Op::Get(self.key()),
-            4..7 => Op::Set(self.key(), self.value()),
-            7 => Op::SetNx(self.key(), self.value()),
-            8 => Op::GetDel(self.key()),
-            9 => Op::Append(self.key(), "7".to_owned()),
-            10..12 => Op::Incr(self.key()),
-            12 => Op::Del(self.keys()),
-            13 => Op::Unlink(self.keys()),
-            14 => Op::Exists(self.keys()),
-            15..19 => Op::MGet(self.keys()),
-            19..23 => Op::MSet(self.pairs()),
-            23..25 => Op::MSetNx(self.pairs()),
-            25..27 => self.transfer(Op::Rename),
-            27 => self.transfer(Op::RenameNx),
-            28 => self.transfer(Op::Copy),
+        match self.draws.rng.below(32) {
+            0..4 => Op::Get(self.draws.key()),
+            4..7 => Op::Set(self.draws.key(), self.draws.value()),
+            7 => Op::SetNx(self.draws.key(), self.draws.value()),
+            8 => Op::GetDel(self.draws.key()),
+            9 => Op::Append(self.draws.key(), "7".to_owned()),
+            10..12 => Op::Incr(self.draws.key()),
+            12 => Op::Del(self.draws.keys()),
+            13 => Op::Unlink(self.draws.keys()),
+            14 => Op::Exists(self.draws.keys()),
+            15..19 => Op::MGet(self.draws.keys()),
+            19..23 => Op::MSet(self.draws.pairs()),
+            23..25 => Op::MSetNx(self.draws.pairs()),
+            25..27 => self.draws.transfer(Op::Rename),
+            27 => self.draws.transfer(Op::RenameNx),
+            28 => self.draws.transfer(Op::Copy),
             29 => Op::DbSize,
             30 => Op::Keys,
             // Too many of these, and every key is missing most of the time.
-            _ if self.rng.one_in(3) => Op::FlushAll,
+            _ if self.draws.rng.one_in(3) => Op::FlushAll,
             _ => Op::MGet((0..KEYS).collect()),
         }
     }
-
-    fn key(&mut self) -> Key {
-        self.rng.below(KEYS.into()) as Key
-    }
-
-    /// Two to four keys; the same one may come twice.
-    fn keys(&mut self) -> Vec<Key> {
-        (0..2 + self.rng.below(3)).map(|_| self.key()).collect()
-    }
-
-    fn pairs(&mut self) -> Vec<(Key, String)> {
-        let keys = self.keys();
-        keys.into_iter().map(|key| (key, self.value())).collect()
-    }
-
-    /// A command from one key to another; COPY refuses a key as its own destination.
-    fn transfer(&mut self, op: impl Fn(Key, Key) -> Op) -> Op {
-        let from = self.key();
-        let to = (from + 1 + self.rng.below(usize::from(KEYS) - 1) as Key) % KEYS;
-        op(from, to)
-    }
-
-    /// A number that no other write uses and that INCR does not reach.
-    fn value(&mut self) -> String {
-        self.writes += 1;
-        ((self.writes * 16 + self.id as u64) * 1_000).to_string()
-    }
 }
 
-fn name(key: Key) -> Vec<u8> {
-    format!("key:{key}").into_bytes()
-}
-
-/// The requests that carry out an operation.
-fn requests(op: &Op) -> Vec<Vec<Vec<u8>>> {
-    let (Op::Multi(ops) | Op::Guarded(_, ops)) = op else { return vec![request(op)] };
-    let word = |word: &[u8]| vec![word.to_vec()];
-    let ops = ops.iter().map(request);
-    std::iter::once(word(b"MULTI")).chain(ops).chain([word(b"EXEC")]).collect()
-}
-
-fn request(op: &Op) -> Vec<Vec<u8>> {
-    let named = |command: &str, keys: &[Key]| {
-        let mut args = vec![command.as_bytes().to_vec()];
-        args.extend(keys.iter().copied().map(name));
-        args
-    };
-    let with_value = |command: &str, key: Key, value: &str| {
-        let mut args = named(command, &[key]);
-        args.push(value.as_bytes().to_vec());
-        args
-    };
-    let with_pairs = |command: &str, pairs: &[(Key, String)]| {
-        let mut args = named(command, &[]);
-        args.extend(pairs.iter().flat_map(|(key, value)| [name(*key), value.clone().into_bytes()]));
-        args
-    };
-    match op {
-        Op::Get(key) => named("GET", &[*key]),
-        Op::Set(key, value) => with_value("SET", *key, value),
-        Op::SetNx(key, value) => with_value("SETNX", *key, value),
-        Op::GetDel(key) => named("GETDEL", &[*key]),
-        Op::Append(key, tail) => with_value("APPEND", *key, tail),
-        Op::Incr(key) => named("INCR", &[*key]),
-        Op::Del(keys) => named("DEL", keys),
-        Op::Unlink(keys) => named("UNLINK", keys),
-        Op::Exists(keys) => named("EXISTS", keys),
-        Op::MGet(keys) => named("MGET", keys),
-        Op::MSet(pairs) => with_pairs("MSET", pairs),
-        Op::MSetNx(pairs) => with_pairs("MSETNX", pairs),
-        Op::Rename(from, to) => named("RENAME", &[*from, *to]),
-        Op::RenameNx(from, to) => named("RENAMENX", &[*from, *to]),
-        Op::Copy(from, to) => named("COPY", &[*from, *to]),
-        Op::FlushAll => named("FLUSHALL", &[]),
-        Op::DbSize => named("DBSIZE", &[]),
-        Op::Keys => vec![b"KEYS".to_vec(), b"*".to_vec()],
-        Op::Multi(_) | Op::Guarded(..) => unreachable!("transactions do not nest"),
-    }
-}
-
-fn reply(op: &Op, value: &Value) -> Reply {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let bulk = |value: &Value| match value {
-        Value::Bulk(bytes) => Some(Some(text(bytes))),
-        Value::Null => Some(None),
-        _ => None,
-    };
-    let understood = match (op, value) {
-        (Op::Multi(ops) | Op::Guarded(_, ops), Value::Array(values)) => {
-            let replies = ops.iter().zip(values).map(|(op, value)| reply(op, value));
-            Some(Reply::Many(replies.collect()))
-        }
-        (_, Value::Simple(text)) if text == b"OK" => Some(Reply::Ok),
-        (_, Value::Integer(number)) => Some(Reply::Int(*number)),
-        (_, Value::Error(bytes)) => Some(Reply::Error(text(bytes))),
-        (Op::Keys, Value::Array(names)) => sorted_keys(names).map(Reply::Names),
-        (_, Value::Array(values)) => {
-            values.iter().map(bulk).collect::<Option<_>>().map(Reply::Values)
-        }
-        (_, value) => bulk(value).map(Reply::Bulk),
-    };
-    understood.unwrap_or_else(|| panic!("{op:?} answered {}", kvasir_testing::show(value)))
-}
-
-fn sorted_keys(names: &[Value]) -> Option<Vec<Key>> {
-    let key = |value: &Value| {
-        let digits = value.as_bytes()?.strip_prefix(b"key:")?;
-        std::str::from_utf8(digits).ok()?.parse().ok()
-    };
-    let mut keys: Vec<Key> = names.iter().map(key).collect::<Option<_>>()?;
-    keys.sort_unstable();
-    Some(keys)
+fn understand(op: &Op, value: &Value) -> Reply {
+    let reply = wire::reply(op, value);
+    reply.unwrap_or_else(|| panic!("{op:?} answered {}", kvasir_testing::show(value)))
 }
 
 #[test]
 fn the_keys_lie_on_all_of_four_shards() {
-    let shard = |key| (usize::from(kvasir_proto::key_slot(&name(key))) * 4) >> 14;
+    let shard = |key| (usize::from(kvasir_proto::key_slot(key_name(key).as_bytes())) * 4) >> 14;
     for wanted in 0..4 {
         assert!((0..KEYS).any(|key| shard(key) == wanted), "no key on shard {wanted}");
     }

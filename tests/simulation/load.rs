@@ -1,7 +1,9 @@
 //! The requests that simulated clients send, and what they make of the replies.
 
 use kvasir_proto::{Value, key_slot};
+use kvasir_testing::linear::draws::Draws;
 use kvasir_testing::linear::keyspace::{Key, Op, Reply};
+use kvasir_testing::linear::wire::{self, key_name};
 use kvasir_testing::{Client, Rng};
 
 use crate::model::{Action, Condition, Tag, list_name};
@@ -134,15 +136,14 @@ pub(crate) enum Request {
 
 /// Draws requests; every written value is a new one, so that a read tells which write it saw.
 pub(crate) struct Generator {
-    pub(crate) rng: Rng,
+    pub(crate) draws: Draws,
     flavour: Flavour,
-    writes: u64,
     tags: Tag,
 }
 
 impl Generator {
     pub(crate) fn new(rng: Rng, flavour: Flavour) -> Self {
-        Self { rng, flavour, writes: 0, tags: 0 }
+        Self { draws: Draws::new(rng, KEYS, (0, 1)), flavour, tags: 0 }
     }
 
     pub(crate) fn request(&mut self, client: usize) -> Request {
@@ -154,13 +155,13 @@ impl Generator {
         if let Some(bytes) = self.flavour.own_value_bytes {
             return self.own_request(bytes);
         }
-        match self.rng.below(24) {
+        match self.draws.rng.below(24) {
             0 => {
-                let token = self.value();
+                let token = self.draws.value();
                 Request::Exact(words(&["ECHO", &token]), Value::Bulk(token.into_bytes()))
             }
             1 => self.malformed(),
-            2 if self.flavour.pauses && self.rng.one_in(3) => self.pause(),
+            2 if self.flavour.pauses && self.draws.rng.one_in(3) => self.pause(),
             3 if self.flavour.lists => self.unblock(),
             4..14 if self.flavour.lists => Request::Keyspace(self.list_action()),
             _ => Request::Keyspace(self.action()),
@@ -169,14 +170,14 @@ impl Generator {
 
     /// A request on a key that no other request names.
     fn own_request(&mut self, bytes: usize) -> Request {
-        let number = self.value();
+        let number = self.draws.value();
         let key = format!("own:{number}");
         let filling = "x".repeat(bytes);
         let ok = || Value::Simple(b"OK".to_vec());
-        match self.rng.below(64) {
-            0 if self.flavour.pauses && self.rng.one_in(8) => self.pause(),
+        match self.draws.rng.below(64) {
+            0 if self.flavour.pauses && self.draws.rng.one_in(8) => self.pause(),
             // Rarely: nothing of its connection goes on before it is done.
-            1 if self.rng.one_in(16) => {
+            1 if self.draws.rng.one_in(16) => {
                 let other = format!("other:{number}");
                 Request::Exact(words(&["MSET", &key, "1", &other, "2"]), ok())
             }
@@ -198,8 +199,8 @@ impl Generator {
     }
 
     fn malformed(&mut self) -> Request {
-        let key = name(self.key());
-        Request::Malformed(match self.rng.below(5) {
+        let key = key_name(self.draws.key());
+        Request::Malformed(match self.draws.rng.below(5) {
             0 => words(&["MSETEX", "many", &key, "v"]),
             1 => words(&["MSET", &key, "v", &key]),
             2 => words(&["LCS", &key, &key, "NONSENSE"]),
@@ -209,50 +210,50 @@ impl Generator {
     }
 
     fn pause(&mut self) -> Request {
-        let ms = (1 + self.rng.below(3)).to_string();
-        let mode = if self.rng.one_in(2) { "WRITE" } else { "ALL" };
+        let ms = (1 + self.draws.rng.below(3)).to_string();
+        let mode = if self.draws.rng.one_in(2) { "WRITE" } else { "ALL" };
         let words = words(&["CLIENT", "PAUSE", &ms, mode]);
         Request::Exact(words, Value::Simple(b"OK".to_vec()))
     }
 
     /// Ends somebody's wait, if that client waits.
     fn unblock(&mut self) -> Request {
-        let client = (1 + self.rng.below(2 * self.flavour.clients)).to_string();
-        let how = if self.rng.one_in(2) { "ERROR" } else { "TIMEOUT" };
+        let client = (1 + self.draws.rng.below(2 * self.flavour.clients)).to_string();
+        let how = if self.draws.rng.one_in(2) { "ERROR" } else { "TIMEOUT" };
         Request::Counting(words(&["CLIENT", "UNBLOCK", &client, how]))
     }
 
     fn list_action(&mut self) -> Action {
-        let timeout_ms = 1 + self.rng.below(6) as u64;
-        match self.rng.below(16) {
+        let timeout_ms = 1 + self.draws.rng.below(6) as u64;
+        match self.draws.rng.below(16) {
             0..5 => {
-                let values = (0..=self.rng.below(2)).map(|_| self.value()).collect();
+                let values = (0..=self.draws.rng.below(2)).map(|_| self.draws.value()).collect();
                 Action::Push(self.list(), values)
             }
             5 => Action::Pop(self.list()),
             6..11 => {
-                let keys = (0..=self.rng.below(3)).map(|_| self.list()).collect();
+                let keys = (0..=self.draws.rng.below(3)).map(|_| self.list()).collect();
                 Action::WaitPop(keys, timeout_ms)
             }
             11..13 => Action::WaitMove(self.list(), self.list(), timeout_ms),
             13 => Action::Range(self.list()),
             14 => {
                 let from = self.list();
-                Action::MoveList(from, (from + 1 + self.rng.below(3) as Key) % LISTS)
+                Action::MoveList(from, (from + 1 + self.draws.rng.below(3) as Key) % LISTS)
             }
             _ => Action::DeleteLists(vec![self.list(), self.list()]),
         }
     }
 
     fn list(&mut self) -> Key {
-        self.rng.below(LISTS.into()) as Key
+        self.draws.rng.below(LISTS.into()) as Key
     }
 
     fn action(&mut self) -> Action {
         // Within a transaction keys expire as they do elsewhere, which the model has no place for.
-        if !self.flavour.expiry && self.rng.one_in(8) {
+        if !self.flavour.expiry && self.draws.rng.one_in(8) {
             let mut ops = Vec::new();
-            for _ in 0..=self.rng.below(3) {
+            for _ in 0..=self.draws.rng.below(3) {
                 if let Action::Plain(op) = self.command() {
                     ops.push(op);
                 }
@@ -266,29 +267,29 @@ impl Generator {
         // Nothing counts keys then.
         let expiry = self.flavour.expiry;
         let counted = !expiry && !self.flavour.lists;
-        Action::Plain(match self.rng.below(36) {
-            0..4 => Op::Get(self.key()),
-            4..7 => Op::Set(self.key(), self.value()),
-            7 => Op::SetNx(self.key(), self.value()),
-            8 => Op::GetDel(self.key()),
-            9 => Op::Append(self.key(), "7".to_owned()),
-            10..12 => Op::Incr(self.key()),
-            12 => Op::Del(self.keys()),
-            13 => Op::Unlink(self.keys()),
-            14 => Op::Exists(self.keys()),
-            15..19 => Op::MGet(self.keys()),
-            19..22 => Op::MSet(self.pairs()),
-            22..24 => Op::MSetNx(self.pairs()),
-            24..26 => self.transfer(Op::Rename),
-            26 => self.transfer(Op::RenameNx),
-            27 if !expiry => self.transfer(Op::Copy),
+        Action::Plain(match self.draws.rng.below(36) {
+            0..4 => Op::Get(self.draws.key()),
+            4..7 => Op::Set(self.draws.key(), self.draws.value()),
+            7 => Op::SetNx(self.draws.key(), self.draws.value()),
+            8 => Op::GetDel(self.draws.key()),
+            9 => Op::Append(self.draws.key(), "7".to_owned()),
+            10..12 => Op::Incr(self.draws.key()),
+            12 => Op::Del(self.draws.keys()),
+            13 => Op::Unlink(self.draws.keys()),
+            14 => Op::Exists(self.draws.keys()),
+            15..19 => Op::MGet(self.draws.keys()),
+            19..22 => Op::MSet(self.draws.pairs()),
+            22..24 => Op::MSetNx(self.draws.pairs()),
+            24..26 => self.draws.transfer(Op::Rename),
+            26 => self.draws.transfer(Op::RenameNx),
+            27 if !expiry => self.draws.transfer(Op::Copy),
             28 if counted => Op::DbSize,
             29 if counted => Op::Keys,
-            30 if self.rng.one_in(3) => Op::FlushAll,
-            31 => return Action::LcsLen(self.key(), self.key()),
+            30 if self.draws.rng.one_in(3) => Op::FlushAll,
+            31 => return Action::LcsLen(self.draws.key(), self.draws.key()),
             32..34 if expiry => {
                 let tag = self.tag();
-                return Action::SetPx(self.key(), self.value(), tag);
+                return Action::SetPx(self.draws.key(), self.draws.value(), tag);
             }
             34..36 if expiry => return self.msetex(),
             _ => Op::MGet((0..KEYS).collect()),
@@ -297,52 +298,22 @@ impl Generator {
 
     fn msetex(&mut self) -> Action {
         let mut pairs: Vec<(Key, String, Tag)> = Vec::new();
-        for key in self.keys() {
+        for key in self.draws.keys() {
             // All have one time to live, and a tag each.
             if pairs.iter().all(|(other, ..)| *other != key) {
                 let tag = pairs.last().map_or_else(|| self.tag(), |(.., tag)| tag + 4);
                 self.tags = tag;
-                pairs.push((key, self.value(), tag));
+                pairs.push((key, self.draws.value(), tag));
             }
         }
         let conditions = [Condition::Always, Condition::NoneExists, Condition::AllExist];
-        Action::MSetEx(pairs, *self.rng.pick(&conditions))
+        Action::MSetEx(pairs, *self.draws.rng.pick(&conditions))
     }
 
     fn tag(&mut self) -> Tag {
         self.tags += 1;
         self.tags
     }
-
-    fn key(&mut self) -> Key {
-        self.rng.below(KEYS.into()) as Key
-    }
-
-    /// Two to four keys; the same one may come twice.
-    fn keys(&mut self) -> Vec<Key> {
-        (0..2 + self.rng.below(3)).map(|_| self.key()).collect()
-    }
-
-    fn pairs(&mut self) -> Vec<(Key, String)> {
-        let keys = self.keys();
-        keys.into_iter().map(|key| (key, self.value())).collect()
-    }
-
-    fn transfer(&mut self, op: impl Fn(Key, Key) -> Op) -> Op {
-        let from = self.key();
-        let to = (from + 1 + self.rng.below(usize::from(KEYS) - 1) as Key) % KEYS;
-        op(from, to)
-    }
-
-    /// A number that no other write uses and that INCR does not reach.
-    fn value(&mut self) -> String {
-        self.writes += 1;
-        (self.writes * 1_000).to_string()
-    }
-}
-
-fn name(key: Key) -> String {
-    format!("key:{key}")
 }
 
 /// A key of one of two shards.
@@ -361,7 +332,7 @@ impl Request {
     pub(crate) fn before(&self) -> Vec<Self> {
         let Self::Keyspace(Action::Plain(Op::Multi(ops))) = self else { return vec![] };
         let said = |text: &str| Value::Simple(text.as_bytes().to_vec());
-        let queued = ops.iter().map(|op| Self::Exact(op_args(op), said("QUEUED")));
+        let queued = ops.iter().map(|op| Self::Exact(last_request(op), said("QUEUED")));
         std::iter::once(Self::Exact(words(&["MULTI"]), said("OK"))).chain(queued).collect()
     }
 
@@ -378,7 +349,8 @@ impl Request {
 
 /// The request on the wire, as an array or, where the arguments allow it, in one line.
 pub(crate) fn encode(args: &[String], inline: bool) -> Vec<u8> {
-    if inline {
+    let is_plain = |arg: &String| !arg.contains([' ', '\n', '"', '\'']);
+    if inline && args.iter().all(is_plain) {
         return format!("{}\r\n", args.join(" ")).into_bytes();
     }
     Client::encode(args)
@@ -386,13 +358,13 @@ pub(crate) fn encode(args: &[String], inline: bool) -> Vec<u8> {
 
 fn action_args(action: &Action) -> Vec<String> {
     match action {
-        Action::Plain(op) => op_args(op),
+        Action::Plain(op) => last_request(op),
         Action::SetPx(key, value, tag) => {
-            words(&["SET", &name(*key), value, "PX", &Generator::ttl_ms(*tag).to_string()])
+            words(&["SET", &key_name(*key), value, "PX", &Generator::ttl_ms(*tag).to_string()])
         }
         Action::MSetEx(pairs, condition) => {
             let mut args = words(&["MSETEX", &pairs.len().to_string()]);
-            args.extend(pairs.iter().flat_map(|(key, value, _)| [name(*key), value.clone()]));
+            args.extend(pairs.iter().flat_map(|(key, value, _)| [key_name(*key), value.clone()]));
             match condition {
                 Condition::Always => {}
                 Condition::NoneExists => args.push("NX".to_owned()),
@@ -401,10 +373,15 @@ fn action_args(action: &Action) -> Vec<String> {
             args.extend(words(&["PX", &Generator::ttl_ms(pairs[0].2).to_string()]));
             args
         }
-        Action::LcsLen(one, other) => words(&["LCS", &name(*one), &name(*other), "LEN"]),
+        Action::LcsLen(one, other) => words(&["LCS", &key_name(*one), &key_name(*other), "LEN"]),
         Action::Expire(_) => unreachable!("no client asks for it"),
         _ => list_args(action),
     }
+}
+
+/// The request whose reply is the operation's.
+fn last_request(op: &Op) -> Vec<String> {
+    wire::requests(op).pop().expect("an operation is at least one request")
 }
 
 fn list_args(action: &Action) -> Vec<String> {
@@ -429,76 +406,15 @@ fn list_args(action: &Action) -> Vec<String> {
     }
 }
 
-fn op_args(op: &Op) -> Vec<String> {
-    let named = |command: &str, keys: &[Key]| {
-        let mut args = words(&[command]);
-        args.extend(keys.iter().copied().map(name));
-        args
-    };
-    let with_pairs = |command: &str, pairs: &[(Key, String)]| {
-        let mut args = words(&[command]);
-        args.extend(pairs.iter().flat_map(|(key, value)| [name(*key), value.clone()]));
-        args
-    };
-    match op {
-        Op::Get(key) => named("GET", &[*key]),
-        Op::Set(key, value) => words(&["SET", &name(*key), value]),
-        Op::SetNx(key, value) => words(&["SETNX", &name(*key), value]),
-        Op::GetDel(key) => named("GETDEL", &[*key]),
-        Op::Append(key, tail) => words(&["APPEND", &name(*key), tail]),
-        Op::Incr(key) => named("INCR", &[*key]),
-        Op::Del(keys) => named("DEL", keys),
-        Op::Unlink(keys) => named("UNLINK", keys),
-        Op::Exists(keys) => named("EXISTS", keys),
-        Op::MGet(keys) => named("MGET", keys),
-        Op::MSet(pairs) => with_pairs("MSET", pairs),
-        Op::MSetNx(pairs) => with_pairs("MSETNX", pairs),
-        Op::Rename(from, to) => named("RENAME", &[*from, *to]),
-        Op::RenameNx(from, to) => named("RENAMENX", &[*from, *to]),
-        Op::Copy(from, to) => named("COPY", &[*from, *to]),
-        Op::FlushAll => words(&["FLUSHALL"]),
-        Op::DbSize => words(&["DBSIZE"]),
-        Op::Keys => words(&["KEYS", "*"]),
-        // What it executes has been sent before it.
-        Op::Multi(_) => words(&["EXEC"]),
-        Op::Guarded(..) => unreachable!("only real clients watch"),
-    }
-}
-
 /// What the reply to an action says; nothing when no such reply is known.
 pub(crate) fn understand(action: &Action, value: &Value) -> Option<Reply> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let bulk = |value: &Value| match value {
-        Value::Bulk(bytes) => Some(Some(text(bytes))),
-        Value::Null | Value::NullArray => Some(None),
-        _ => None,
-    };
-    match (action, value) {
-        (Action::Plain(Op::Multi(ops)), Value::Array(values)) => {
-            let one = |(op, value): (&Op, _)| understand(&Action::Plain(op.clone()), value);
-            ops.iter().zip(values).map(one).collect::<Option<_>>().map(Reply::Many)
-        }
-        // Whose wait has been ended got nothing.
-        (_, Value::Error(bytes)) if action.waits() && bytes.starts_with(b"UNBLOCKED") => {
-            Some(Reply::Bulk(None))
-        }
-        (_, Value::Simple(text)) if text == b"OK" => Some(Reply::Ok),
-        (_, Value::Integer(number)) => Some(Reply::Int(*number)),
-        (_, Value::Error(bytes)) => Some(Reply::Error(text(bytes))),
-        (Action::Plain(Op::Keys), Value::Array(names)) => {
-            let key = |value: &Value| {
-                let digits = value.as_bytes()?.strip_prefix(b"key:")?;
-                std::str::from_utf8(digits).ok()?.parse().ok()
-            };
-            let mut keys: Vec<Key> = names.iter().map(key).collect::<Option<_>>()?;
-            keys.sort_unstable();
-            Some(Reply::Names(keys))
-        }
-        (_, Value::Array(values)) => {
-            values.iter().map(bulk).collect::<Option<_>>().map(Reply::Values)
-        }
-        (_, value) => bulk(value).map(Reply::Bulk),
+    // Whose wait has been ended got nothing.
+    if matches!(value, Value::Error(text) if action.waits() && text.starts_with(b"UNBLOCKED")) {
+        return Some(Reply::Bulk(None));
     }
+    // The replies to the other actions are such as some operation has: values, or a number.
+    let op = if let Action::Plain(op) = action { op } else { &Op::MGet(vec![]) };
+    wire::reply(op, value)
 }
 
 /// An action as text, for reports.

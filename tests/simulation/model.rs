@@ -124,7 +124,7 @@ impl Model for Map {
 
 fn execute(state: &mut State, action: &Action) -> keyspace::Reply {
     match action {
-        Action::Plain(Op::Multi(ops)) => {
+        Action::Plain(Op::Multi(ops) | Op::Script { ops, .. }) => {
             let one = |op: &Op| execute(state, &Action::Plain(op.clone()));
             keyspace::Reply::Many(ops.iter().map(one).collect())
         }
@@ -299,40 +299,13 @@ impl Action {
                 Self::Expire(_) | Self::Plain(_) => vec![],
             });
         };
-        Keys::Some(match op {
-            Op::Get(key)
-            | Op::Set(key, _)
-            | Op::SetNx(key, _)
-            | Op::GetDel(key)
-            | Op::Append(key, _)
-            | Op::Incr(key) => vec![*key],
-            Op::Del(keys) | Op::Unlink(keys) | Op::Exists(keys) | Op::MGet(keys) => keys.clone(),
-            Op::MSet(pairs) | Op::MSetNx(pairs) => pairs.iter().map(|(key, _)| *key).collect(),
-            Op::Rename(from, to) | Op::RenameNx(from, to) | Op::Copy(from, to) => vec![*from, *to],
-            Op::FlushAll | Op::DbSize | Op::Keys => return Keys::All,
-            Op::Multi(ops) | Op::Guarded(_, ops) => {
-                let mut all = Vec::new();
-                for op in ops {
-                    let Keys::Some(keys) = Self::Plain(op.clone()).keys() else { return Keys::All };
-                    all.extend(keys);
-                }
-                all
-            }
-        })
+        op.keys().map_or(Keys::All, Keys::Some)
     }
 
     /// Whether it changes nothing, whatever its reply.
     pub(crate) fn only_reads(&self) -> bool {
         match self {
-            Self::Plain(op) => {
-                let reads = |op: &Op| {
-                    matches!(op, Op::Get(_) | Op::Exists(_) | Op::MGet(_) | Op::DbSize | Op::Keys)
-                };
-                match op {
-                    Op::Multi(ops) | Op::Guarded(_, ops) => ops.iter().all(reads),
-                    op => reads(op),
-                }
-            }
+            Self::Plain(op) => op.only_reads(),
             Self::LcsLen(..) | Self::Range(_) => true,
             _ => false,
         }

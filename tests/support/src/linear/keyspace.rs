@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Model;
 
-/// A key's name: a number, so that states are small; on the wire it is `k<number>`.
+/// A key's name: a number, so that states are small.
 pub type Key = u8;
 /// The keys that exist and their values.
 pub type State = BTreeMap<Key, String>;
@@ -39,6 +39,50 @@ pub enum Op {
     Multi(Vec<Self>),
     /// The same, by a client that watches keys since it has read these values.
     Guarded(Vec<(Key, Option<String>)>, Vec<Self>),
+    /// `EVAL` of a script that executes these commands, whatever keys it declares. Scripts with
+    /// different numbers have different texts.
+    Script {
+        declared: Vec<Key>,
+        number: u64,
+        ops: Vec<Self>,
+    },
+}
+
+impl Op {
+    /// The keys that a command on some keys names; every one for those on the whole keyspace.
+    pub fn keys(&self) -> Option<Vec<Key>> {
+        Some(match self {
+            Self::Get(key)
+            | Self::Set(key, _)
+            | Self::SetNx(key, _)
+            | Self::GetDel(key)
+            | Self::Append(key, _)
+            | Self::Incr(key) => vec![*key],
+            Self::Del(keys) | Self::Unlink(keys) | Self::Exists(keys) | Self::MGet(keys) => {
+                keys.clone()
+            }
+            Self::MSet(pairs) | Self::MSetNx(pairs) => pairs.iter().map(|(key, _)| *key).collect(),
+            Self::Rename(from, to) | Self::RenameNx(from, to) | Self::Copy(from, to) => {
+                vec![*from, *to]
+            }
+            Self::FlushAll | Self::DbSize | Self::Keys => return None,
+            Self::Multi(ops) | Self::Guarded(_, ops) | Self::Script { ops, .. } => {
+                let each: Option<Vec<_>> = ops.iter().map(Self::keys).collect();
+                each?.concat()
+            }
+        })
+    }
+
+    /// Whether it changes nothing, whatever its reply.
+    pub fn only_reads(&self) -> bool {
+        match self {
+            Self::Get(_) | Self::Exists(_) | Self::MGet(_) | Self::DbSize | Self::Keys => true,
+            Self::Multi(ops) | Self::Guarded(_, ops) | Self::Script { ops, .. } => {
+                ops.iter().all(Self::only_reads)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A reply, as far as the commands of [`Op`] give any.
@@ -73,14 +117,17 @@ impl Model for Keyspace {
 
     fn only_looks(op: &Op, reply: &Reply) -> bool {
         match (op, reply) {
-            (Op::Multi(ops) | Op::Guarded(_, ops), Reply::Many(replies)) => {
+            (
+                Op::Multi(ops) | Op::Guarded(_, ops) | Op::Script { ops, .. },
+                Reply::Many(replies),
+            ) => {
                 return ops.iter().zip(replies).all(|(op, reply)| Self::only_looks(op, reply));
             }
-            (Op::Multi(_) | Op::Guarded(..), _) => return false,
+            (Op::Multi(_) | Op::Guarded(..) | Op::Script { .. }, _) => return false,
             _ => {}
         }
         match op {
-            Op::Get(_) | Op::Exists(_) | Op::MGet(_) | Op::DbSize | Op::Keys => true,
+            op if op.only_reads() => true,
             Op::Set(..) | Op::Append(..) | Op::MSet(_) | Op::FlushAll => false,
             _ => matches!(reply, Reply::Int(0) | Reply::Bulk(None) | Reply::Error(_)),
         }
@@ -119,13 +166,14 @@ fn execute(state: &mut State, op: &Op) -> Reply {
         }
         Op::DbSize => Reply::Int(state.len() as i64),
         Op::Keys => Reply::Names(state.keys().copied().collect()),
-        Op::Multi(ops) => Reply::Many(ops.iter().map(|op| execute(state, op)).collect()),
         Op::Guarded(seen, _)
             if seen.iter().any(|(key, value)| state.get(key) != value.as_ref()) =>
         {
             Reply::Error("a watched key has changed".to_owned())
         }
-        Op::Guarded(_, ops) => Reply::Many(ops.iter().map(|op| execute(state, op)).collect()),
+        Op::Multi(ops) | Op::Guarded(_, ops) | Op::Script { ops, .. } => {
+            Reply::Many(ops.iter().map(|op| execute(state, op)).collect())
+        }
     }
 }
 

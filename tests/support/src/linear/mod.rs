@@ -15,7 +15,9 @@
 //! [`MOST_CONFIGURATIONS`]; a caller keeps histories short (see [`check`]) so that the bound is
 //! never met.
 
+pub mod draws;
 pub mod keyspace;
+pub mod wire;
 
 use std::collections::HashSet;
 use std::fmt;

@@ -1,0 +1,72 @@
+//! Random arguments for the operations of [`super::keyspace`].
+
+use super::keyspace::{Key, Op};
+use crate::Rng;
+
+/// What one client draws its operations from; every written value is a new one, so that a read
+/// tells which write it saw.
+#[derive(Debug)]
+pub struct Draws {
+    /// For whatever else its owner decides.
+    pub rng: Rng,
+    keys: u8,
+    client: u64,
+    clients: u64,
+    writes: u64,
+}
+
+impl Draws {
+    /// For one of so many that draw for themselves, on so many keys.
+    pub fn new(rng: Rng, keys: u8, (client, clients): (usize, usize)) -> Self {
+        assert!(client < clients, "client {client} would write another's values");
+        Self { rng, keys, client: client as u64, clients: clients as u64, writes: 0 }
+    }
+
+    /// One of the keys.
+    pub fn key(&mut self) -> Key {
+        self.rng.below(self.keys.into()) as Key
+    }
+
+    /// Two to four keys; the same one may come twice.
+    pub fn keys(&mut self) -> Vec<Key> {
+        (0..2 + self.rng.below(3)).map(|_| self.key()).collect()
+    }
+
+    /// Two to four keys and new values.
+    pub fn pairs(&mut self) -> Vec<(Key, String)> {
+        let keys = self.keys();
+        keys.into_iter().map(|key| (key, self.value())).collect()
+    }
+
+    /// A command from one key to another; COPY refuses a key as its own destination.
+    pub fn transfer(&mut self, op: impl Fn(Key, Key) -> Op) -> Op {
+        let from = self.key();
+        let to = (from + 1 + self.rng.below(usize::from(self.keys) - 1) as Key) % self.keys;
+        op(from, to)
+    }
+
+    /// A script of these commands. One that declares all its keys may have a text that was sent
+    /// before; one that does not has a text of its own.
+    pub fn script(&mut self, ops: Vec<Op>) -> Op {
+        let whole = Op::Multi(ops.clone()).keys();
+        let (declared, number) = match whole {
+            Some(keys) if self.rng.one_in(2) => (keys, 0),
+            keys => {
+                let mut some = keys.unwrap_or_default();
+                some.truncate(self.rng.below(some.len() + 1));
+                (some, self.number())
+            }
+        };
+        Op::Script { declared, number, ops }
+    }
+
+    /// A number that no other write uses and that INCR does not reach.
+    pub fn value(&mut self) -> String {
+        (self.number() * 1_000).to_string()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.writes += 1;
+        self.writes * self.clients + self.client
+    }
+}
