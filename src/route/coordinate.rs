@@ -17,7 +17,7 @@ use super::blocking::Claim;
 use super::connection::{Blocked, Connection};
 use super::core::{Background, Core};
 use super::engine::{ConnectionKey, ShardId};
-use super::locks::{Mode, Outcome, Owner, Scope, TransactionId};
+use super::locks::{Fingerprint, Mode, Outcome, Owner, Scope, TransactionId};
 use super::message::{ClientView, Control, Done, OwnedArgs, Reply, ReplyTo, Task};
 use super::multi::Plan;
 use super::shard_map::ShardMap;
@@ -180,36 +180,57 @@ impl Core {
         args: Args<'_>,
         db: u32,
     ) -> Result<Vec<(ShardId, Scope)>, CommandError> {
+        let mut scopes = Vec::new();
+        self.add_scopes(entry, args, db, &mut scopes)?;
+        Ok(scopes)
+    }
+
+    /// Adds the locks of a command to those of others. Nothing is added on failure.
+    pub(super) fn add_scopes(
+        &self,
+        entry: &'static Entry,
+        args: Args<'_>,
+        db: u32,
+        scopes: &mut Vec<(ShardId, Scope)>,
+    ) -> Result<(), CommandError> {
         let map = self.state.shared.map;
-        let everywhere =
-            |mode| (0..map.shards()).map(move |i| (ShardId(i), Scope::Everything(mode)));
+        let everywhere = |mode, scopes: &mut Vec<_>| {
+            for shard in (0..map.shards()).map(ShardId) {
+                let scope = Scope::Everything(mode);
+                match scope_on(scopes, shard) {
+                    Some(joined) => joined.join(scope),
+                    None => scopes.push((shard, scope)),
+                }
+            }
+        };
         let scope = match entry.command.handler {
             Handler::Global(scope, _) => Some(scope.resolve(args)),
             _ => entry.command.beyond(args),
         };
         match scope {
-            Some(LockScope::Shared) => return Ok(everywhere(Mode::Read).collect()),
-            Some(LockScope::Exclusive) => return Ok(everywhere(Mode::Write).collect()),
-            Some(LockScope::None) => return Ok(Vec::new()),
+            Some(LockScope::Shared) => {
+                everywhere(Mode::Read, scopes);
+                return Ok(());
+            }
+            Some(LockScope::Exclusive) => {
+                everywhere(Mode::Write, scopes);
+                return Ok(());
+            }
+            Some(LockScope::None) => return Ok(()),
             Some(LockScope::Chosen(_)) => unreachable!("a choice is one of the others"),
             Some(LockScope::Keys) | None => {}
         }
         if let Handler::Placed { .. } = entry.command.handler {
-            return Ok(everywhere(Mode::Read).collect());
+            everywhere(Mode::Read, scopes);
+            return Ok(());
         }
-        let mut scopes: Vec<(ShardId, Scope)> = Vec::new();
         entry.keys(args, |index, flags| {
-            let bytes = args.at(index);
-            let hash = map.key(bytes).hash;
-            let locks = dbs_of(entry, args, db)
-                .map(|db| (map.fingerprint(db, hash), mode_of(entry, flags)));
-            let owner = map.owner(bytes);
-            match scopes.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, Scope::Keys(keys))) => keys.extend(locks),
-                _ => scopes.push((owner, Scope::Keys(locks.collect()))),
+            let key = map.key(args.at(index));
+            for db in dbs_of(entry, args, db) {
+                let lock = (map.fingerprint(db, key.hash), mode_of(entry, flags));
+                add_lock(scopes, map.owner_of_slot(key.slot), lock);
             }
-        })?;
-        Ok(scopes)
+        })
     }
 
     /// Starts to coordinate a command of a connection, which waits until it is done.
@@ -634,6 +655,23 @@ impl Core {
 fn dbs_of(entry: &'static Entry, args: Args<'_>, db: u32) -> impl Iterator<Item = u32> + use<> {
     let other = entry.command.other_db.and_then(|other_db| other_db(args));
     std::iter::once(db).chain(other.filter(|other| *other != db))
+}
+
+fn scope_on(scopes: &mut [(ShardId, Scope)], shard: ShardId) -> Option<&mut Scope> {
+    scopes.iter_mut().find(|(other, _)| *other == shard).map(|(_, scope)| scope)
+}
+
+/// Adds a lock of a key of a shard.
+pub(super) fn add_lock(
+    scopes: &mut Vec<(ShardId, Scope)>,
+    shard: ShardId,
+    lock: (Fingerprint, Mode),
+) {
+    match scope_on(scopes, shard) {
+        Some(Scope::Keys(keys)) => keys.push(lock),
+        Some(everything) => everything.join(Scope::Keys(vec![lock])),
+        None => scopes.push((shard, Scope::Keys(vec![lock]))),
+    }
 }
 
 /// What a command with these key flags needs of the key. `XREADGROUP` says that it only reads, and

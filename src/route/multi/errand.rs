@@ -198,6 +198,9 @@ impl CoreState {
         if is_here && self.client(*to).is_none() {
             return;
         }
+        if !is_here {
+            self.prefetch_queued(queue.commands().iter());
+        }
         Encoder::new(reply, view.resp).array(queue.len());
         *head = reply.len();
         for queued in queue.commands() {
@@ -223,6 +226,14 @@ impl CoreState {
                 *view = client.view;
             }
         }
+    }
+
+    /// Brings the memory that queued commands will touch towards this core: first the places in the
+    /// table, then the entries.
+    pub(super) fn prefetch_queued<'a>(&self, queued: impl Iterator<Item = &'a Queued> + Clone) {
+        let keys = queued.filter(|queued| queued.hash != 0);
+        keys.clone().for_each(|queued| self.shard.prefetch_slot(queued.db, queued.hash));
+        keys.for_each(|queued| self.shard.prefetch_entry(queued.db, queued.hash));
     }
 
     /// Runs a command of a queue that runs on one shard, or is about its client.

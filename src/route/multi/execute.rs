@@ -7,6 +7,7 @@ use super::queue::Queue;
 use super::watch::{Watch, Watching};
 use crate::commands::context::Coordination;
 use crate::commands::definition::Handler;
+use crate::route::coordinate::add_lock;
 use crate::route::core::{Core, CoreState};
 use crate::route::engine::ShardId;
 use crate::route::locks::{Mode, Scope};
@@ -32,10 +33,8 @@ impl Core {
     pub(super) fn scopes_of_queue(&self, queue: &Queue) -> Vec<(ShardId, Scope)> {
         let mut scopes: Vec<(ShardId, Scope)> = Vec::new();
         for queued in queue.commands() {
-            let of_command = self.scopes_by_shard(queued.entry, queue.args(queued), queued.db);
-            for (shard, scope) in of_command.into_iter().flatten() {
-                join(&mut scopes, shard, scope);
-            }
+            let args = queue.args(queued);
+            let _malformed = self.add_scopes(queued.entry, args, queued.db, &mut scopes);
         }
         scopes
     }
@@ -49,17 +48,11 @@ impl Core {
         let map = self.state.shared.map;
         let mut scopes = self.scopes_of_queue(queue);
         for (db, key) in watching.into_iter().flat_map(Watching::keys) {
-            let lock = (map.fingerprint(db, map.key(key).hash), Mode::Read);
-            join(&mut scopes, map.owner(key), Scope::Keys(vec![lock]));
+            let key = map.key(key);
+            let lock = (map.fingerprint(db, key.hash), Mode::Read);
+            add_lock(&mut scopes, map.owner_of_slot(key.slot), lock);
         }
         scopes
-    }
-}
-
-fn join(scopes: &mut Vec<(ShardId, Scope)>, shard: ShardId, scope: Scope) {
-    match scopes.iter_mut().find(|(other, _)| *other == shard) {
-        Some((_, joined)) => joined.join(scope),
-        None => scopes.push((shard, scope)),
     }
 }
 
@@ -151,6 +144,7 @@ async fn run_group(
         let queue = Arc::clone(queue);
         let task = move |state: &mut CoreState| {
             let mut lot = Lot { replies: Vec::new(), done: Vec::with_capacity(indices.len()) };
+            state.prefetch_queued(indices.iter().map(|&index| &queue.commands()[index]));
             state.metrics.start_lap();
             for index in indices {
                 let queued = &queue.commands()[index];

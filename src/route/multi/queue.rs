@@ -28,6 +28,8 @@ pub(super) struct Queued {
     pub(super) place: Place,
     /// The database that will be selected when it runs.
     pub(super) db: u32,
+    /// The table hash of its first key, if its definition tells where that is; 0 otherwise.
+    pub(super) hash: u64,
     data: (usize, usize),
     ranges: (usize, usize),
 }
@@ -41,6 +43,11 @@ impl Queued {
         }
     }
 }
+
+/// What a queue has room for from the first command on.
+const ROOM_COMMANDS: usize = 12;
+/// See [`ROOM_COMMANDS`].
+const ROOM_BYTES: usize = 1024;
 
 /// See the module's head.
 #[derive(Default, Debug)]
@@ -63,12 +70,18 @@ impl Queue {
     pub(super) fn push(
         &mut self,
         entry: &'static Entry,
-        place: Place,
+        (place, hash): (Place, u64),
         client_db: u32,
         args: Args<'_>,
     ) {
+        if self.commands.is_empty() {
+            // Most queues need no more, and grow in no steps.
+            self.data.reserve(ROOM_BYTES);
+            self.ranges.reserve(3 * ROOM_COMMANDS);
+            self.commands.reserve(ROOM_COMMANDS);
+        }
         let db = self.db.unwrap_or(client_db);
-        let queued = self.keep(entry, place, db, args);
+        let queued = Queued { hash, ..self.keep(entry, place, db, args) };
         self.commands.push(queued);
         self.flags = self.flags.or(entry.command.flags);
     }
@@ -88,7 +101,7 @@ impl Queue {
         let ranges = (self.ranges.len(), args.len());
         self.data.extend_from_slice(args.buffer());
         self.ranges.extend_from_slice(args.ranges());
-        Queued { entry, place, db, data, ranges }
+        Queued { entry, place, db, hash: 0, data, ranges }
     }
 
     /// Notes that a command was refused. What is queued will not be needed.
@@ -187,7 +200,7 @@ mod tests {
         for place in places {
             let entry = table().by_full_name(b"get").expect("it exists");
             let ranges = [ArgRange { start: 0, len: 3 }, ArgRange { start: 3, len: 1 }];
-            queue.push(entry, *place, 5, Args::new(b"getk", &ranges));
+            queue.push(entry, (*place, 0), 5, Args::new(b"getk", &ranges));
         }
         queue
     }
@@ -197,7 +210,7 @@ mod tests {
         let mut queue = queue(&[Place::Home, Place::Spread]);
         queue.select(7);
         let entry = table().by_full_name(b"get").expect("it exists");
-        queue.push(entry, Place::Home, 5, Args::new(b"xy", &[ArgRange { start: 1, len: 1 }]));
+        queue.push(entry, (Place::Home, 0), 5, Args::new(b"xy", &[ArgRange { start: 1, len: 1 }]));
         let shown = |queued: &Queued| {
             (queued.db, queue.args(queued).iter().map(<[u8]>::to_vec).collect::<Vec<_>>())
         };

@@ -163,7 +163,7 @@ impl Core {
         let queue = connection.queue.as_mut().expect("invariant: only behind MULTI");
         // What will not be executed need not be kept.
         if !queue.failed() && !touched {
-            queue.push(entry, place, db, args);
+            queue.push(entry, (place, request.hash), db, args);
             // Where its keys will lie is told by the database that will be selected then.
             if entry.full_name == "select" {
                 let databases = self.state.shared.config.load().process.databases;
