@@ -3,8 +3,9 @@
 //! `kvasir-server [FILE] [--PARAMETER VALUE...]... [-]`, as with the peers: what is not one of the
 //! program's few options is a configuration, and is read by [`crate::config::load`].
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::Parser;
@@ -22,6 +23,8 @@ pub enum Command {
     CheckSystem,
     /// Print the parameters, and exit.
     Parameters,
+    /// Say whether a dump file is whole, and exit.
+    CheckRdb(PathBuf),
 }
 
 /// An in-memory data store for Redis and Valkey clients that uses every core of the machine.
@@ -55,6 +58,24 @@ struct Arguments {
     configuration: Vec<OsString>,
 }
 
+/// Tells whether a dump file is whole, and what is in it
+#[derive(Parser, Debug)]
+#[command(
+    name = "kvasir-check-rdb",
+    display_name = "Kvasir dump file check",
+    version = VERSION.as_str(),
+    disable_version_flag = true
+)]
+struct CheckRdbArguments {
+    /// Say which version this is, and exit
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+
+    /// The file
+    #[arg(value_name = "rdb-file-name")]
+    file: PathBuf,
+}
+
 static VERSION: LazyLock<String> = LazyLock::new(version_text);
 
 const AFTER_HELP: &str = "\
@@ -80,11 +101,17 @@ Examples:
 
 All parameters of Redis and Valkey are accepted; --parameters lists them.";
 
-/// Reads the command line.
+/// Reads the command line. The name of the program, which is the first argument, may be that of one
+/// of the peers' tools.
 ///
 /// The error is clap's: what to print, where (`--help` and `--version` go to standard output), and
 /// the exit code; see [`clap::Error::exit`].
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if is_named(&arguments, "check-rdb") {
+        let CheckRdbArguments { version: _, file } = CheckRdbArguments::try_parse_from(arguments)?;
+        return Ok(Command::CheckRdb(file));
+    }
     let Arguments { version: _, check_system, parameters, configuration } =
         Arguments::try_parse_from(arguments)?;
     Ok(if check_system {
@@ -94,6 +121,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
     } else {
         Command::Serve(source(configuration))
     })
+}
+
+/// Whether the program was started as `kvasir-TOOL`, or under a peer's name in its place.
+fn is_named(arguments: &[OsString], tool: &str) -> bool {
+    let name = arguments.first().and_then(|program| Path::new(program).file_name());
+    let name = name.map(OsStr::to_string_lossy);
+    name.is_some_and(|name| name.strip_suffix(tool).is_some_and(|rest| rest.ends_with('-')))
 }
 
 /// The first argument is a file unless it starts with a dash; a dash alone, first or last, is
@@ -208,6 +242,18 @@ mod tests {
             let text = help.to_string();
             assert!(text.contains("--shards N") && text.contains("Examples:"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_name_of_the_program_tells_the_tool() {
+        let parse = |words: &[&str]| parse(words.iter().copied().map(OsString::from));
+        for name in ["kvasir-check-rdb", "/usr/bin/valkey-check-rdb", "./redis-check-rdb"] {
+            let command = parse(&[name, "dump.rdb"]).unwrap();
+            assert_eq!(command, Command::CheckRdb("dump.rdb".into()));
+            assert_eq!(parse(&[name]).unwrap_err().exit_code(), 2);
+            assert_eq!(parse(&[name, "--version"]).unwrap_err().exit_code(), 0);
+        }
+        assert!(matches!(parse(&["my-server", "a.conf"]).unwrap(), Command::Serve(_)));
     }
 
     #[test]

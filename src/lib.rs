@@ -1,6 +1,7 @@
 //! Kvasir: an in-memory data store, one shard a core.
 
 pub mod allocator;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;

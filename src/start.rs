@@ -5,12 +5,14 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use kvasir_shard::{KeyHasher, Shard, ShardConfig};
 
+use crate::check;
 use crate::cli::{self, Command};
 use crate::commands::table;
 use crate::config::Config;
@@ -26,6 +28,7 @@ use crate::route::engine::ShardId;
 use crate::route::settings::encoding_limits;
 use crate::route::shard_map::ShardMap;
 use crate::route::shared::{Process, Shared};
+use crate::server::carrier::CarrierThreads;
 use crate::server::clock::{Clock, Stopwatch};
 use crate::server::listener::{ListenError, Listening};
 use crate::server::probe;
@@ -47,6 +50,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command {
         Command::Parameters => print(&cli::parameters_text()),
         Command::CheckSystem => check_system(),
+        Command::CheckRdb(path) => check_rdb(&path),
         Command::Serve(source) => serve(&source, program.unwrap_or_default()),
     }
 }
@@ -69,6 +73,14 @@ fn check_system() -> ExitCode {
     match probe::check_system() {
         Ok(()) => print("This system lets Kvasir run well.\n"),
         Err(problem) => complain(problem),
+    }
+}
+
+fn check_rdb(path: &Path) -> ExitCode {
+    let now_ms = Clock::new().now().unix_us / 1000;
+    match check::rdb::check(path, now_ms, &mut std::io::stdout()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) | Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -189,6 +201,8 @@ fn serve_shards(
     let process = process_facts(&config);
     let shared = Shared::new(map, config, process, Stopwatch::hardware());
     assert!(shared.host.set(Box::new(host)).is_ok(), "the host is set once");
+    let carrier = Box::new(CarrierThreads::default());
+    assert!(shared.carrier.set(carrier).is_ok(), "the carrier is set once");
     assert!(shared.disk.set(Box::new(FileThreads)).is_ok(), "the disk is set once");
     let shared = Arc::new(shared);
     let (load, ports) = prepare_loading(&shared)?;

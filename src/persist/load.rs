@@ -328,7 +328,7 @@ fn note_aux(shared: &Shared, name: &[u8], text: &[u8], now_ms: u64) {
 }
 
 /// What to do about a file that cannot be loaded.
-fn advice(kind: &RdbErrorKind) -> &'static str {
+pub(crate) fn advice(kind: &RdbErrorKind) -> &'static str {
     match kind {
         RdbErrorKind::Io(_) => "Check the disk and the file's permissions",
         RdbErrorKind::Version(_) => {

@@ -1,6 +1,7 @@
 //! Dump files between us and the real peers: ours load theirs, theirs load ours, and what cannot be
 //! loaded is refused with a line that says why.
 
+mod check;
 mod load;
 mod save;
 

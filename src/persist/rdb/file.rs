@@ -87,6 +87,7 @@ pub struct FileReader<R> {
     db: u32,
     options: ReadOptions,
     ended: bool,
+    checked: bool,
 }
 
 impl<R: Read> FileReader<R> {
@@ -110,7 +111,7 @@ impl<R: Read> FileReader<R> {
         if version == 0 || !options.versions.accepts(version) || (foreign && strict) {
             return Err(input.error(RdbErrorKind::Version(version)));
         }
-        Ok(Self { input, version, db: 0, options, ended: false })
+        Ok(Self { input, version, db: 0, options, ended: false, checked: false })
     }
 
     /// The file's version.
@@ -121,6 +122,11 @@ impl<R: Read> FileReader<R> {
     /// Bytes read so far.
     pub fn offset(&self) -> u64 {
         self.input.offset()
+    }
+
+    /// Whether the whole file has been compared with its checksum: it may have none.
+    pub fn is_checked(&self) -> bool {
+        self.checked
     }
 
     /// An error at the present offset.
@@ -216,6 +222,7 @@ impl<R: Read> FileReader<R> {
         if matters && stored != computed {
             return Err(self.input.error(RdbErrorKind::Checksum { computed, stored }));
         }
+        self.checked = matters;
         Ok(())
     }
 }

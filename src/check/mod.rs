@@ -1,0 +1,3 @@
+//! The programs that look at files without a server: the same executable under other names.
+
+pub mod rdb;
