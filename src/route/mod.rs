@@ -1,6 +1,7 @@
 //! From a connection's bytes to the shard that owns the key, and back, without I/O.
 
 pub mod blocking;
+pub mod carrier;
 pub mod connection;
 pub mod core;
 pub mod engine;

@@ -5,6 +5,7 @@ use std::sync::{MutexGuard, OnceLock};
 
 use arc_swap::ArcSwap;
 
+use super::carrier::Carrier;
 use super::settings::Host;
 use super::shard_map::ShardMap;
 use crate::config::Config;
@@ -48,6 +49,8 @@ pub struct Shared {
     pub host: OnceLock<Box<dyn Host>>,
     /// What reads and writes files, once it is there.
     pub disk: OnceLock<Box<dyn Disk>>,
+    /// What carries requests to other servers, once it is there.
+    pub carrier: OnceLock<Box<dyn Carrier>>,
     /// Loading and saving.
     pub persistence: Persistence,
     /// Shutdowns that came to nothing, since the data could not be saved.
@@ -90,6 +93,7 @@ impl Shared {
             busy_scripts: AtomicUsize::new(0),
             host: OnceLock::new(),
             disk: OnceLock::new(),
+            carrier: OnceLock::new(),
             persistence,
             failed_shutdowns: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),

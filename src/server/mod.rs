@@ -6,10 +6,12 @@
 //!
 //! - `runtime`: starting and ending the process; `probe`: what it needs of the machine.
 //! - `driver`: a core's loop; `ring` and `buffers`: its `io_uring`; `mailbox`: the other cores.
+//! - `carrier`: connections to other servers.
 //! - `listener`: where clients connect. `clock`: the time. `usage`: what the process uses of the
 //!   machine. `process`: what the process is to the system. `sys`: system calls.
 
 mod buffers;
+pub mod carrier;
 pub mod clock;
 mod driver;
 pub mod listener;

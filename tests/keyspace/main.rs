@@ -7,6 +7,7 @@ mod deadlines;
 mod hash;
 mod iterate;
 mod lists;
+mod migrate;
 mod names;
 mod sets;
 mod sorted_sets;

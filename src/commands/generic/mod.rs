@@ -4,6 +4,7 @@ mod dump;
 mod exist;
 pub(super) mod expire;
 mod keys;
+mod migrate;
 mod object;
 mod random;
 mod relocate;
@@ -26,6 +27,7 @@ pub(super) const COMMANDS: &[&Command] = &[
     &expire::EXPIREAT,
     &ttl::EXPIRETIME,
     &keys::KEYS,
+    &migrate::MIGRATE,
     &relocate::MOVE,
     &object::OBJECT,
     &ttl::PERSIST,

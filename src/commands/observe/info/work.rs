@@ -58,13 +58,14 @@ impl View<'_> {
     /// What belongs to features that are not there yet, or never will be (forks, modules): clients
     /// expect the fields.
     fn feature_stats(&self, text: &mut Text) {
+        let outgoing = self.shared.carrier.get().map_or(0, |carrier| carrier.connections() as u64);
         text.numbers([
             ("pubsub_channels", self.figures.pubsub.count(Topic::Channel)),
             ("pubsub_patterns", self.figures.pubsub.count(Topic::Pattern)),
             ("pubsubshard_channels", self.figures.pubsub.count(Topic::ShardChannel)),
             ("latest_fork_usec", 0),
             ("total_forks", 0),
-            ("migrate_cached_sockets", 0),
+            ("migrate_cached_sockets", outgoing),
             ("slave_expires_tracked_keys", 0),
             ("active_defrag_hits", 0),
             ("active_defrag_misses", 0),
