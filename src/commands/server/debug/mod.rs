@@ -214,10 +214,11 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand::new(
         "SLEEP",
         "<seconds>",
-        "Answer after this time. Only this client waits.",
+        "Answer after this time. Whoever wants a key waits as long.",
         1..=1,
         sleep,
-    ),
+    )
+    .locking(LockScope::Exclusive),
     Subcommand::new("STRUCTSIZE", "", "Sizes of structures.", 0..=0, object::structure_sizes),
 ];
 
