@@ -18,3 +18,4 @@ pub mod script;
 pub mod server;
 pub mod sha1;
 pub mod start;
+pub mod tracking;

@@ -65,6 +65,11 @@ impl fmt::Debug for Entry {
 }
 
 impl Entry {
+    /// Whether it is one of `CLIENT`'s subcommands.
+    pub fn is_about_clients(&self) -> bool {
+        self.full_name.starts_with("client|")
+    }
+
     /// Whether a client may use it that waits for messages and cannot tell them from replies.
     pub fn is_about_subscriptions(&self) -> bool {
         matches!(self.command.handler, Handler::Subscribe(_))

@@ -54,6 +54,8 @@ pub struct Clients {
     pub default_resp: u8,
     /// How long a script runs before others are told that the server is busy, milliseconds.
     pub busy_reply_ms: u64,
+    /// Keys remembered for clients that track; 0 for any number.
+    pub tracking_keys_max: u64,
 }
 
 impl Clients {

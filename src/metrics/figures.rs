@@ -145,6 +145,39 @@ impl PubSubFigures {
     }
 }
 
+/// Client-side caching.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TrackingFigures {
+    /// Clients that track.
+    pub clients: u64,
+    /// Keys that are remembered.
+    pub keys: u64,
+    /// Readers of them.
+    pub items: u64,
+    /// Prefixes that somebody follows.
+    pub prefixes: u64,
+}
+
+impl TrackingFigures {
+    /// O(clients that track).
+    fn of(state: &CoreState) -> Self {
+        Self {
+            clients: state.tracking.clients_of(state.id) as u64,
+            keys: state.tracking.keys() as u64,
+            items: state.tracking.items() as u64,
+            prefixes: state.tracking.prefixes() as u64,
+        }
+    }
+
+    /// Every core has the same prefixes.
+    fn add(&mut self, other: &Self) {
+        self.clients += other.clients;
+        self.keys += other.keys;
+        self.items += other.items;
+        self.prefixes = self.prefixes.max(other.prefixes);
+    }
+}
+
 /// What one shard has and does, for the section on shards.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ShardFigures {
@@ -187,6 +220,8 @@ pub struct Figures {
     pub clients: ClientFigures,
     /// Their subscriptions.
     pub pubsub: PubSubFigures,
+    /// Those of them that track.
+    pub tracking: TrackingFigures,
     /// `CLIENT PAUSE`, which is the same on all cores.
     pub pause: Option<Pause>,
     /// The memory of the keyspace.
@@ -232,6 +267,7 @@ impl Figures {
             databases,
             clients,
             pubsub: PubSubFigures::of(state),
+            tracking: TrackingFigures::of(state),
             pause: state.pause,
             memory,
             interpreters: state.scripts.memory() as u64,
@@ -267,6 +303,7 @@ impl Figures {
         }
         self.clients.add(&other.clients);
         self.pubsub.add(other.pubsub);
+        self.tracking.add(&other.tracking);
         self.pause = self.pause.or(other.pause);
         add_memory(&mut self.memory, &other.memory);
         self.interpreters += other.interpreters;

@@ -132,8 +132,10 @@ impl Core {
         }
     }
 
-    /// Sends what the keyspace's readers have to tell to the subscribers of all cores.
+    /// Sends what the keyspace's readers have to tell to clients of all cores: to those that track,
+    /// and to subscribers.
     pub(crate) fn spread_notices(&mut self) {
+        self.spread_invalid();
         self.spread_published();
         while let Some(notice) = self.state.notices.pop_front() {
             let shards = self.state.shared.map.shards();

@@ -55,6 +55,7 @@ impl Core {
         self.state.stop_monitoring(key);
         self.state.unsubscribe_all(key);
         self.state.discard(key);
+        self.state.end_tracking(key);
         self.coordinations.forget(key);
         let client = self.state.connections[key.0 as usize].client.id;
         self.state.waits.end(client, Ending::Gone);

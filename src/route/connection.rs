@@ -11,6 +11,7 @@ use super::multi::{Queue, Watching};
 use super::patrol::Watched;
 use crate::config::value::ClientClass;
 use crate::pubsub::Subscriptions;
+use crate::tracking::client::ClientTracking;
 
 /// Output that a client has not taken, above which its requests wait. High enough for a client that
 /// sends a whole pipeline before it reads the first reply, which the peers serve too.
@@ -94,6 +95,8 @@ pub struct ClientState {
     pub subscriptions: Subscriptions,
     /// `HIMPORT PREPARE`.
     pub fieldsets: Fieldsets,
+    /// `CLIENT TRACKING`.
+    pub tracking: Option<Box<ClientTracking>>,
     /// Whether it receives `MONITOR`'s lines.
     pub monitor: bool,
     /// Whether the command that runs is a part of another one.
@@ -188,6 +191,8 @@ pub struct Connection {
     pub(super) ready: bool,
     places: VecDeque<Place>,
     held: Vec<u8>,
+    /// What is to be sent before the last outstanding reply, and behind all others.
+    before_last: Vec<u8>,
     first_sequence: u32,
 }
 
@@ -202,12 +207,20 @@ impl Connection {
             lib_ver: Vec::new(),
             authenticated,
             user: b"default".to_vec(),
-            view: ClientView { db: 0, resp: Resp::V2, no_touch: false, import_source: false },
+            view: ClientView {
+                db: 0,
+                resp: Resp::V2,
+                no_touch: false,
+                import_source: false,
+                tracks: false,
+                client: id,
+            },
             no_evict: false,
             redirect: false,
             reply_mode: ReplyMode::On,
             subscriptions: Subscriptions::default(),
             fieldsets: Fieldsets::default(),
+            tracking: None,
             monitor: false,
             in_part: false,
             connected_us: now_us,
@@ -235,6 +248,7 @@ impl Connection {
             ready: false,
             places: VecDeque::new(),
             held: Vec::new(),
+            before_last: Vec::new(),
             first_sequence: 0,
         }
     }
@@ -339,16 +353,41 @@ impl Connection {
             self.places[index] = Place::Held { start, len: reply.len() };
             return;
         }
+        self.send_before_last();
         self.output.extend_from_slice(reply);
         self.pop_place();
+        self.send_before_last();
         while let Some(Place::Held { start, len }) = self.places.front().copied() {
             self.output.extend_from_slice(&self.held[start..start + len]);
             self.pop_place();
+            self.send_before_last();
         }
         if self.places.is_empty() {
             self.held.clear();
         } else if self.held.len() > HELD_SLACK_BYTES {
             self.compact_held();
+        }
+    }
+
+    /// Adds something that is no reply behind all replies that are outstanding; before the last of
+    /// them if its command `waits` for somebody else.
+    pub(super) fn push_behind(&mut self, bytes: &[u8], waits: bool) {
+        let outstanding = self.places.len() - usize::from(waits && !self.places.is_empty());
+        if outstanding == 0 {
+            self.output.extend_from_slice(bytes);
+        } else if waits {
+            self.before_last.extend_from_slice(bytes);
+        } else {
+            let mut buffer = self.reply_start();
+            let start = buffer.len();
+            buffer.extend_from_slice(bytes);
+            self.reply_end(buffer, start);
+        }
+    }
+
+    fn send_before_last(&mut self) {
+        if self.places.len() == 1 && !self.before_last.is_empty() {
+            self.output.append(&mut self.before_last);
         }
     }
 
@@ -428,6 +467,32 @@ mod tests {
         c.fill(two, b"2");
         c.fill(one, b"1");
         assert_eq!(c.output, b"13");
+    }
+
+    #[test]
+    fn what_is_no_reply_stays_behind_those_that_are_outstanding() {
+        let mut c = connection();
+        c.push_behind(b"a", false);
+        let one = c.reserve();
+        c.push_behind(b"b", false);
+        let two = c.reserve();
+        let last = c.reserve();
+        c.push_behind(b"c", true);
+        c.fill(two, b"2");
+        assert_eq!(c.output, b"a");
+        c.fill(one, b"1");
+        assert_eq!(c.output, b"a1b2c");
+        c.push_behind(b"d", true);
+        c.push_behind(b"e", false);
+        assert_eq!(c.output, b"a1b2cd");
+        c.fill(last, b"3");
+        assert_eq!(c.output, b"a1b2cd3e");
+        let one = c.reserve();
+        let last = c.reserve();
+        c.push_behind(b"f", true);
+        c.fill(last, b"5");
+        c.fill(one, b"4");
+        assert_eq!(c.output, b"a1b2cd3e4f5");
     }
 
     #[test]

@@ -52,8 +52,14 @@ impl TransactionId {
 const NOBODY: ReplyTo = ReplyTo { connection: ConnectionKey(u32::MAX), client: 0, sequence: 0 };
 
 /// The server's own view of the keyspace.
-const OWN_VIEW: ClientView =
-    ClientView { db: 0, resp: kvasir_proto::Resp::V2, no_touch: true, import_source: false };
+const OWN_VIEW: ClientView = ClientView {
+    db: 0,
+    resp: kvasir_proto::Resp::V2,
+    no_touch: true,
+    import_source: false,
+    tracks: false,
+    client: NOBODY.client,
+};
 
 /// A coordination under way.
 struct Coordination {
@@ -474,7 +480,7 @@ impl Core {
         let Stage::Locking { request, coordinator } = stage else {
             unreachable!("a coordination starts once");
         };
-        let transaction = Transaction::new(self.state.shared.map.shards());
+        let transaction = Transaction::new(self.state.shared.map.shards(), &request);
         let future = coordinator(transaction.clone(), *request);
         coordination.stage = Stage::Running { transaction, future };
         self.poll(number);

@@ -40,6 +40,7 @@ use crate::persist::load::Port;
 use crate::pubsub::PubSub;
 use crate::pubsub::message::Publication;
 use crate::pubsub::publish::Publishing;
+use crate::tracking::Tracking;
 
 /// Requests parsed ahead of their execution, so that their memory is fetched together.
 pub(super) const LOOKAHEAD: usize = 16;
@@ -135,6 +136,8 @@ pub struct CoreState {
     pub notices_elsewhere: VecDeque<Publication>,
     /// `notify-keyspace-events`.
     pub keyspace_events: KeyspaceEvents,
+    /// Who is to be told that a key has changed that it has read.
+    pub tracking: Tracking,
     /// The interpreters, and the scripts that have begun and not ended.
     pub scripts: Scripts,
     /// Connections beyond the soft limit of their output.
@@ -330,6 +333,7 @@ impl Core {
             notices: VecDeque::new(),
             notices_elsewhere: VecDeque::new(),
             keyspace_events: KeyspaceEvents::NONE,
+            tracking: Tracking::default(),
             scripts: Scripts::default(),
             beyond_soft: Vec::new(),
             dirty: VecDeque::new(),
@@ -362,6 +366,7 @@ impl Core {
         self.state.waiters.verify();
         self.state.watches.verify();
         self.state.pubsub.verify();
+        self.state.tracking.verify();
         for (key, connection) in &self.state.connections {
             let waits = self.coordinations.awaited_by(ConnectionKey(key as u32), connection);
             assert_eq!(waits, connection.blocked == Blocked::Coordinating, "who waits is blocked");
@@ -532,6 +537,8 @@ impl Engine for Core {
         if failed {
             self.state.close(key, Close::Now);
         } else if connection.is_finished() {
+            // Whoever publishes from now on does not count it.
+            self.state.unsubscribe_all(key);
             self.state.close(key, Close::AfterOutput);
         } else if connection.blocked == Blocked::Waiting {
             // Who waits for a key and sends nothing more is gone, as far as anyone can tell.
@@ -589,6 +596,7 @@ impl Engine for Core {
             self.state.waiters.note(db, &key);
         }
         let began = self.state.metrics.ticks();
+        self.state.tracking.set_author(None);
         // A pause and an import leave the keyspace as it is.
         let expiry = if self.state.active_expire && !self.state.keeps_overdue() {
             self.state.shard.expire_due(self.state.unix_ms(), EXPIRE_BUDGET)
@@ -604,10 +612,12 @@ impl Engine for Core {
         // What a transaction has found is there until it ends.
         let evicts = self.locks.is_idle() && self.state.evict_in_round();
         let crowded = evicts | self.state.limit_clients();
+        self.after_command();
+        let tracks = self.end_tracking_round();
         let expires = expiry.expired == EXPIRE_BUDGET;
         let busy = !self.ready.is_empty() || !self.state.background.is_empty();
         let scripts = self.state.scripts.any_jobs();
-        if busy || scripts || goes_on || garbage || crowded || expires {
+        if busy || scripts || goes_on || garbage || crowded || expires || tracks {
             return Wake::Now;
         }
         let wake = self.next_wake(expiry.next_deadline_ms);
@@ -645,6 +655,7 @@ impl Engine for Core {
 
     fn next_outgoing(&mut self) -> Option<(ShardId, Box<Batch>)> {
         self.send_ended_watches();
+        self.send_ended_trackers();
         let message = self.outboxes.next(self.state.unix_ms());
         if message.is_none() {
             self.state.metrics.end_round();

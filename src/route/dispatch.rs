@@ -215,6 +215,9 @@ impl Core {
         if connection.client.reply_mode == ReplyMode::SkipThis {
             connection.client.reply_mode = ReplyMode::On;
         }
+        if connection.client.tracking.is_some() {
+            connection.end_caching(entry);
+        }
         connection.flow()
     }
 
@@ -475,6 +478,19 @@ impl CoreState {
 }
 
 impl Connection {
+    /// Ends what `CLIENT CACHING` has asked for, after the command or the transaction that it was
+    /// for. Commands about clients do not count.
+    #[cold]
+    fn end_caching(&mut self, entry: Option<&'static Entry>) {
+        if self.queue.is_some() || entry.is_some_and(Entry::is_about_clients) {
+            return;
+        }
+        if let Some(tracking) = &mut self.client.tracking {
+            tracking.caching = false;
+            self.client.view.tracks = tracking.remembers();
+        }
+    }
+
     /// Whether its next request may be executed, after the last one.
     fn flow(&mut self) -> Flow {
         if self.close != Close::No {

@@ -1,14 +1,17 @@
-//! Those who follow the shard's journal: clients that wait for keys or watch them, and keyspace
-//! notifications.
+//! Those who follow the shard's journal: clients that wait for keys, watch them or have read them,
+//! and keyspace notifications.
 //!
 //! The journal is taken to them right after each command, and it records only what one of them
 //! wants to know.
+
+use std::sync::atomic::Ordering;
 
 use kvasir_shard::{ChangeKind, ChangeMask};
 
 use super::core::{Core, CoreState};
 use super::multi::WATCHED_CHANGES;
 use crate::pubsub::notify;
+use crate::tracking::TRACKED_CHANGES;
 
 /// What can make a key ready or take it away.
 const AWAITED_CHANGES: ChangeMask = ChangeMask::ALL
@@ -26,6 +29,9 @@ impl CoreState {
         if !self.watches.is_empty() {
             mask = mask.union(WATCHED_CHANGES);
         }
+        if self.tracking.is_active() {
+            mask = mask.union(TRACKED_CHANGES);
+        }
         self.shard.journal.set_mask(mask);
     }
 
@@ -41,15 +47,22 @@ impl CoreState {
                 _ => self.waiters.note(change.db, change.key),
             }
             self.watches.note(&change);
+            if self.tracking.is_active() && self.tracking.note(&change) {
+                self.shared.tracked_keys.fetch_sub(1, Ordering::Relaxed);
+            }
             self.notify(change);
         }
+        self.tracking.set_author(None);
         journal.clear();
         self.shard.journal = journal;
     }
 
     /// Whether somebody has something to do because of what the journal told.
     pub(super) fn has_followers_due(&self) -> bool {
-        self.waiters.has_noted() || !self.notices.is_empty() || !self.notices_elsewhere.is_empty()
+        self.waiters.has_noted()
+            || !self.notices.is_empty()
+            || !self.notices_elsewhere.is_empty()
+            || self.tracking.has_due()
     }
 }
 

@@ -17,6 +17,7 @@ use super::multi;
 use crate::commands::table::Entry;
 use crate::pubsub::publish;
 use crate::route::core::CoreState;
+use crate::tracking;
 
 /// What travels from one core to another.
 #[derive(Debug)]
@@ -151,6 +152,19 @@ pub struct ClientView {
     pub no_touch: bool,
     /// `CLIENT IMPORT-SOURCE`: in import mode, keys whose deadline has passed are there.
     pub import_source: bool,
+    /// The keys that it reads are remembered, so that it can be told of changes.
+    pub tracks: bool,
+    /// The client's id; 0 for the server itself.
+    pub client: u64,
+}
+
+impl ClientView {
+    /// The view of the next part of a transaction whose client has this one after a part. What
+    /// `CLIENT CACHING` asked for it before holds until it ends.
+    #[must_use]
+    pub fn followed_by(self, next: Self) -> Self {
+        Self { tracks: self.tracks || next.tracks, ..next }
+    }
 }
 
 /// How a request ended.
@@ -265,6 +279,8 @@ pub enum Control {
     Multi(multi::Message),
     /// About messages to subscribers.
     PubSub(publish::Message),
+    /// About clients that track.
+    Tracking(tracking::Message),
     /// A line for the clients that monitor.
     Monitor(Arc<[u8]>),
 }
@@ -284,6 +300,7 @@ impl std::fmt::Debug for Control {
             Self::Blocking(message) => message.fmt(f),
             Self::Multi(message) => message.fmt(f),
             Self::PubSub(message) => message.fmt(f),
+            Self::Tracking(message) => message.fmt(f),
             Self::Monitor(_) => f.write_str("Monitor"),
         }
     }

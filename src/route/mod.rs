@@ -25,3 +25,4 @@ mod dispatch;
 mod journal;
 mod remote;
 mod stretch;
+mod tracking;

@@ -390,6 +390,7 @@ impl Core {
             Control::Locked(id, outcome) => self.locked(origin, id, outcome),
             Control::Release(id) => self.release(Owner::Transaction(id)),
             Control::Run { coordination, index, task, release } => {
+                self.state.tracking.set_author(None);
                 let reply = task(&mut self.state);
                 // What has come of it is told before the coordinator goes on.
                 self.state.follow_journal();
@@ -410,6 +411,7 @@ impl Core {
             Control::Blocking(message) => self.heed(origin, message),
             Control::Multi(message) => self.heed_multi(message),
             Control::PubSub(message) => self.hear(origin, message),
+            Control::Tracking(message) => self.heed_tracking(message),
             Control::Monitor(line) => self.state.feed_monitors(&line),
         }
     }
@@ -470,6 +472,9 @@ impl CoreState {
         if let Err(error) = result {
             replies.truncate(start);
             Encoder::new(replies, view.resp).error_bytes(&error.to_wire());
+        }
+        if view.tracks {
+            self.remember_read(entry, view, args);
         }
         let nanoseconds = self.metrics.lap();
         Done { reply_end: replies.len(), nanoseconds, failed, parked: false }

@@ -25,6 +25,8 @@ impl CoreState {
         self.query_buffer_max =
             usize::try_from(config.clients.query_buffer_bytes_max).unwrap_or(usize::MAX);
         self.output_limits = config.clients.output_limits;
+        self.tracking.keys_max =
+            usize::try_from(config.clients.tracking_keys_max).unwrap_or(usize::MAX);
         self.keyspace_events = config.monitoring.keyspace_events;
         self.follow_readers();
         self.patrol.configure(&config);

@@ -35,6 +35,8 @@ pub struct Shared {
     pub process: Process,
     /// Which cores have subscribers.
     pub pubsub: Directory,
+    /// Keys that all cores remember for clients that track.
+    pub tracked_keys: AtomicUsize,
     /// The numbers of the next entries of the command logs.
     pub log_numbers: EntryNumbers,
     /// The memory of the process.
@@ -86,6 +88,7 @@ impl Shared {
             monitors: AtomicUsize::new(0),
             process,
             pubsub: Directory::default(),
+            tracked_keys: AtomicUsize::new(0),
             log_numbers: EntryNumbers::default(),
             memory: ProcessMemory::new(map.shards()),
             stopwatch,

@@ -108,6 +108,7 @@ impl Connection {
         self.client.authenticated
             && !self.client.is_confined()
             && self.client.reply_mode == ReplyMode::On
+            && self.client.tracking.is_none()
             && self.queue.is_none()
             && self.in_order()
             && self.blocked == Blocked::No

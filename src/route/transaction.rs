@@ -22,6 +22,7 @@ use super::message::{ClientView, OwnedArgs, Reply, Task};
 use super::multi::{Plan, Ran};
 use super::shard_map::ShardMap;
 use super::shared::Shared;
+use super::tracking::Reader;
 use crate::commands::context::ShardContext;
 use crate::commands::table::Entry;
 use crate::pubsub::message::Publication;
@@ -184,16 +185,18 @@ pub struct Transaction {
     shards: u16,
     /// The command is a part of another one, with which the locks end.
     is_part: bool,
+    /// Whose reads are remembered where they are done.
+    reader: Option<Reader>,
 }
 
 impl Transaction {
-    pub(super) fn new(shards: u16) -> Self {
-        Self { exchange: Rc::default(), shards, is_part: false }
+    pub(super) fn new(shards: u16, request: &Request) -> Self {
+        Self { exchange: Rc::default(), shards, is_part: false, reader: Reader::of(request) }
     }
 
     /// The handle for a command that is a part of this one: its last hop does not end the locks.
-    pub(super) fn part(&self) -> Self {
-        Self { is_part: true, ..self.clone() }
+    pub(super) fn part(&self, request: &Request) -> Self {
+        Self { is_part: true, reader: Reader::of(request), ..self.clone() }
     }
 
     /// Whether the command is a part of another one (of `EXEC`, of a script), and so must not wait
@@ -289,7 +292,14 @@ impl Transaction {
             let mut exchange = self.exchange.borrow_mut();
             assert_eq!(exchange.awaited, 0, "invariant: one hop at a time");
             for (shard, task) in tasks {
-                let task: Task = Box::new(move |state| Box::new(task(state)));
+                let task: Task = match self.reader.clone() {
+                    None => Box::new(move |state| Box::new(task(state))),
+                    Some(reader) => Box::new(move |state| {
+                        let result = task(state);
+                        reader.remember(state);
+                        Box::new(result)
+                    }),
+                };
                 exchange.outgoing.push((shard, task));
             }
             exchange.awaited = exchange.outgoing.len();
@@ -312,6 +322,9 @@ fn downcast<R: 'static>(result: Option<Reply>) -> R {
 /// The shard's side of a task: the context in which a handler would run for this client.
 pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_> {
     state.show_as_to(view);
+    if state.tracking.is_active() {
+        state.tracking.set_author(Some(view.client));
+    }
     ShardContext {
         shard: &mut state.shard,
         db: view.db,

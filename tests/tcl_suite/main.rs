@@ -77,6 +77,7 @@ units! {
     stream: "unit/type/stream",
     stream_cgroups: "unit/type/stream-cgroups",
     string: "unit/type/string",
+    tracking: "unit/tracking",
     zset: "unit/type/zset",
 }
 

@@ -211,7 +211,7 @@ pub(crate) enum Section {
     Core,
     /// Two shards on two cores.
     Shards,
-    /// Lists, hashes, sets, sorted sets and streams, one shard on one core.
+    /// Lists, hashes, sets, sorted sets and streams, and messages, one shard on one core.
     Collections,
     /// Bytes of memory a key beyond key and value.
     Memory,

@@ -52,6 +52,8 @@ pub(crate) struct Run {
 pub(crate) struct Load {
     epoll: OwnedFd,
     connections: Vec<Connection>,
+    /// Connections that only read; their events follow those of the others.
+    subscribers: Vec<TcpStream>,
     buffer: Box<[u8]>,
 }
 
@@ -84,7 +86,27 @@ impl Load {
                 awaits_room: false,
             });
         }
-        Ok(Self { epoll, connections, buffer: vec![0; READ_SIZE].into() })
+        let (subscribers, buffer) = (Vec::new(), vec![0; READ_SIZE].into());
+        Ok(Self { epoll, connections, subscribers, buffer })
+    }
+
+    /// Opens `count` further connections, which subscribe to a channel and read what comes.
+    pub(crate) fn subscribe(&mut self, address: SocketAddr, count: u32) -> Result<()> {
+        const CONFIRMED: &[u8] = b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(address).context("connecting a subscriber")?;
+            stream.write_all(b"SUBSCRIBE news\r\n")?;
+            let mut confirmed = [0; CONFIRMED.len()];
+            stream.read_exact(&mut confirmed)?;
+            if confirmed != CONFIRMED {
+                bail!("unexpected reply to SUBSCRIBE: {:?}", String::from_utf8_lossy(&confirmed));
+            }
+            stream.set_nonblocking(true)?;
+            let index = (self.connections.len() + self.subscribers.len()) as u64;
+            epoll::add(&self.epoll, &stream, EventData::new_u64(index), EventFlags::IN)?;
+            self.subscribers.push(stream);
+        }
+        Ok(())
     }
 
     /// Keeps one batch like `batch` in flight on every connection until `until`.
@@ -109,13 +131,18 @@ impl Load {
                 started_batches += 1;
             }
         }
-        let mut events: Vec<Event> = Vec::with_capacity(self.connections.len());
+        let mut events: Vec<Event> =
+            Vec::with_capacity(self.connections.len() + self.subscribers.len());
         while batches < started_batches {
             if epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&SILENCE))? == 0 {
                 bail!(self.describe_silence(batch));
             }
             for event in events.drain(..) {
                 let (index, flags) = (event.data.u64() as usize, event.flags);
+                if let Some(subscriber) = index.checked_sub(self.connections.len()) {
+                    drain(&self.subscribers[subscriber], &mut self.buffer)?;
+                    continue;
+                }
                 let connection = &mut self.connections[index];
                 if flags.contains(EventFlags::OUT) {
                     connection.flush(&self.epoll, index)?;
@@ -147,6 +174,18 @@ impl Load {
         let seen = unanswered.map_or_else(String::new, |c| batch.replies.describe(&c.received));
         let seconds = SILENCE.tv_sec;
         format!("the server has not answered {} for {seconds} seconds, after {seen}", batch.request)
+    }
+}
+
+/// Reads once, and forgets it.
+fn drain(mut stream: &TcpStream, buffer: &mut [u8]) -> Result<()> {
+    match stream.read(buffer) {
+        Ok(0) => bail!("the server closed a subscriber"),
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(())
+        }
+        Err(error) => Err(error).context("receiving messages"),
     }
 }
 

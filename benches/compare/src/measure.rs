@@ -191,6 +191,7 @@ fn own_load(
     };
     let connections = if workload.is_long { LONG_CONNECTIONS } else { options.connections };
     let mut load = Load::connect(server.address, connections)?;
+    load.subscribe(server.address, workload.subscribers)?;
     load.run(&mut batch, warm_up)?;
     let cpu_before = server.cpu_time()?;
     let run = load.run(&mut batch, measured)?;

@@ -79,7 +79,7 @@ impl Loading {
 pub(crate) enum Group {
     /// Strings.
     Strings,
-    /// Lists, hashes, sets, sorted sets and streams.
+    /// Lists, hashes, sets, sorted sets and streams, and messages.
     Collections,
 }
 
@@ -103,6 +103,8 @@ pub(crate) struct Workload {
     /// What is done before each measurement. If anything is, the measurement has a fixed number of
     /// commands.
     pub(crate) before: &'static [Loading],
+    /// Further connections, which subscribe to the channel `news` and read what comes.
+    pub(crate) subscribers: u32,
     /// A command so long that it is sent alone, whatever the pipeline, and by few connections.
     pub(crate) is_long: bool,
     /// Which of valkey-benchmark's tests is the same.
@@ -196,6 +198,7 @@ const WORKLOAD: Workload = Workload {
     reply: ONE_LINE,
     loaded: &[],
     before: &[],
+    subscribers: 0,
     is_long: false,
     benchmark: None,
 };
@@ -442,6 +445,20 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         is_long: true,
         ..WORKLOAD
     },
+    Workload {
+        name: "publish_0",
+        title: "PUBLISH to nobody",
+        request: "PUBLISH channel:{n} {value}",
+        span: Span::Between(0, 1000),
+        ..WORKLOAD
+    },
+    Workload {
+        name: "publish_100",
+        title: "PUBLISH to 100 subscribers",
+        request: "PUBLISH news {value}",
+        subscribers: 100,
+        ..WORKLOAD
+    },
 ];
 
 /// Bytes of a key that [`MANY_STRINGS`] loads.
@@ -553,7 +570,7 @@ mod tests {
             }
             assert_eq!(
                 workload.group == Group::Strings,
-                all.iter().all(|l| l.request.starts_with("SET "))
+                !all.is_empty() && all.iter().all(|l| l.request.starts_with("SET "))
             );
             let same = WORKLOADS.iter().position(|other| other.name == workload.name);
             assert_eq!(same, Some(index), "{} is there twice", workload.name);

@@ -60,6 +60,7 @@ fn reset(
     context.state.stop_monitoring(context.connection);
     context.state.unsubscribe_all(context.connection);
     context.state.discard(context.connection);
+    context.state.end_tracking(context.connection);
     let client = context.client();
     client.view.db = 0;
     client.view.resp = Resp::V2;

@@ -125,7 +125,13 @@ fn flush(
         let default = if lazy { Mode::Async } else { Mode::Sync };
         let mode = Mode::parse(request.args(), default)?;
         let db = request.view.db;
-        let empty_db = |shard| (shard, move |state: &mut CoreState| empty(state, db));
+        let empty_db = |shard| {
+            let task = move |state: &mut CoreState| {
+                empty(state, db);
+                state.note_flush();
+            };
+            (shard, task)
+        };
         match then {
             Then::Nothing => {
                 transaction.last_hop(transaction.shards().map(empty_db)).await;

@@ -1,6 +1,6 @@
 //! What one client may cost, and what it may hold up.
 
-use super::{I64_MAX, TRACKING};
+use super::I64_MAX;
 use crate::config::kind::{Kind, Notation};
 use crate::config::parameter::{Effect, Parameter};
 
@@ -41,7 +41,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "1000000",
         "keys remembered for client caching",
     )
-    .later(TRACKING),
+    .works(|c, v| c.clients.tracking_keys_max = v.number()),
     Parameter::number(
         "client-default-resp",
         (2, 3),

@@ -73,8 +73,6 @@ const SEED: &str = "a fixed hash seed";
 const SORTING: &str = "SORT";
 /// See [`super::parameter::Disposition::Later`].
 const TLS: &str = "TLS";
-/// See [`super::parameter::Disposition::Later`].
-const TRACKING: &str = "CLIENT TRACKING";
 
 /// Directives of the peers' older versions that are read and forgotten, with one value each.
 pub(super) const FORGOTTEN: [&str; 4] = [

@@ -180,6 +180,9 @@ impl Core {
         if attempt != Attempt::Done {
             reply.truncate(start);
         }
+        if view.tracks {
+            self.state.remember_read(entry, view, args);
+        }
         let nanoseconds = self.state.metrics.lap();
         (attempt, Done { reply_end: reply.len(), nanoseconds, failed, parked: false })
     }

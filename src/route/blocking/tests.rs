@@ -617,6 +617,8 @@ fn insert(waiters: &mut Waiters, client: u64, keys: &[&str]) {
             resp: kvasir_proto::Resp::V2,
             no_touch: false,
             import_source: false,
+            tracks: false,
+            client,
         },
         claim: Arc::default(),
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::claim::Claim;
+use crate::commands::definition::Flags;
 use crate::commands::table::Entry;
 use crate::route::engine::ShardId;
 use crate::route::message::{OwnedArgs, ReplyTo};
@@ -155,6 +156,12 @@ impl Waits {
     /// Whether a client is known to wait.
     pub(crate) fn is_waiting(&self, client: u64) -> bool {
         self.by_client.get(&client).is_some_and(|wait| wait.waiting)
+    }
+
+    /// Whether a client's command is being tried on several shards, and reads what others write.
+    pub(in crate::route) fn is_attempted(&self, client: u64) -> bool {
+        let reads = |wait: &Wait| wait.entry.command.flags.has(Flags::READONLY);
+        self.by_client.get(&client).is_some_and(|wait| wait.attempting && reads(wait))
     }
 
     /// Clients that are known to wait.

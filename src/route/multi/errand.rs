@@ -223,7 +223,7 @@ impl CoreState {
                 _ => self.run_queued(queue, queued, *view, to, reply),
             });
             if is_here && let Some(client) = self.client(*to) {
-                *view = client.view;
+                *view = view.followed_by(client.view);
             }
         }
     }

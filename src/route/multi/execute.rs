@@ -115,7 +115,7 @@ pub(super) fn execute(transaction: Transaction, mut request: Request) -> Coordin
             let of_part = ClientView { db: queued.db, ..view };
             let answer = transaction.run(request.call(queued.entry, of_part, args)).await;
             reply.extend_from_slice(&answer.reply);
-            view = answer.view;
+            view = view.followed_by(answer.view);
         }
         Ok(reply)
     })

@@ -126,11 +126,20 @@ impl Transaction {
     }
 
     async fn run_spread(&self, request: Request, coordinator: Coordinator) -> Parted {
-        let (view, stopwatch) = (request.view, request.shared.stopwatch);
+        let (mut view, stopwatch) = (request.view, request.shared.stopwatch);
+        let (key, client, home) = (request.connection, request.client, request.home);
+        let may_change_view = request.entry.is_about_clients();
         let began = stopwatch.ticks();
-        match coordinator(self.part(), request).await {
+        match coordinator(self.part(&request), request).await {
             Err(error) => Parted::failed(&error, view),
             Ok(reply) => {
+                if may_change_view {
+                    let look = move |state: &mut CoreState| {
+                        let own = state.connection(key).filter(|own| own.client.id == client)?;
+                        Some(own.client.view.tracks)
+                    };
+                    view.tracks = self.on(home, look).await.unwrap_or(view.tracks);
+                }
                 let nanoseconds = stopwatch.elapsed_ns(began);
                 Parted { done: Done { nanoseconds, ..Done::default() }, reply, view }
             }

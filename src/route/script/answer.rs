@@ -227,7 +227,7 @@ impl CoreState {
     ) -> Done {
         let nobody = ConnectionKey(u32::MAX);
         let request = Request::new(entry, nobody, 0, run.view, self, args);
-        let transaction = Transaction::new(1).part();
+        let transaction = Transaction::new(1, &request).part(&request);
         let mut future = coordinator(transaction.clone(), request);
         let result = loop {
             if let Poll::Ready(result) =

@@ -93,6 +93,28 @@ impl<E: Engine> Driver<E> {
         Ok(())
     }
 
+    /// Notes which peers have shut down their side and sent nothing before that in this round. Whoever
+    /// has left is to be gone when mail is handled that was sent later: a publisher counts who is
+    /// there.
+    pub(super) fn note_ended(&mut self, completions: &[Completion]) {
+        let receives = || completions.iter().filter(|done| done.token.kind() == Kind::Receive);
+        if !receives().any(|done| done.result == 0) {
+            return;
+        }
+        for done in receives() {
+            let socket = self.sockets.of(done.token);
+            if done.result > 0 {
+                socket.has_news = true;
+            } else if done.result == 0 && !(socket.has_news || socket.closing || socket.ended) {
+                socket.ended = true;
+                self.engine.hangup(ConnectionKey(done.token.index()), false);
+            }
+        }
+        for done in receives() {
+            self.sockets.of(done.token).has_news = false;
+        }
+    }
+
     /// A cancellation that came while the receive was at work has to be tried again.
     pub(super) fn complete_cancel(&mut self, completion: &Completion) -> io::Result<()> {
         let key = ConnectionKey(completion.token.index());

@@ -189,6 +189,7 @@ impl<E: Engine> Driver<E> {
         // before a client has sent something is known here before that is looked at.
         let spare = std::mem::take(&mut self.completions);
         let completions = self.ring.take_completions(spare);
+        self.note_ended(&completions);
         let mut mail = self.take_mail()? > 0;
         let busy = self.complete(completions)?;
         let mut wake = self.engine.work();

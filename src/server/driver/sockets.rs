@@ -32,6 +32,8 @@ pub(super) struct Socket {
     pub(super) unsettled: bool,
     /// Whether it is to be closed as soon as nothing is in flight.
     pub(super) closing: bool,
+    /// Whether something has been received that has not been handled yet.
+    pub(super) has_news: bool,
 }
 
 impl Socket {
@@ -44,6 +46,7 @@ impl Socket {
             sending: false,
             unsettled: false,
             closing: false,
+            has_news: false,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::errors::CommandError;
 use crate::route::connection::{Blocked, Connection};
 use crate::route::core::CoreState;
 use crate::route::engine::Close;
+use crate::tracking::client::Choice;
 
 pub(super) const CLIENT_INFO: Command = Command {
     name: "info",
@@ -39,11 +40,15 @@ pub(super) fn flags(state: &CoreState, connection: &Connection) -> String {
     let client = &connection.client;
     let blocked = connection.blocked() == Blocked::Paused || state.waits.is_waiting(client.id);
     let transaction = connection.transaction();
+    let tracking = client.tracking.as_deref();
     let letters = [
         (client.monitor, 'O'),
         (client.subscriptions.any(), 'P'),
         (transaction.queued.is_some(), 'x'),
         (blocked, 'b'),
+        (tracking.is_some(), 't'),
+        (tracking.is_some_and(|tracking| tracking.broken), 'R'),
+        (tracking.is_some_and(|tracking| tracking.choice == Choice::Broadcast), 'B'),
         (transaction.touched, 'd'),
         (connection.closing() == Close::AfterOutput, 'c'),
         (connection.closing() == Close::Now, 'A'),
@@ -106,7 +111,7 @@ pub(super) fn append_line(out: &mut Vec<u8>, state: &CoreState, connection: &Con
     line.text("events", if buffers.in_flight > 0 { "rw" } else { "r" });
     line.text("cmd", client.last_command.map_or("NULL", |entry| entry.full_name));
     line.bytes("user", &client.user);
-    line.text("redir", "-1");
+    line.number("redir", client.tracking.as_ref().map_or(-1, |t| t.redirect as i64));
     line.text("resp", if client.view.resp == Resp::V3 { "3" } else { "2" });
     line.bytes("lib-name", &client.lib_name);
     line.bytes("lib-ver", &client.lib_ver);

@@ -1,14 +1,16 @@
 //! Client-side caching: `CLIENT TRACKING`, `TRACKINGINFO`, `CACHING`, `GETREDIR`.
-//!
-//! Tracking is not there yet: switching it on is refused in words that say so, after the checks of
-//! the options, and everything else answers as for a client that does not track.
 
 use kvasir_proto::{Args, Encoder};
 
 use crate::commands::arguments::{integer, is_word};
-use crate::commands::context::LocalContext;
-use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler};
+use crate::commands::context::{Coordination, LocalContext};
+use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
 use crate::errors::CommandError;
+use crate::route::core::CoreState;
+use crate::route::engine::ConnectionKey;
+use crate::route::transaction::{Request, Transaction};
+use crate::tracking::Target;
+use crate::tracking::client::{Choice, ClientTracking, Options};
 
 pub(super) const CLIENT_TRACKING: Command = Command {
     name: "tracking",
@@ -27,73 +29,104 @@ pub(super) const CLIENT_TRACKING: Command = Command {
         Arg::token("optout", "OPTOUT").optional(),
         Arg::token("noloop", "NOLOOP").optional(),
     ],
-    handler: Handler::Local(tracking),
+    handler: Handler::Global(LockScope::None, tracking),
     ..Command::BASE
 };
 
-fn tracking(
-    _: &mut LocalContext<'_>,
-    args: Args<'_>,
-    reply: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    let options = parse_options(args.tail(3))?;
-    let word = args.at(2);
-    if is_word(word, "OFF") {
-        reply.ok();
-        return Ok(());
-    }
-    if !is_word(word, "ON") {
-        return Err(CommandError::Syntax);
-    }
-    check_options(&options)?;
-    Err(CommandError::NotYet("client-side caching comes in a later version"))
-}
-
-/// An option of `CLIENT TRACKING`, as far as it matters which go together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum TrackingOption {
-    Broadcast,
-    Prefix,
-    OptIn,
-    OptOut,
-}
-
-fn parse_options(args: Args<'_>) -> Result<Vec<TrackingOption>, CommandError> {
-    let mut options = Vec::new();
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        if is_word(word, "REDIRECT") {
-            integer(words.next().ok_or(CommandError::Syntax)?)?;
-        } else if is_word(word, "PREFIX") {
-            words.next().ok_or(CommandError::Syntax)?;
-            options.push(TrackingOption::Prefix);
-        } else if is_word(word, "BCAST") {
-            options.push(TrackingOption::Broadcast);
-        } else if is_word(word, "OPTIN") {
-            options.push(TrackingOption::OptIn);
-        } else if is_word(word, "OPTOUT") {
-            options.push(TrackingOption::OptOut);
-        } else if !is_word(word, "NOLOOP") {
-            return Err(CommandError::Syntax);
+/// Every core knows of the client, or has forgotten it, before the reply.
+fn tracking(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let args = request.args();
+        let Asked { options, redirect, fault } = Asked::parse(args.tail(3));
+        let target = match redirect {
+            Some(id) => Some(find_client(&transaction, id).await?),
+            None => None,
+        };
+        fault.map_or(Ok(()), Err)?;
+        let client = (request.connection, request.client);
+        match args.at(2) {
+            word if is_word(word, "ON") => {
+                let begin =
+                    move |state: &mut CoreState| state.begin_tracking(client, options, target);
+                if let Some(tracker) = transaction.on(request.home, begin).await? {
+                    let register = move |state: &mut CoreState| {
+                        state.register_tracker(client.1, tracker);
+                    };
+                    transaction.on_all(register).await;
+                }
+            }
+            word if is_word(word, "OFF") => {
+                let end = move |state: &mut CoreState| {
+                    let connection = state.connection(client.0);
+                    let is_there = connection.is_some_and(|own| own.client.id == client.1);
+                    if is_there { state.end_tracking(client.0) } else { None }
+                };
+                if let Some((id, session)) = transaction.on(request.home, end).await {
+                    let forget = move |state: &mut CoreState| state.unregister_tracker(id, session);
+                    transaction.on_all(forget).await;
+                }
+            }
+            _ => return Err(CommandError::Syntax),
         }
-    }
-    Ok(options)
+        Ok(request.ok())
+    })
 }
 
-/// Refuses what does not go together.
-fn check_options(options: &[TrackingOption]) -> Result<(), CommandError> {
-    use TrackingOption::{Broadcast, OptIn, OptOut, Prefix};
-    let has = |option| options.contains(&option);
-    if has(Prefix) && !has(Broadcast) {
-        return Err(CommandError::Other("ERR PREFIX option requires BCAST mode to be enabled"));
+/// A client of some core, which must exist when it is redirected to.
+async fn find_client(transaction: &Transaction, id: u64) -> Result<Target, CommandError> {
+    let find = move |state: &mut CoreState| {
+        let found = state.connections.iter().find(|(_, connection)| connection.client.id == id);
+        let connection = ConnectionKey(found?.0 as u32);
+        Some(Target { core: state.id, connection, client: id })
+    };
+    let found = transaction.on_all(find).await.into_iter().flatten().next();
+    found.ok_or(CommandError::Other("ERR The client ID you want redirect to does not exist"))
+}
+
+/// What the arguments ask for, up to the first that is wrong.
+struct Asked {
+    options: Options,
+    redirect: Option<u64>,
+    /// What is wrong; told unless the client to redirect to does not exist.
+    fault: Option<CommandError>,
+}
+
+impl Asked {
+    fn parse(args: Args<'_>) -> Self {
+        let mut asked = Self { options: Options::default(), redirect: None, fault: None };
+        asked.fault = asked.read(args).err();
+        asked
     }
-    if has(Broadcast) && (has(OptIn) || has(OptOut)) {
-        return Err(CommandError::Other("ERR OPTIN and OPTOUT are not compatible with BCAST"));
+
+    fn read(&mut self, args: Args<'_>) -> Result<(), CommandError> {
+        let mut words = args.iter();
+        while let Some(word) = words.next() {
+            if is_word(word, "REDIRECT") {
+                let id = words.next().ok_or(CommandError::Syntax)?;
+                if self.redirect.is_some() {
+                    return Err(CommandError::Other(
+                        "ERR A client can only redirect to a single other client",
+                    ));
+                }
+                // No client has a negative id, nor the largest.
+                self.redirect = Some(u64::try_from(integer(id)?).unwrap_or(u64::MAX));
+            } else if is_word(word, "PREFIX") {
+                let prefix = words.next().ok_or(CommandError::Syntax)?;
+                self.options.prefixes.push(prefix.into());
+            } else if is_word(word, "BCAST") {
+                self.options.broadcast = true;
+            } else if is_word(word, "OPTIN") {
+                self.options.opt_in = true;
+            } else if is_word(word, "OPTOUT") {
+                self.options.opt_out = true;
+            } else if is_word(word, "NOLOOP") {
+                self.options.no_loop = true;
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(())
     }
-    if has(OptIn) && has(OptOut) {
-        return Err(CommandError::Other("ERR You can't specify both OPTIN mode and OPTOUT mode"));
-    }
-    Ok(())
 }
 
 pub(super) const CLIENT_TRACKINGINFO: Command = Command {
@@ -110,19 +143,32 @@ pub(super) const CLIENT_TRACKINGINFO: Command = Command {
 };
 
 fn tracking_info(
-    _: &mut LocalContext<'_>,
+    context: &mut LocalContext<'_>,
     _: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
+    let tracking = context.client().tracking.as_deref();
     reply.map(3);
     reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
+    let state = if tracking.is_some() { "on" } else { "off" };
+    let flags: Vec<&str> = std::iter::once(state)
+        .chain(tracking.into_iter().flat_map(ClientTracking::flags))
+        .collect();
+    reply.set(flags.len());
+    flags.iter().for_each(|flag| reply.bulk(flag.as_bytes()));
     reply.bulk(b"redirect");
-    reply.integer(-1);
+    reply.integer(redirection(tracking));
     reply.bulk(b"prefixes");
-    reply.array(0);
+    reply.array(tracking.map_or(0, |tracking| tracking.prefixes.len()));
+    for prefix in tracking.into_iter().flat_map(|tracking| &tracking.prefixes) {
+        reply.bulk(prefix);
+    }
     Ok(())
+}
+
+/// The client that is told in its place: 0 for none, -1 for a client that does not track.
+fn redirection(tracking: Option<&ClientTracking>) -> i64 {
+    tracking.map_or(-1, |tracking| tracking.redirect as i64)
 }
 
 pub(super) const CLIENT_CACHING: Command = Command {
@@ -138,11 +184,36 @@ pub(super) const CLIENT_CACHING: Command = Command {
     ..Command::BASE
 };
 
-fn caching(_: &mut LocalContext<'_>, _: Args<'_>, _: &mut Encoder<'_>) -> Result<(), CommandError> {
-    Err(CommandError::Other(
-        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
-         OPTOUT mode enabled",
-    ))
+fn caching(
+    context: &mut LocalContext<'_>,
+    args: Args<'_>,
+    reply: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    let client = context.client();
+    let Some(tracking) = client.tracking.as_deref_mut() else {
+        return Err(CommandError::Other(
+            "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN \
+             or OPTOUT mode enabled",
+        ));
+    };
+    let (choice, refusal) = match args.at(2) {
+        word if is_word(word, "YES") => (
+            Choice::OptIn,
+            "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
+        ),
+        word if is_word(word, "NO") => (
+            Choice::OptOut,
+            "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.",
+        ),
+        _ => return Err(CommandError::Syntax),
+    };
+    if tracking.choice != choice {
+        return Err(CommandError::Other(refusal));
+    }
+    tracking.caching = true;
+    client.view.tracks = tracking.remembers();
+    reply.ok();
+    Ok(())
 }
 
 pub(super) const CLIENT_GETREDIR: Command = Command {
@@ -159,11 +230,11 @@ pub(super) const CLIENT_GETREDIR: Command = Command {
 };
 
 fn get_redir(
-    _: &mut LocalContext<'_>,
+    context: &mut LocalContext<'_>,
     _: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    reply.integer(-1);
+    reply.integer(redirection(context.client().tracking.as_deref()));
     Ok(())
 }
 
@@ -173,23 +244,22 @@ mod tests {
     use kvasir_proto::{ArgRanges, Limits, RequestParser, append_request};
 
     #[test]
-    fn options_that_do_not_go_together() {
-        let check = |line: &str, expected: &str| {
+    fn what_is_asked_before_something_wrong_counts() {
+        let check = |line: &str, redirect: Option<u64>, fault: &str| {
             let words: Vec<_> = line.split(' ').map(str::as_bytes).collect();
             let mut request = Vec::new();
             append_request(&mut request, words);
             let mut ranges = ArgRanges::default();
             RequestParser::new().parse(&request, &Limits::default(), &mut ranges).unwrap();
-            let result =
-                parse_options(ranges.view(&request)).and_then(|options| check_options(&options));
-            let text = result.err().map(|error| error.to_string()).unwrap_or_default();
-            assert_eq!(text, expected, "{line}");
+            let asked = Asked::parse(ranges.view(&request));
+            let text = asked.fault.map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!((asked.redirect, text.as_str()), (redirect, fault), "{line}");
         };
-        check("bcast prefix a noloop", "");
-        check("prefix a", "ERR PREFIX option requires BCAST mode to be enabled");
-        check("bcast optin", "ERR OPTIN and OPTOUT are not compatible with BCAST");
-        check("optin optout", "ERR You can't specify both OPTIN mode and OPTOUT mode");
-        check("prefix", "ERR syntax error");
-        check("redirect x", "ERR value is not an integer or out of range");
+        check("bcast prefix a noloop", None, "");
+        check("redirect 5 prefix", Some(5), "ERR syntax error");
+        check("redirect x", None, "ERR value is not an integer or out of range");
+        let twice = "ERR A client can only redirect to a single other client";
+        check("redirect -1 redirect 2", Some(u64::MAX), twice);
+        check("noloop nonsense redirect 2", None, "ERR syntax error");
     }
 }

@@ -78,7 +78,7 @@ impl View<'_> {
             ("client_recent_max_input_buffer", clients.input_max),
             ("client_recent_max_output_buffer", clients.output_max),
             ("blocked_clients", clients.blocked),
-            ("tracking_clients", 0),
+            ("tracking_clients", self.figures.tracking.clients),
             ("pubsub_clients", self.figures.pubsub.clients),
             ("watching_clients", clients.watching),
             ("clients_in_timeout_table", clients.with_deadline),
