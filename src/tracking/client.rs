@@ -23,6 +23,7 @@ pub enum Choice {
 
 /// What `CLIENT TRACKING ON` asks for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word that is there or not")]
 pub struct Options {
     /// `BCAST`.
     pub broadcast: bool,

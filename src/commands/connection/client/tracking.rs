@@ -155,7 +155,9 @@ fn tracking_info(
         .chain(tracking.into_iter().flat_map(ClientTracking::flags))
         .collect();
     reply.set(flags.len());
-    flags.iter().for_each(|flag| reply.bulk(flag.as_bytes()));
+    for flag in flags {
+        reply.bulk(flag.as_bytes());
+    }
     reply.bulk(b"redirect");
     reply.integer(redirection(tracking));
     reply.bulk(b"prefixes");
