@@ -163,10 +163,21 @@ pub enum Handler {
 /// How a command tells which script it runs, and what that may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ScriptKind {
-    /// By the digest of a script that is known, instead of its text.
-    pub by_digest: bool,
+    /// What its first argument is.
+    pub source: ScriptSource,
     /// It may not write.
     pub read_only: bool,
+}
+
+/// How a command tells which script it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScriptSource {
+    /// By its text.
+    Text,
+    /// By the digest of one that is known.
+    Digest,
+    /// By the name of a function of a library.
+    Function,
 }
 
 /// What a command does to the transaction of its connection.

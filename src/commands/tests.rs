@@ -26,6 +26,10 @@ const OF_UNSTATED_COMPLEXITY: &[&str] = &["lolwut", "monitor", "psync", "sync", 
 const KEYLESS_WRITES: &[(&str, &str)] = &[
     ("flushall", "every key"),
     ("flushdb", "every key of a database"),
+    ("function|delete", "a library"),
+    ("function|flush", "every library"),
+    ("function|load", "a library"),
+    ("function|restore", "libraries"),
     ("swapdb", "every key of two databases"),
 ];
 

@@ -226,8 +226,10 @@ pub struct Figures {
     pub pause: Option<Pause>,
     /// The memory of the keyspace.
     pub memory: MemoryUse,
-    /// Bytes of the interpreters.
+    /// Bytes of the interpreters of scripts.
     pub interpreters: u64,
+    /// Bytes of the interpreters of functions.
+    pub function_interpreters: u64,
     /// By the command's number in the table.
     pub commands: Vec<CommandFigures>,
     /// By error code.
@@ -271,6 +273,7 @@ impl Figures {
             pause: state.pause,
             memory,
             interpreters: state.scripts.memory() as u64,
+            function_interpreters: state.scripts.function_memory() as u64,
             commands: metrics.commands.clone(),
             errors: metrics.errors.clone(),
             shards: vec![shard],
@@ -307,6 +310,7 @@ impl Figures {
         self.pause = self.pause.or(other.pause);
         add_memory(&mut self.memory, &other.memory);
         self.interpreters += other.interpreters;
+        self.function_interpreters += other.function_interpreters;
         self.commands.resize_with(other.commands.len(), CommandFigures::default);
         for (command, other) in self.commands.iter_mut().zip(&other.commands) {
             command.add(other);

@@ -1,8 +1,8 @@
 //! From a dump file into the shards.
 //!
 //! One thread reads, checks and decodes the file, and puts each key into the parcel of the shard
-//! that owns it. Full parcels go through a bounded channel, from which the shard's core takes one a
-//! round: a file is never ahead of its shards by more than a few parcels, and no core waits.
+//! that owns it. Full parcels go through a bounded channel, from which the shard's core takes one
+//! a round: a file is never ahead of its shards by more than a few parcels, and no core waits.
 //!
 //! The last parcel of each shard holds an end of one channel that nothing is sent through. It is
 //! dropped when the shard has taken everything before it, so that the thread sees when all have.
@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::time::Duration;
 
@@ -20,7 +21,9 @@ use super::rdb::dump::Checksum;
 use super::rdb::file::{FileEntry, FileReader, Item, ReadOptions};
 use super::rdb::{RdbError, RdbErrorKind};
 use crate::config::Config;
+use crate::errors::CommandError;
 use crate::route::shared::Shared;
+use crate::script::interpreter::Interpreter;
 
 /// Keys in a parcel, at most.
 const PARCEL_KEYS: usize = 256;
@@ -28,6 +31,8 @@ const PARCEL_KEYS: usize = 256;
 const PARCEL_BYTES: u64 = 64 * 1024;
 /// Parcels on their way to one shard.
 const PARCELS_AHEAD: usize = 8;
+/// Memory of the interpreter that libraries of functions are tried in, bytes.
+const LIBRARY_MEMORY_MAX: usize = 1 << 30;
 /// Keys without elements that are told about one by one.
 const EMPTY_KEYS_TOLD: u64 = 10;
 
@@ -108,6 +113,8 @@ pub struct Job {
     pub now_ms: u64,
     /// When collections become large.
     pub limits: EncodingLimits,
+    /// What becomes of keys and libraries that exist already.
+    existing: Existing,
     parcels: Vec<SyncSender<Parcel>>,
 }
 
@@ -133,7 +140,7 @@ impl Job {
         let channel = |_| mpsc::sync_channel(PARCELS_AHEAD);
         let (parcels, ports): (Vec<_>, Vec<_>) = (0..shards).map(channel).unzip();
         let ports = ports.into_iter().map(|parcels| Port { parcels, existing }).collect();
-        (Self { path, options, now_ms, limits, parcels }, ports)
+        (Self { path, options, now_ms, limits, existing, parcels }, ports)
     }
 
     /// Loads the file and tells the outcome in [`Shared`]; true when everything has been loaded.
@@ -168,8 +175,8 @@ impl Job {
             loaded: 0,
             expired: 0,
             empty: 0,
+            interpreter: None,
         };
-        shared.functions_mut().clear();
         let mut before = reader.offset();
         while let Some(item) = reader.next_item()? {
             let bytes = reader.offset() - before;
@@ -178,7 +185,7 @@ impl Job {
                 Item::Entry(entry) => sorter.entry(*entry, bytes, &reader)?,
                 Item::EmptyKey(key) => sorter.empty_key(&key),
                 Item::Aux { name, text } => note_aux(shared, &name, &text, self.now_ms),
-                Item::Function(code) => shared.functions_mut().push(code),
+                Item::Function(code) => sorter.library(&code, &reader)?,
             }
         }
         sorter.finish(reader.offset())
@@ -213,6 +220,8 @@ struct Sorter<'a> {
     loaded: u64,
     expired: u64,
     empty: u64,
+    /// Where the code of libraries runs, to tell which functions they have.
+    interpreter: Option<Interpreter>,
 }
 
 impl Sorter<'_> {
@@ -241,6 +250,31 @@ impl Sorter<'_> {
             self.shared.persistence.loading.note(reader.offset(), self.loaded, self.expired);
         }
         self.delay();
+        Ok(())
+    }
+
+    /// Runs the code of a library on this thread, which may take its time.
+    fn library<R: Read>(&mut self, code: &[u8], reader: &FileReader<R>) -> Result<(), Failure> {
+        let refused = |error: CommandError| reader.error(RdbErrorKind::Library(error.to_string()));
+        let functions = &self.shared.functions;
+        let replace = self.job.existing == Existing::Replaced;
+        let catalog = functions.catalog();
+        let draft = functions.draft(code).map_err(refused)?;
+        catalog.admits(&draft, replace).map_err(refused)?;
+        let interpreter = self.interpreter.take();
+        let interpreter =
+            interpreter.map_or_else(|| Interpreter::new(LIBRARY_MEMORY_MAX, true), Ok);
+        let loading = interpreter.map_err(refused)?.start_load(draft);
+        let mut loading = loading.map_err(|(_, error)| refused(error))?;
+        while !loading.go_on() {
+            if self.shared.stopping() || self.shared.persistence.loading.has_failed() {
+                return Err(Failure::Interrupted);
+            }
+        }
+        let (interpreter, library) = loading.finish();
+        self.interpreter = Some(interpreter);
+        let library = Arc::new(library.map_err(refused)?);
+        functions.replace(catalog.with(&[library], replace).map_err(refused)?);
         Ok(())
     }
 
@@ -277,13 +311,6 @@ impl Sorter<'_> {
         let _ = taken.recv();
         if self.shared.stopping() {
             return Err(Failure::Interrupted);
-        }
-        let functions = self.shared.functions_mut().len();
-        if functions > 0 {
-            tracing::warn!(
-                "The file has {functions} libraries of functions, which this version does not run: \
-                 they are kept for the next snapshot"
-            );
         }
         let (loaded, expired, empty) = (self.loaded, self.expired, self.empty);
         let skipped =
@@ -338,6 +365,9 @@ pub(crate) fn advice(kind: &RdbErrorKind) -> &'static str {
         RdbErrorKind::Database(_) => "Start with as many databases as the server that wrote it",
         RdbErrorKind::Module(_) | RdbErrorKind::ModuleData(_) => {
             "Remove the module's keys on a server that has the module, and save again"
+        }
+        RdbErrorKind::Library(_) => {
+            "Delete the library on the server that wrote the file, and save again"
         }
         RdbErrorKind::Signature => "Check dbfilename, or move the file away to start empty",
         _ => "Restore the file from a copy, or move it away to start empty",

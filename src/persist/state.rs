@@ -10,9 +10,6 @@ use super::saving::Saving;
 pub struct Persistence {
     /// The file that is being read, or was last.
     pub loading: Loading,
-    /// The code of libraries of functions that came with the last file. They are not run, but not
-    /// lost either: the next snapshot has them.
-    pub functions: Mutex<Vec<Vec<u8>>>,
     /// Snapshots.
     pub saving: Saving,
 }
@@ -21,7 +18,7 @@ impl Persistence {
     /// That of a process which starts at this moment (seconds).
     pub fn new(unix_s: u64) -> Self {
         let saving = Saving::new(unix_s);
-        Self { loading: Loading::default(), functions: Mutex::default(), saving }
+        Self { loading: Loading::default(), saving }
     }
 }
 

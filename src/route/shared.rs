@@ -1,7 +1,7 @@
 //! What all cores share: written rarely, read without locks.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{MutexGuard, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -15,6 +15,7 @@ use crate::persist::disk::Disk;
 use crate::persist::state::Persistence;
 use crate::pubsub::directory::Directory;
 use crate::script::cache::Cache;
+use crate::script::functions::Functions;
 use crate::server::clock::Stopwatch;
 
 /// State of the process that every core reads.
@@ -47,6 +48,10 @@ pub struct Shared {
     pub scripts: Cache,
     /// Scripts that hold all shards and have run for longer than `busy-reply-threshold`.
     pub busy_scripts: AtomicUsize,
+    /// Those of them that are functions.
+    pub busy_functions: AtomicUsize,
+    /// The libraries of functions.
+    pub functions: Functions,
     /// What carries out changes of the configuration that concern the process, once it is there.
     pub host: OnceLock<Box<dyn Host>>,
     /// What reads and writes files, once it is there.
@@ -94,6 +99,8 @@ impl Shared {
             stopwatch,
             scripts: Cache::default(),
             busy_scripts: AtomicUsize::new(0),
+            busy_functions: AtomicUsize::new(0),
+            functions: Functions::default(),
             host: OnceLock::new(),
             disk: OnceLock::new(),
             carrier: OnceLock::new(),
@@ -101,11 +108,6 @@ impl Shared {
             failed_shutdowns: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         }
-    }
-
-    /// The libraries of functions that are kept for the next snapshot.
-    pub fn functions_mut(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.persistence.functions.lock().expect("invariant: a panic ends the process")
     }
 
     /// Whether some client monitors.

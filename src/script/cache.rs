@@ -1,9 +1,9 @@
 //! The scripts that clients have sent: one cache for the whole server.
 //!
-//! A map that is replaced as a whole when a script comes or goes; cores read it without locks, so a
-//! script is known everywhere as soon as it is known anywhere. What `EVAL` has brought is bounded:
-//! the one that was used the longest ago goes, as in the peers. What `SCRIPT LOAD` has brought
-//! stays until `SCRIPT FLUSH`.
+//! A map that is replaced as a whole when a script comes or goes; cores read it without locks, so
+//! a script is known everywhere as soon as it is known anywhere. What `EVAL` has brought is
+//! bounded: the one that was used the longest ago goes, as in the peers. What `SCRIPT LOAD` has
+//! brought stays until `SCRIPT FLUSH`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,6 +32,27 @@ pub enum Reach {
     Everything,
 }
 
+/// What has been learnt of the keys of a script or a function. Only a hint for where to begin:
+/// nothing breaks if it is outdated.
+#[derive(Default, Debug)]
+pub struct ReachHint(AtomicU8);
+
+impl ReachHint {
+    /// What is known.
+    pub fn get(&self) -> Reach {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Reach::Unknown,
+            1 => Reach::OneShard,
+            _ => Reach::Everything,
+        }
+    }
+
+    /// Notes what has been learnt; the widest counts.
+    pub fn note(&self, reach: Reach) {
+        self.0.fetch_max(reach as u8, Ordering::Relaxed);
+    }
+}
+
 /// A script.
 #[derive(Debug)]
 pub struct Script {
@@ -43,7 +64,8 @@ pub struct Script {
     pub code_at: usize,
     /// What its first line declares.
     pub declared: Declared,
-    reach: AtomicU8,
+    /// What is known of its keys.
+    pub reach: ReachHint,
     loaded: AtomicBool,
     used_us: AtomicU64,
 }
@@ -56,7 +78,7 @@ impl Script {
             body: body.into(),
             code_at,
             declared,
-            reach: AtomicU8::new(0),
+            reach: ReachHint::default(),
             loaded: AtomicBool::new(loaded),
             used_us: AtomicU64::new(now_us),
         })
@@ -65,20 +87,6 @@ impl Script {
     /// The code, without the first line if that is a declaration.
     pub fn code(&self) -> &[u8] {
         &self.body[self.code_at..]
-    }
-
-    /// What is known of its keys. Only a hint for where to begin: nothing breaks if it is outdated.
-    pub fn reach(&self) -> Reach {
-        match self.reach.load(Ordering::Relaxed) {
-            0 => Reach::Unknown,
-            1 => Reach::OneShard,
-            _ => Reach::Everything,
-        }
-    }
-
-    /// Notes what has been learnt of its keys; the widest counts.
-    pub fn note_reach(&self, reach: Reach) {
-        self.reach.fetch_max(reach as u8, Ordering::Relaxed);
     }
 
     fn note_use(&self, now_us: u64) {

@@ -30,6 +30,8 @@ pub enum Ending {
     Killed,
     /// `FUNCTION KILL`.
     FunctionKilled,
+    /// A library has taken too long to load.
+    LoadTimeout,
     /// It is to be run again under other locks, or nobody wants its result any more.
     Abandoned,
 }
@@ -40,6 +42,7 @@ impl Ending {
         match self {
             Self::Killed => "ERR Script killed by user with SCRIPT KILL.",
             Self::FunctionKilled => "ERR Script killed by user with FUNCTION KILL.",
+            Self::LoadTimeout => "ERR FUNCTION LOAD timeout",
             Self::Abandoned => "ERR Script abandoned.",
         }
     }

@@ -13,6 +13,7 @@ use super::api;
 use super::cache::{Digest, Script};
 use super::convert::{self, Names};
 use super::exchange::{Call, Ending, Exchange, Stop, Wake};
+use super::functions::{Environment, Tools};
 use super::json::Settings;
 use crate::errors::CommandError;
 use crate::sha1;
@@ -27,14 +28,19 @@ const COMPILED_MAX: usize = 1000;
 /// Runs between two steps of the collector, and its step.
 const RUNS_BETWEEN_STEPS: u32 = 50;
 
+/// What a script is refused with that there is no memory for.
+const NO_MEMORY: CommandError = CommandError::Other("ERR out of memory for scripts");
+
 /// The name of the prelude's chunk, of whose functions errors tell nothing.
 pub(super) const PRELUDE_NAME: &str = "=server";
 
 /// One interpreter. It runs one script at a time.
 pub struct Interpreter {
-    lua: Lua,
-    exchange: Rc<Exchange>,
-    names: Rc<Names>,
+    pub(super) lua: Lua,
+    pub(super) exchange: Rc<Exchange>,
+    pub(super) names: Rc<Names>,
+    /// What libraries of functions have, if it is one for them.
+    pub(super) functions: Option<Rc<Environment>>,
     run: Function,
     /// Lua's own compiler. Its messages quote the script's bytes, which mlua's must be text for.
     load: Function,
@@ -53,6 +59,9 @@ pub struct Finished {
     /// Whether a call of the script has counted the error already.
     pub counted: bool,
 }
+
+/// A script that has not begun: why, and the interpreter.
+pub type NotStarted = (Box<Interpreter>, CommandError);
 
 /// What a script wants.
 #[derive(Debug)]
@@ -75,28 +84,32 @@ pub struct Running {
 type Fiber = Coroutine<Wake, Stop, Finished, DefaultStack>;
 
 impl Interpreter {
-    /// A new interpreter, in which nothing has run.
-    pub fn new(memory_max: usize) -> Result<Self, CommandError> {
-        Self::build(memory_max).map_err(|error| {
+    /// A new interpreter, in which nothing has run: one for scripts, or one for functions.
+    pub fn new(memory_max: usize, for_functions: bool) -> Result<Self, CommandError> {
+        Self::build(memory_max, for_functions).map_err(|error| {
             tracing::warn!("No interpreter for scripts: {error}");
-            CommandError::Other("ERR out of memory for scripts")
+            NO_MEMORY
         })
     }
 
-    fn build(memory_max: usize) -> mlua::Result<Self> {
+    fn build(memory_max: usize, for_functions: bool) -> mlua::Result<Self> {
         let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         let lua = Lua::new_with(libraries, LuaOptions::default())?;
         // Before the sandbox takes it away.
         let load: Function = lua.globals().get("loadstring")?;
+        let tools = Tools::take(&lua)?;
         let exchange = Rc::new(Exchange::new());
         let names = Rc::new(Names::new(&lua)?);
         let native = api::natives(&lua, &exchange, &names)?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name(PRELUDE_NAME);
         let run: Function = prelude.set_mode(ChunkMode::Text).call(native)?;
+        let functions =
+            for_functions.then(|| Environment::new(&lua, &names, tools, &load)).transpose()?;
+        let functions = functions.map(Rc::new);
         set_hook(&lua, &exchange)?;
         lua.set_memory_limit(memory_max)?;
         let compiled = HashMap::default();
-        Ok(Self { lua, exchange, names, run, load, compiled, stack: None, runs: 0 })
+        Ok(Self { lua, exchange, names, functions, run, load, compiled, stack: None, runs: 0 })
     }
 
     /// Bytes that the interpreter has allocated.
@@ -133,26 +146,49 @@ impl Interpreter {
 
     /// Begins a script that has been compiled here. Nothing of it has run when this returns.
     pub fn start(
-        mut self,
+        self,
         script: &Script,
         keys: Args<'_>,
         argv: Args<'_>,
         resp: Resp,
-    ) -> Result<Running, (Box<Self>, CommandError)> {
+    ) -> Result<Running, NotStarted> {
         let function = self.compiled[&script.digest].clone();
-        let tables = array(&self.lua, keys).and_then(|keys| Ok((keys, array(&self.lua, argv)?)));
-        let (keys, argv) = match tables {
+        let (keys, argv) = match self.tables(keys, argv) {
             Ok(tables) => tables,
-            Err(error) => {
-                tracing::warn!("No memory for the arguments of a script: {error}");
-                return Err((Box::new(self), CommandError::Other("ERR out of memory for scripts")));
-            }
+            Err(error) => return Err((Box::new(self), error)),
         };
+        let (run, names, exchange) =
+            (self.run.clone(), Rc::clone(&self.names), Rc::clone(&self.exchange));
+        let name = sha1::to_hex(&script.digest);
+        self.launch(move || {
+            let result = run.call::<(bool, Value)>((function, keys, argv));
+            finish(result, &names, &exchange, &name, resp)
+        })
+    }
+
+    /// The keys and the other arguments of a script as it sees them.
+    pub(super) fn tables(
+        &self,
+        keys: Args<'_>,
+        argv: Args<'_>,
+    ) -> Result<(Table, Table), CommandError> {
+        let tables = array(&self.lua, keys).and_then(|keys| Ok((keys, array(&self.lua, argv)?)));
+        tables.map_err(|error| {
+            tracing::warn!("No memory for the arguments of a script: {error}");
+            NO_MEMORY
+        })
+    }
+
+    /// Begins something that runs on a stack of its own. Nothing of it has when this returns.
+    pub(super) fn launch(
+        mut self,
+        body: impl FnOnce() -> Finished + 'static,
+    ) -> Result<Running, NotStarted> {
         let stack = match self.stack.take().map_or_else(|| DefaultStack::new(STACK_BYTES), Ok) {
             Ok(stack) => stack,
             Err(error) => {
                 tracing::warn!("No stack for a script: {error}");
-                return Err((Box::new(self), CommandError::Other("ERR out of memory for scripts")));
+                return Err((Box::new(self), NO_MEMORY));
             }
         };
         if self.exchange.died.take()
@@ -163,58 +199,45 @@ impl Interpreter {
         self.exchange.resp.set(Resp::V2);
         self.exchange.json.set(Settings::default());
         let exchange = Rc::clone(&self.exchange);
-        let body = Body {
-            run: self.run.clone(),
-            names: Rc::clone(&self.names),
-            exchange: Rc::clone(&exchange),
-            name: sha1::to_hex(&script.digest),
-            resp,
-        };
         let fiber = Coroutine::with_stack(stack, move |yielder, wake| {
-            let exchange = Rc::clone(&body.exchange);
             if wake != Wake::Go {
                 return Finished { reply: Vec::new(), failed: true, counted: true };
             }
-            exchange.run(yielder, move || body.run(function, keys, argv))
+            exchange.run(yielder, body)
         });
+        let exchange = Rc::clone(&self.exchange);
         Ok(Running { fiber: Some(fiber), interpreter: Some(self), exchange })
     }
 }
 
-/// What runs on a script's own stack.
-struct Body {
-    run: Function,
-    names: Rc<Names>,
-    exchange: Rc<Exchange>,
-    name: String,
+/// What has come of a script that has run to its end: its reply.
+pub(super) fn finish(
+    result: mlua::Result<(bool, Value)>,
+    names: &Names,
+    exchange: &Exchange,
+    name: &str,
     resp: Resp,
-}
-
-impl Body {
-    fn run(self, function: Function, keys: Table, argv: Table) -> Finished {
-        let result = self.run.call::<(bool, Value)>((function, keys, argv));
-        let mut reply = Vec::new();
-        let mut encoder = Encoder::new(&mut reply, self.resp);
-        match result {
-            Ok((true, value)) => {
-                let script_resp = self.exchange.resp.get();
-                let counted = convert::counted(&value, &self.names);
-                convert::encode(&value, &self.names, script_resp, &mut encoder);
-                Finished { reply, failed: false, counted }
-            }
-            Ok((false, value)) => {
-                let (text, counted) = convert::failure(&value, &self.names, &self.name);
-                encoder.error_bytes(&text);
-                Finished { reply, failed: true, counted }
-            }
-            Err(error) => {
-                let text = message(&error);
-                // A script that is made to end may not even come to its error's handler.
-                let text = text.strip_prefix("ERR ").unwrap_or(&text);
-                let text = format!("ERR {text} script: {}", self.name);
-                encoder.error_bytes(text.as_bytes());
-                Finished { reply, failed: true, counted: false }
-            }
+) -> Finished {
+    let mut reply = Vec::new();
+    let mut encoder = Encoder::new(&mut reply, resp);
+    match result {
+        Ok((true, value)) => {
+            let counted = convert::counted(&value, names);
+            convert::encode(&value, names, exchange.resp.get(), &mut encoder);
+            Finished { reply, failed: false, counted }
+        }
+        Ok((false, value)) => {
+            let (text, counted) = convert::failure(&value, names, name);
+            encoder.error_bytes(&text);
+            Finished { reply, failed: true, counted }
+        }
+        Err(error) => {
+            let text = message(&error);
+            // A script that is made to end may not even come to its error's handler.
+            let text = text.strip_prefix("ERR ").unwrap_or(&text);
+            let text = format!("ERR {text} script: {name}");
+            encoder.error_bytes(text.as_bytes());
+            Finished { reply, failed: true, counted: false }
         }
     }
 }

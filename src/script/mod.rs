@@ -5,6 +5,7 @@
 //! | [`cache`] | the scripts that clients have sent, for the whole server |
 //! | [`shebang`] | what a script's first line declares |
 //! | [`interpreter`] | an interpreter, and a script that runs in it |
+//! | [`functions`] | libraries of functions |
 //! | [`exchange`] | the switch between a script and its driver |
 //! | `prelude.lua` | the sandbox |
 //! | `api` | `redis.call` and the other functions of `redis` |
@@ -15,6 +16,7 @@
 
 pub mod cache;
 pub mod exchange;
+pub mod functions;
 pub mod interpreter;
 pub mod shebang;
 

@@ -6,16 +6,17 @@ use kvasir_proto::Args;
 
 use crate::commands::definition::{
     Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec, LockScope, ScriptKind,
+    ScriptSource,
 };
 use crate::commands::keys::counted_keys;
 
 /// A script may use any key: as a part of a transaction it needs all of them.
-fn writes_everything(_: Args<'_>) -> LockScope {
+pub(super) fn writes_everything(_: Args<'_>) -> LockScope {
     LockScope::Exclusive
 }
 
 /// As [`writes_everything`], for reading.
-fn reads_everything(_: Args<'_>) -> LockScope {
+pub(super) fn reads_everything(_: Args<'_>) -> LockScope {
     LockScope::Shared
 }
 
@@ -46,7 +47,7 @@ pub(super) const EVAL: Command = Command {
         Arg::string("arg").optional().multiple(),
     ],
     beyond: Some(writes_everything),
-    handler: Handler::Script(ScriptKind { by_digest: false, read_only: false }),
+    handler: Handler::Script(ScriptKind { source: ScriptSource::Text, read_only: false }),
     ..Command::BASE
 };
 
@@ -65,7 +66,7 @@ pub(super) const EVALSHA: Command = Command {
         .key_num(0, 1, 1)
         .flags(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
     args: DIGEST_ARGS,
-    handler: Handler::Script(ScriptKind { by_digest: true, read_only: false }),
+    handler: Handler::Script(ScriptKind { source: ScriptSource::Digest, read_only: false }),
     ..EVAL
 };
 
@@ -86,7 +87,7 @@ pub(super) const EVAL_RO: Command = Command {
         .flags(KeyFlags::RO.or(KeyFlags::ACCESS))
         .notes(EVAL_RO_NOTE)],
     beyond: Some(reads_everything),
-    handler: Handler::Script(ScriptKind { by_digest: false, read_only: true }),
+    handler: Handler::Script(ScriptKind { source: ScriptSource::Text, read_only: true }),
     ..EVAL
 };
 
@@ -95,6 +96,6 @@ pub(super) const EVALSHA_RO: Command = Command {
     summary: "Executes a read-only server-side Lua script by SHA1 digest.",
     keys: &[KeySpec::at(2).key_num(0, 1, 1).flags(KeyFlags::RO.or(KeyFlags::ACCESS))],
     args: DIGEST_ARGS,
-    handler: Handler::Script(ScriptKind { by_digest: true, read_only: true }),
+    handler: Handler::Script(ScriptKind { source: ScriptSource::Digest, read_only: true }),
     ..EVAL_RO
 };

@@ -2,13 +2,11 @@
 
 use kvasir_proto::{Args, Encoder};
 
+use super::kill;
 use crate::commands::arguments::is_word;
-use crate::commands::context::{Coordination, LocalContext};
+use crate::commands::context::LocalContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
 use crate::errors::CommandError;
-use crate::route::core::CoreState;
-use crate::route::script::Kill;
-use crate::route::transaction::{Request, Transaction};
 use crate::script::cache::digest_of;
 use crate::sha1;
 
@@ -100,7 +98,9 @@ const SCRIPT_KILL: Command = Command {
     arity: Arity::exactly(2),
     flags: Flags::NOSCRIPT.or(Flags::ALLOW_BUSY),
     tips: &["request_policy:all_shards", "response_policy:one_succeeded"],
-    handler: Handler::Global(LockScope::None, kill),
+    handler: Handler::Global(LockScope::None, |transaction, request| {
+        kill(transaction, request, false)
+    }),
     ..Command::BASE
 };
 
@@ -198,22 +198,6 @@ fn flush(
     context.state.shared.scripts.flush();
     reply.ok();
     Ok(())
-}
-
-/// Ends the scripts that run on any core and have not written.
-fn kill(transaction: Transaction, request: Request) -> Coordination {
-    Box::pin(async move {
-        let kills = transaction.on_all(|state: &mut CoreState| state.scripts.kill()).await;
-        match kills.into_iter().max().unwrap_or(Kill::Idle) {
-            Kill::Done => Ok(request.ok()),
-            Kill::Written => Err(CommandError::Other(
-                "UNKILLABLE Sorry the script already executed write commands against the dataset. \
-                 You can either wait the script termination or kill the server in a hard way using \
-                 the SHUTDOWN NOSAVE command.",
-            )),
-            Kill::Idle => Err(CommandError::Other("NOTBUSY No scripts in execution right now.")),
-        }
-    })
 }
 
 fn load(

@@ -215,8 +215,8 @@ impl Snapshot<'_> {
         let used = self.shared.memory.used_now();
         write_aux(&mut piece, b"used-mem", used.to_string().as_bytes());
         write_aux(&mut piece, b"aof-base", b"0");
-        for library in self.shared.functions_mut().iter() {
-            write_function(&mut piece, library, self.plan.options);
+        for library in self.shared.functions.catalog().libraries() {
+            write_function(&mut piece, library.code(), self.plan.options);
         }
         self.shared.persistence.saving.note(0, self.keys_total);
         self.offer(piece).await

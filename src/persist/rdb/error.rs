@@ -32,6 +32,8 @@ pub enum RdbErrorKind {
     Module(String),
     /// Data of a module beside the keys, by the module type's name.
     ModuleData(String),
+    /// A library of functions that cannot be loaded; the text says why.
+    Library(String),
     /// The source does not begin as a dump file does.
     Signature,
     /// A file of a version that cannot be read.
@@ -61,6 +63,9 @@ impl fmt::Display for RdbError {
             }
             RdbErrorKind::ModuleData(name) => {
                 write!(f, "data of the module {name:?}, which this server does not have")?;
+            }
+            RdbErrorKind::Library(why) => {
+                write!(f, "a library of functions cannot be loaded: {why}")?;
             }
             RdbErrorKind::Signature => f.write_str("wrong signature: this is no dump file")?,
             RdbErrorKind::Version(version) => {

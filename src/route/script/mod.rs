@@ -13,6 +13,8 @@
 //! of what is held.
 
 mod answer;
+mod functions;
+mod subject;
 mod turn;
 mod wide;
 
@@ -24,14 +26,17 @@ use kvasir_proto::{Args, Encoder, Resp};
 
 use super::core::{Core, CoreState};
 use super::engine::{ConnectionKey, ShardId};
-use super::message::{ClientView, ReplyTo};
-use crate::commands::definition::{Handler, ScriptKind};
+use super::message::{ClientView, OwnedArgs, ReplyTo};
+use crate::commands::definition::{Handler, ScriptKind, ScriptSource};
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
 use crate::script::cache::{self, Digest, Reach, Script};
 use crate::script::exchange::Ending;
 use crate::script::interpreter::{Interpreter, Running};
 use crate::script::shebang::Declared;
+use functions::LoadRun;
+pub use functions::{LoadTime, RunningFunction, forget_libraries, run_library};
+use subject::Subject;
 
 pub(super) use wide::widely;
 
@@ -60,7 +65,9 @@ pub(super) enum Caller {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(super) struct Run {
     running: Running,
-    script: Arc<Script>,
+    script: Subject,
+    /// The request, of a function that others have to be told about.
+    command: Option<OwnedArgs>,
     /// The client's view, which `SELECT` of the script changes for the script alone.
     view: ClientView,
     /// The shard that owns the declared keys, if there are any and one does.
@@ -87,17 +94,23 @@ pub(super) struct Run {
 pub struct Scripts {
     idle: Vec<Interpreter>,
     flushes: u64,
+    /// Those for functions.
+    idle_for_functions: Vec<Interpreter>,
+    /// Libraries that are being loaded for the first time.
+    loads: HashMap<u64, LoadRun, ahash::RandomState>,
     /// Scripts that have stopped in the middle.
     held: HashMap<u64, Run, ahash::RandomState>,
     jobs: turn::Jobs,
     next: u64,
 }
 
-/// What `SCRIPT KILL` came to on one core.
+/// What `SCRIPT KILL` or `FUNCTION KILL` came to on one core.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kill {
     /// No script runs here.
     Idle,
+    /// What runs is for the other one of the two.
+    Other,
     /// The one that runs has written.
     Written,
     /// It ends.
@@ -115,21 +128,30 @@ impl Scripts {
         self.jobs.numbers().any(|number| self.held.get(&number).is_some_and(|run| run.busy))
     }
 
-    /// Bytes that the interpreters hold, without those of scripts that run.
+    /// Bytes that the interpreters of scripts hold, without those of scripts that run.
     pub fn memory(&self) -> usize {
         self.idle.iter().map(Interpreter::memory).sum()
     }
 
-    /// Ends the scripts that have stopped in the middle, if they have not written.
-    pub fn kill(&mut self) -> Kill {
+    /// Bytes that the interpreters of functions hold, without those of functions that run.
+    pub fn function_memory(&self) -> usize {
+        self.idle_for_functions.iter().map(Interpreter::memory).sum()
+    }
+
+    /// Ends the scripts, or the functions, that have stopped in the middle, if they have not
+    /// written.
+    pub fn kill(&mut self, functions: bool) -> Kill {
         let mut kill = Kill::Idle;
         for run in self.held.values_mut() {
-            if run.wrote {
-                kill = kill.max(Kill::Written);
+            let of_run = if run.wrote {
+                Kill::Written
+            } else if run.script.is_function() == functions {
+                run.ending = Some(if functions { Ending::FunctionKilled } else { Ending::Killed });
+                Kill::Done
             } else {
-                run.ending = Some(Ending::Killed);
-                kill = Kill::Done;
-            }
+                Kill::Other
+            };
+            kill = kill.max(of_run);
         }
         kill
     }
@@ -146,9 +168,12 @@ impl Scripts {
     }
 }
 
-/// The keys and the other arguments of an `EVAL`.
-fn parts(args: Args<'_>) -> Result<(Args<'_>, Args<'_>), CommandError> {
-    let count = kvasir_proto::number::parse_i64(args.at(2)).ok_or(CommandError::NotAnInteger)?;
+/// The keys and the other arguments of a request that runs a script.
+fn parts(kind: ScriptKind, args: Args<'_>) -> Result<(Args<'_>, Args<'_>), CommandError> {
+    let count = kvasir_proto::number::parse_i64(args.at(2)).ok_or(match kind.source {
+        ScriptSource::Function => CommandError::Other("ERR Bad number of keys provided"),
+        ScriptSource::Text | ScriptSource::Digest => CommandError::NotAnInteger,
+    })?;
     let rest = args.tail(3);
     if count > rest.len() as i64 {
         return Err(CommandError::Other("ERR Number of keys can't be greater than number of args"));
@@ -160,21 +185,27 @@ fn parts(args: Args<'_>) -> Result<(Args<'_>, Args<'_>), CommandError> {
 }
 
 impl CoreState {
-    /// An interpreter in which nothing runs.
+    /// An interpreter for scripts in which nothing runs.
     fn interpreter(&mut self) -> Result<Interpreter, CommandError> {
         let flushes = self.shared.scripts.flushes();
         if self.scripts.flushes != flushes {
             self.scripts.flushes = flushes;
             self.scripts.idle.clear();
         }
-        if let Some(interpreter) = self.scripts.idle.pop() {
-            return Ok(interpreter);
-        }
+        let idle = self.scripts.idle.pop();
+        idle.map_or_else(|| Interpreter::new(self.interpreter_memory(), false), Ok)
+    }
+
+    /// What one interpreter may have, bytes.
+    fn interpreter_memory(&self) -> usize {
         let limit = if self.room.limit == 0 { MEMORY_MAX } else { self.room.limit };
-        Interpreter::new(limit.max(MEMORY_MIN) as usize)
+        limit.max(MEMORY_MIN) as usize
     }
 
     fn keep_interpreter(&mut self, mut interpreter: Interpreter) {
+        if interpreter.has_functions() {
+            return self.keep_for_functions(interpreter);
+        }
         let current = self.scripts.flushes == self.shared.scripts.flushes();
         if current && self.scripts.idle.len() < IDLE_MAX {
             let cache = &self.shared.scripts;
@@ -220,39 +251,18 @@ impl CoreState {
         args: Args<'_>,
         view: ClientView,
     ) -> Result<Run, CommandError> {
-        let digest = if kind.by_digest {
-            Some(cache::digest_of(args.at(1)).ok_or(NO_SCRIPT)?)
-        } else {
-            None
+        let (running, script, out_of_memory) = match kind.source {
+            ScriptSource::Function => self.start_function(kind, args, view)?,
+            ScriptSource::Text | ScriptSource::Digest => self.start_script(kind, args, view)?,
         };
-        let (keys, argv) = parts(args)?;
-        let script = self.know(digest, args.at(1), false)?;
-        let mut interpreter = self.interpreter()?;
-        if let Err(error) = interpreter.compile(&script) {
-            self.keep_interpreter(interpreter);
-            return Err(error);
-        }
-        if !kind.by_digest && !self.shared.scripts.contains(&script.digest) {
-            self.shared.scripts.add(&script, false);
-        }
-        let out_of_memory = self.room.exceeded && !self.make_room();
-        if let Err(error) = permit(script.declared, kind, out_of_memory) {
-            self.keep_interpreter(interpreter);
-            return Err(error);
-        }
-        let running = match interpreter.start(&script, keys, argv, view.resp) {
-            Ok(running) => running,
-            Err((interpreter, error)) => {
-                self.keep_interpreter(*interpreter);
-                return Err(error);
-            }
-        };
-        let declared = script.declared;
+        let declared = script.declared();
         let map = self.shared.map;
+        let (keys, _) = parts(kind, args)?;
         let owner = (!keys.is_empty()).then(|| entry.declared_owner(args, map)).flatten();
         Ok(Run {
             running,
             script,
+            command: None,
             view: ClientView { resp: Resp::V2, ..view },
             owner,
             read_only: kind.read_only || declared.any && declared.no_writes,
@@ -268,10 +278,45 @@ impl CoreState {
         })
     }
 
+    /// Starts a script by its text or its digest. Tells also whether memory is exhausted.
+    fn start_script(
+        &mut self,
+        kind: ScriptKind,
+        args: Args<'_>,
+        view: ClientView,
+    ) -> Result<(Running, Subject, bool), CommandError> {
+        let digest = match kind.source {
+            ScriptSource::Digest => Some(cache::digest_of(args.at(1)).ok_or(NO_SCRIPT)?),
+            _ => None,
+        };
+        let (keys, argv) = parts(kind, args)?;
+        let script = self.know(digest, args.at(1), false)?;
+        let mut interpreter = self.interpreter()?;
+        if let Err(error) = interpreter.compile(&script) {
+            self.keep_interpreter(interpreter);
+            return Err(error);
+        }
+        if digest.is_none() && !self.shared.scripts.contains(&script.digest) {
+            self.shared.scripts.add(&script, false);
+        }
+        let out_of_memory = self.room.exceeded && !self.make_room();
+        if let Err(error) = permit(script.declared, kind, out_of_memory) {
+            self.keep_interpreter(interpreter);
+            return Err(error);
+        }
+        match interpreter.start(&script, keys, argv, view.resp) {
+            Ok(running) => Ok((running, Subject::Script(script), out_of_memory)),
+            Err((interpreter, error)) => {
+                self.keep_interpreter(*interpreter);
+                Err(error)
+            }
+        }
+    }
+
     /// Takes leave of a script that has ended: its interpreter is for the next.
     fn end_script(&mut self, run: Run) {
         if run.busy {
-            tracing::info!("A slow script has ended: {}", crate::sha1::to_hex(&run.script.digest));
+            tracing::info!("A slow script has ended: {}", run.script.name());
         }
         self.keep_interpreter(run.running.into_interpreter());
     }
@@ -286,11 +331,26 @@ impl CoreState {
         run.busy = true;
         tracing::warn!(
             "Slow script detected: still in execution after {elapsed_ms} milliseconds. You can try \
-             killing the script using the SCRIPT KILL command. Script name is: {}.",
-            crate::sha1::to_hex(&run.script.digest)
+             killing the script using the {} command. Script name is: {}.",
+            kill_command(run.script.is_function()),
+            run.script.name()
         );
         true
     }
+}
+
+/// What ends a script, or a function.
+fn kill_command(is_function: bool) -> &'static str {
+    if is_function { "FUNCTION KILL" } else { "SCRIPT KILL" }
+}
+
+/// What one is told who would have to wait for a script that has run for too long.
+pub fn busy_error(is_function: bool, compatible: bool) -> CommandError {
+    let name = if compatible { "Redis" } else { "Valkey" };
+    CommandError::Custom(format!(
+        "BUSY {name} is busy running a script. You can only call {} or SHUTDOWN NOSAVE.",
+        kill_command(is_function)
+    ))
 }
 
 /// Whether a script that declares this may run.
@@ -342,9 +402,8 @@ impl Core {
         let Handler::Script(kind) = entry.command.handler else {
             unreachable!("only scripts are routed here");
         };
-        let known = kind.by_digest.then(|| cache::digest_of(args.at(1))).flatten();
-        let script = known.and_then(|digest| self.state.know(Some(digest), b"", false).ok());
-        let wide = script.is_some_and(|script| script.reach() == Reach::Everything);
+        let subject = self.state.known_subject(kind, args);
+        let wide = subject.is_some_and(|subject| subject.reach() == Reach::Everything);
         match owner {
             // A malformed request is refused wherever it is.
             _ if wide && map.shards() > 1 && found.is_ok() => {
@@ -365,11 +424,10 @@ impl Core {
         if !busy || entry.command.flags.has(Flags::ALLOW_BUSY) {
             return None;
         }
+        let is_function = self.state.scripts.has_busy_function()
+            || self.state.shared.busy_functions.load(Ordering::Relaxed) > 0;
         let compatible = self.state.shared.config.load().process.redis_compatibility;
-        let name = if compatible { "Redis" } else { "Valkey" };
-        Some(CommandError::Custom(format!(
-            "BUSY {name} is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-        )))
+        Some(busy_error(is_function, compatible))
     }
 }
 

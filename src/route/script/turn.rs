@@ -115,8 +115,9 @@ impl Core {
             }
             Turn::Over => {
                 let (origin, to) = self.expect_reply(caller);
-                let number = self.state.scripts.hold(run);
                 let args = OwnedArgs::new(args);
+                run.command = Some(args.clone());
+                let number = self.state.scripts.hold(run);
                 let job = Job { number, origin, to, entry, view, args };
                 self.locks.seize(Owner::Script(number));
                 self.state.scripts.jobs.0.push_back(job);

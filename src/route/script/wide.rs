@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use kvasir_proto::Args;
-
 use super::super::core::CoreState;
 use super::super::message::{ClientView, OwnedArgs};
 use super::super::transaction::{Request, Transaction};
@@ -32,7 +30,7 @@ pub(in crate::route) fn widely(transaction: Transaction, request: Request) -> Co
         };
         let (entry, view, home) = (request.entry, request.view, request.home);
         let args = request.owned_args();
-        let begin = move |state: &mut CoreState| state.begin_widely(entry, kind, args.view(), view);
+        let begin = move |state: &mut CoreState| state.begin_widely(entry, kind, args, view);
         let number = transaction.on(home, begin).await?;
         let mut reply: Option<Vec<u8>> = None;
         loop {
@@ -64,10 +62,11 @@ impl CoreState {
         &mut self,
         entry: &'static Entry,
         kind: ScriptKind,
-        args: Args<'_>,
+        args: OwnedArgs,
         view: ClientView,
     ) -> Result<u64, CommandError> {
-        let run = self.begin_script(entry, kind, args, view)?;
+        let mut run = self.begin_script(entry, kind, args.view(), view)?;
+        run.command = Some(args);
         Ok(self.scripts.hold(run))
     }
 
@@ -79,7 +78,9 @@ impl CoreState {
             run.running.call().reply = reply;
         }
         if self.note_duration(&mut run) {
+            let is_function = usize::from(run.script.is_function());
             self.shared.busy_scripts.fetch_add(1, Ordering::Relaxed);
+            self.shared.busy_functions.fetch_add(is_function, Ordering::Relaxed);
         }
         let began = self.metrics.ticks();
         let advance = loop {
@@ -92,7 +93,9 @@ impl CoreState {
                 Step::Slice => break Advance::Over,
                 Step::Done(finished) => {
                     if run.busy {
+                        let is_function = usize::from(run.script.is_function());
                         self.shared.busy_scripts.fetch_sub(1, Ordering::Relaxed);
+                        self.shared.busy_functions.fetch_sub(is_function, Ordering::Relaxed);
                     }
                     learn(&run);
                     self.end_script(run);

@@ -34,23 +34,27 @@ impl View<'_> {
         self.memory_by_use(text);
     }
 
-    /// There are no functions yet: their fields stand for clients that expect them.
     fn script_memory(&self, text: &mut Text) {
         let (interpreters, scripts) = (self.figures.interpreters, &self.shared.scripts);
-        let bytes = scripts.bytes() as u64;
+        let for_functions = self.figures.function_interpreters;
+        let catalog = self.shared.functions.catalog();
+        let (of_scripts, of_functions) = (scripts.bytes() as u64, catalog.bytes() as u64);
         text.numbers([("used_memory_lua", interpreters), ("used_memory_vm_eval", interpreters)]);
         text.field("used_memory_lua_human", human(interpreters));
         text.numbers([
-            ("used_memory_scripts_eval", bytes),
+            ("used_memory_scripts_eval", of_scripts),
             ("number_of_cached_scripts", scripts.len() as u64),
-            ("number_of_functions", 0),
-            ("number_of_libraries", 0),
-            ("used_memory_vm_functions", 0),
-            ("used_memory_vm_total", interpreters),
+            ("number_of_functions", catalog.functions() as u64),
+            ("number_of_libraries", catalog.libraries().len() as u64),
+            ("used_memory_vm_functions", for_functions),
+            ("used_memory_vm_total", interpreters + for_functions),
         ]);
-        text.field("used_memory_vm_total_human", human(interpreters));
-        text.numbers([("used_memory_functions", 0), ("used_memory_scripts", bytes)]);
-        text.field("used_memory_scripts_human", human(bytes));
+        text.field("used_memory_vm_total_human", human(interpreters + for_functions));
+        text.numbers([
+            ("used_memory_functions", of_functions),
+            ("used_memory_scripts", of_scripts + of_functions),
+        ]);
+        text.field("used_memory_scripts_human", human(of_scripts + of_functions));
     }
 
     fn fragmentation(&self, text: &mut Text) {

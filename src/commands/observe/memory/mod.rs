@@ -132,11 +132,12 @@ pub(super) const MEMORY_STATS: Command = Command {
 fn stats(tx: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let (figures, memory) = measure(&tx, &request).await;
-        Ok(request.encode(|reply| encode_stats(&figures, &memory, reply)))
+        let functions = request.shared.functions.catalog().bytes() as u64;
+        Ok(request.encode(|reply| encode_stats(&figures, &memory, functions, reply)))
     })
 }
 
-fn encode_stats(figures: &Figures, memory: &MemoryReport, reply: &mut Encoder<'_>) {
+fn encode_stats(figures: &Figures, memory: &MemoryReport, functions: u64, reply: &mut Encoder<'_>) {
     let deferred = reply.defer_map();
     let mut length = numbers(
         reply,
@@ -150,7 +151,7 @@ fn encode_stats(figures: &Figures, memory: &MemoryReport, reply: &mut Encoder<'_
             ("cluster.links", 0),
             ("aof.buffer", 0),
             ("lua.caches", 0),
-            ("functions.caches", 0),
+            ("functions.caches", functions),
         ],
     );
     for (number, db) in figures.databases.iter().enumerate().filter(|(_, db)| db.used) {

@@ -8,6 +8,7 @@ use crate::persist::load::Existing;
 use crate::persist::saving::SaveKind;
 use crate::route::core::CoreState;
 use crate::route::transaction::{Request, Transaction};
+use crate::script::functions::Catalog;
 
 /// What a `RELOAD` leaves out.
 #[derive(Default)]
@@ -52,6 +53,7 @@ pub(super) fn reload(transaction: Transaction, request: Request) -> Coordination
         }
         if !options.keeps {
             transaction.on_all(empty).await;
+            shared.functions.replace(Catalog::default());
         }
         let existing = if options.merges { Existing::Replaced } else { Existing::Refused };
         snapshot::load(&transaction, shared, existing).await.map_err(|reason| {
