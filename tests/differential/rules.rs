@@ -121,8 +121,18 @@ const RULES: &[(&[&str], Rule, &str)] = &[
         Rule::Skip,
         "a random text is no script: tests/scripting.rs and the suite have real ones",
     ),
+    (
+        &["fcall", "fcall_ro", "function|load"],
+        Rule::Skip,
+        "a random text is no library: tests/functions.rs compares some",
+    ),
+    (&["function|dump"], Rule::Skip, "payloads carry a version"),
     (&["script|show"], Rule::Skip, "wants the digest of a script: tests/scripting.rs has some"),
-    (&["script|debug", "script|kill"], Rule::Skip, "would end the stream that is compared"),
+    (
+        &["script|debug", "script|kill", "function|kill"],
+        Rule::Skip,
+        "would end the stream that is compared",
+    ),
     (&["*|help"], Rule::Skip, "the help texts are our own"),
 ];
 

@@ -47,6 +47,7 @@ units! {
     corrupt_dump_fuzzer: "integration/corrupt-dump-fuzzer",
     dump: "unit/dump",
     expire: "unit/expire",
+    functions: "unit/functions",
     geo: "unit/geo",
     hash: "unit/type/hash",
     hyperloglog: "unit/hyperloglog",
