@@ -36,6 +36,17 @@ pub(crate) struct Db {
     schedule: Schedule<u16>,
     /// When collections have to be looked at for elements that are due, by their cell.
     members: Schedule<u32>,
+    /// How far a snapshot is with it, as long as there are entries to save.
+    pub(crate) walk: Option<Walk>,
+}
+
+/// How far a snapshot is with a database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Walk {
+    /// The database's number at the cut; it may have been exchanged since.
+    pub(crate) db: u32,
+    /// Where to go on, as for SCAN.
+    pub(crate) cursor: u64,
 }
 
 impl Db {
@@ -50,6 +61,7 @@ impl Db {
             bytes: 0,
             schedule: Schedule::new(),
             members: Schedule::new(),
+            walk: None,
         };
         db.bytes = db.stats().bytes;
         db
@@ -188,11 +200,6 @@ impl Db {
         if let Some(new) = to {
             self.add_deadline(slot, hash, new, now);
         }
-    }
-
-    /// See [`Table::touch_before_write`].
-    pub(crate) fn touch(&mut self, slot: u16, hash: u64, cut: u64) -> bool {
-        self.table_mut(slot).touch_before_write(hash, cut)
     }
 
     fn add_deadline(&mut self, slot: u16, hash: u64, deadline: u64, now: u64) {
@@ -364,6 +371,16 @@ impl Db {
                 }
                 true
             }
+        }
+    }
+
+    /// Calls `visit` with each entry; O(entries).
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(Handle)) {
+        let mut slot = 0;
+        while let Some(found) = self.next_slot(slot) {
+            let table = self.table(found).expect("invariant: it was found");
+            table.for_each(&mut visit);
+            slot = found as usize + 1;
         }
     }
 

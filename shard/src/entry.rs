@@ -1,7 +1,7 @@
 //! The layout of an entry: everything about a key in one block of the arena.
 //!
 //! ```text
-//! byte 0     kind (bits 0-3), has deadline (4), pad (5-6), raw (7)
+//! byte 0     kind (bits 0-2), phase (3), has deadline (4), pad (5-6), raw (7)
 //! byte 1     length of the key; 255: the key is outside, in the external part
 //! bytes 2-3  access stamp, for eviction and OBJECT IDLETIME / FREQ
 //! [6 bytes]  deadline, milliseconds of the Unix epoch, where the key has one
@@ -23,7 +23,8 @@ const KEY_OUTSIDE: u8 = 255;
 /// later one is stored as this.
 pub const DEADLINE_MAX: u64 = (1 << 48) - 1;
 
-const KIND_MASK: u8 = 0b0000_1111;
+const KIND_MASK: u8 = 0b0000_0111;
+const PHASE_BIT: u8 = 0b0000_1000;
 const DEADLINE_BIT: u8 = 0b0001_0000;
 const PAD_SHIFT: u32 = 5;
 const PAD_MASK: u8 = 0b0110_0000;
@@ -110,6 +111,8 @@ impl Kind {
 pub(crate) struct EntrySpec<'a> {
     pub(crate) kind: Kind,
     pub(crate) raw: bool,
+    /// For snapshots: see [`crate::keyspace::snapshot`].
+    pub(crate) phase: bool,
     pub(crate) stamp: u16,
     pub(crate) deadline: Option<u64>,
     /// `None` for a key that lies outside.
@@ -130,7 +133,9 @@ impl EntrySpec<'_> {
         assert!(pad < 4, "a block is of the entry's size class");
         let deadline_bit = if self.deadline.is_some() { DEADLINE_BIT } else { 0 };
         let raw_bit = if self.raw { RAW_BIT } else { 0 };
-        block[0] = self.kind.bits() | deadline_bit | (pad as u8) << PAD_SHIFT | raw_bit;
+        let phase_bit = if self.phase { PHASE_BIT } else { 0 };
+        let flags = deadline_bit | raw_bit | phase_bit;
+        block[0] = self.kind.bits() | flags | (pad as u8) << PAD_SHIFT;
         block[1] = match self.key {
             Some(key) => u8::try_from(key.len()).expect("invariant: long keys lie outside"),
             None => KEY_OUTSIDE,
@@ -170,6 +175,11 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn is_raw(self) -> bool {
         self.block[0] & RAW_BIT != 0
+    }
+
+    #[inline]
+    pub(crate) fn phase(self) -> bool {
+        self.block[0] & PHASE_BIT != 0
     }
 
     #[inline]
@@ -251,6 +261,11 @@ pub(crate) fn set_raw(block: &mut [u8]) {
     block[0] |= RAW_BIT;
 }
 
+/// Writes the phase of an entry.
+pub(crate) fn set_phase(block: &mut [u8], phase: bool) {
+    block[0] = block[0] & !PHASE_BIT | if phase { PHASE_BIT } else { 0 };
+}
+
 /// Replaces the deadline of an entry that has one.
 pub(crate) fn set_deadline(block: &mut [u8], deadline: u64) {
     assert!(Entry::new(block).has_deadline(), "the entry has room for a deadline");
@@ -280,13 +295,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            raw: bool, stamp: u16, outside: bool,
+            raw: bool, phase: bool, stamp: u16, outside: bool,
             deadline in proptest::option::of(0..=DEADLINE_MAX),
             key in proptest::collection::vec(any::<u8>(), 0..=KEY_INLINE_MAX),
             value in proptest::collection::vec(any::<u8>(), 0..700),
         ) {
             let spec = EntrySpec {
-                kind: Kind::String, raw, stamp, deadline,
+                kind: Kind::String, raw, phase, stamp, deadline,
                 key: (!outside).then_some(&key), value: &value,
             };
             let mut block = vec![0xAA; spec.size().next_multiple_of(4)];
@@ -294,9 +309,15 @@ mod tests {
             let entry = Entry::new(&block);
             prop_assert_eq!(entry.kind(), Kind::String);
             prop_assert_eq!(entry.is_raw(), raw);
+            prop_assert_eq!(entry.phase(), phase);
             prop_assert_eq!(entry.stamp(), stamp);
             prop_assert_eq!(entry.deadline(), deadline);
             prop_assert_eq!(entry.key(), (!outside).then_some(key.as_slice()));
+            prop_assert_eq!(entry.value(), value.as_slice());
+            set_phase(&mut block, !phase);
+            let entry = Entry::new(&block);
+            prop_assert_eq!((entry.phase(), entry.is_raw()), (!phase, raw));
+            prop_assert_eq!(entry.deadline(), deadline);
             prop_assert_eq!(entry.value(), value.as_slice());
         }
 
@@ -305,7 +326,7 @@ mod tests {
             let value = value >> shift;
             let (bytes, width) = int_bytes(value);
             let spec = EntrySpec {
-                kind: Kind::Int, raw: false, stamp: 0, deadline: None,
+                kind: Kind::Int, raw: false, phase: false, stamp: 0, deadline: None,
                 key: Some(b"k"), value: &bytes[..width],
             };
             let mut block = vec![0; spec.size().next_multiple_of(4)];

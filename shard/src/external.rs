@@ -80,6 +80,14 @@ impl Externals {
         }
     }
 
+    /// A stored value, unless the cell is free.
+    pub(crate) fn find(&self, index: u32) -> Option<&External> {
+        match &self.chunks[index as usize / CHUNK_LEN][index as usize % CHUNK_LEN] {
+            Cell::Used(external) => Some(external),
+            Cell::Free(_) => None,
+        }
+    }
+
     /// Changes a stored value and accounts for its new size.
     pub(crate) fn update<R>(&mut self, index: u32, change: impl FnOnce(&mut External) -> R) -> R {
         let Cell::Used(external) = self.cell_mut(index) else {

@@ -46,7 +46,7 @@ mod tree;
 mod value;
 
 pub use collections::{
-    EncodingLimits, FieldTtl, HashMut, HashRef, ListMut, ListRef, SetMut, SetRef,
+    ElementSaver, EncodingLimits, FieldTtl, HashMut, HashRef, ListMut, ListRef, SetMut, SetRef,
 };
 pub use collections::{SourceRef, ZsetMut, ZsetRef};
 pub use db::SLOTS;
@@ -59,7 +59,7 @@ pub use keyspace::iterate::RandomKey;
 pub use keyspace::iterate::SCAN_CURSOR_BITS;
 pub use keyspace::memory::MemoryUse;
 pub use keyspace::open::AccessError;
-pub use keyspace::snapshot::{SavedEntry, WalkedEntry};
+pub use keyspace::snapshot::{CutStep, SaveCause, SavedEntry, Saver};
 pub use keyspace::write::{SetOutcome, Ttl};
 pub use keyspace::{Overdue, Shard, ShardConfig};
 pub use list::{Direction, End, List, ListLimits, Removal};

@@ -74,6 +74,8 @@ pub(crate) struct Store {
     pub(crate) arena: Arena,
     pub(crate) externals: Externals,
     pub(crate) hasher: KeyHasher,
+    /// The phase of entries that the last snapshot has, or that came after its cut.
+    pub(crate) phase: bool,
 }
 
 impl KeySource for Store {
@@ -170,6 +172,7 @@ impl Store {
         let mut spec = EntrySpec {
             kind: Kind::Int,
             raw: false,
+            phase: self.phase,
             stamp: head.stamp,
             deadline: head.deadline,
             key: is_key_inline.then_some(head.key),
@@ -271,7 +274,7 @@ impl Store {
         let raw = raw
             || kind == Kind::String
                 && is_too_long_for_embstr(key.unwrap_or_default(), value, deadline.is_some());
-        let spec = EntrySpec { kind, raw, stamp, deadline, key, value };
+        let spec = EntrySpec { kind, raw, phase: self.phase, stamp, deadline, key, value };
         if spec.size() <= BLOCK_BYTES_MAX {
             return self.write_block(&spec, Some(handle));
         }
@@ -316,6 +319,17 @@ impl Store {
             Payload::String(text) => &mut text.bytes,
             _ => unreachable!("an integer was turned into text before"),
         }
+    }
+
+    /// Whether the last snapshot has this entry, or it came after its cut.
+    #[inline]
+    pub(crate) fn is_saved(&self, handle: Handle) -> bool {
+        self.entry(handle).phase() == self.phase
+    }
+
+    /// Notes that the snapshot has this entry.
+    pub(crate) fn mark_saved(&mut self, handle: Handle) {
+        entry::set_phase(self.arena.block_mut(handle), self.phase);
     }
 
     pub(crate) fn set_stamp(&mut self, handle: Handle, stamp: u16) {

@@ -242,6 +242,7 @@ pub struct Monitoring {
 
 /// How values are written to dumps and files, and what is read from there.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a parameter of its own")]
 pub struct Persistence {
     /// Strings are compressed.
     pub compress: bool,
@@ -249,6 +250,8 @@ pub struct Persistence {
     pub versions: VersionCheck,
     /// Files end with a checksum, and it matters.
     pub checksum: bool,
+    /// Files are brought to the disk bit by bit while they are written.
+    pub incremental_sync: bool,
     /// Name of the dump file, in the working directory.
     pub file_name: PathBuf,
     /// Writing commands are refused while snapshots fail.

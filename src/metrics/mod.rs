@@ -166,6 +166,11 @@ impl Metrics {
         self.round.busy = true;
     }
 
+    /// Whether the round has brought something.
+    pub fn is_busy(&self) -> bool {
+        self.round.busy
+    }
+
     /// A round ends. Rounds that brought nothing are not counted: a core that looks for work does
     /// not count its looks.
     pub fn end_round(&mut self) {

@@ -8,6 +8,7 @@
 pub mod disk;
 pub mod load;
 pub mod owned;
+pub mod part;
 pub mod rdb;
 pub mod save;
 pub mod saving;

@@ -1,9 +1,15 @@
-//! Writing a dump file: a thread that takes finished pieces from a bounded channel.
+//! Writing a dump file: a thread that takes pieces from a bounded channel.
 //!
 //! The file is written under another name, brought to the disk, and only then takes the place of
-//! the one before: whatever happens, there is a whole file. What takes no more than memory, the
-//! pieces, is made by the shards (`commands::server::snapshot`).
+//! the one before: whatever happens, there is a whole file. The pieces are made by the shards
+//! ([`super::part`]), all at the same time; that the channel is bounded holds them back when the
+//! disk is slow.
+//!
+//! A record must lie in the file in one piece. A collection that is saved in parts, which may take
+//! long and go on beside others, is collected in a file of its own and copied when it is whole.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +22,9 @@ use super::rdb::write::file::{Needs, write_end};
 const PIECES_AHEAD: usize = 16;
 /// What is collected before the system is asked to write.
 const BUFFER_BYTES: usize = 1 << 20;
+/// So much is brought to the disk at a time (`rdb-save-incremental-fsync`), so that the system does
+/// not stop everybody for the whole file at its end.
+const SYNC_BYTES: u64 = 16 << 20;
 
 /// Where a file is written, and how.
 #[derive(Clone, Debug)]
@@ -28,6 +37,8 @@ pub struct Target {
     pub temporary: PathBuf,
     /// Whether it ends with its checksum, or with zero (`rdbchecksum`).
     pub checksum: bool,
+    /// Whether it is brought to the disk bit by bit (`rdb-save-incremental-fsync`).
+    pub syncs: bool,
 }
 
 /// The file's name until it is whole: the peers', by the process's number.
@@ -37,27 +48,45 @@ pub fn temporary_name() -> PathBuf {
 
 /// Removes what is left of a file that the end of the process has cut short.
 pub fn remove_temporary(directory: &Path) {
-    // There is none, as a rule.
-    let _ = fs::remove_file(directory.join(temporary_name()));
+    let name = temporary_name();
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    // The file itself, and those of its parts; there are none, as a rule.
+    let left = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    for path in left.filter(|path| {
+        path.with_extension("") == directory.join(&name)
+            || path.file_name() == Some(name.as_os_str())
+    }) {
+        let _ = fs::remove_file(path);
+    }
 }
 
+/// What encodes a record in the thread, and tells what the file needs for it.
+type Encode = Box<dyn FnOnce(&mut Vec<u8>) -> Needs + Send>;
+
 /// What the thread is sent.
-#[derive(Debug)]
-enum Piece {
-    Bytes(Vec<u8>),
+pub enum Piece {
+    /// Whole records.
+    Records(Vec<u8>),
+    /// A record that is to be encoded.
+    Unencoded(Encode),
+    /// The next part of the record that has this number.
+    Portion(u64, Vec<u8>),
+    /// The record that has this number is whole.
+    PortionEnd(u64),
     /// Everything has been sent.
     End(Needs),
 }
 
-/// What became of a piece.
-#[derive(Debug)]
-pub enum Offered {
-    /// It is on its way.
-    Taken,
-    /// There is no room now: to be offered again.
-    Full(Vec<u8>),
-    /// The thread has ended, by an error that the outcome tells.
-    Ended,
+impl fmt::Debug for Piece {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Records(bytes) => write!(out, "Records({} bytes)", bytes.len()),
+            Self::Unencoded(_) => out.write_str("Unencoded"),
+            Self::Portion(number, bytes) => write!(out, "Portion({number}, {} bytes)", bytes.len()),
+            Self::PortionEnd(number) => write!(out, "PortionEnd({number})"),
+            Self::End(needs) => write!(out, "End({needs:?})"),
+        }
+    }
 }
 
 /// A file being written. When it is dropped before its end, nothing remains of it.
@@ -80,24 +109,23 @@ impl SnapshotWriter {
         (Self { pieces: Some(pieces), outcome }, work)
     }
 
-    /// Hands over a piece of the file, without waiting.
-    pub fn offer(&self, piece: Vec<u8>) -> Offered {
-        let Some(pieces) = &self.pieces else { return Offered::Ended };
-        match pieces.try_send(Piece::Bytes(piece)) {
-            Ok(()) => Offered::Taken,
-            Err(TrySendError::Full(Piece::Bytes(piece))) => Offered::Full(piece),
-            Err(_) => Offered::Ended,
+    /// Where pieces are sent, for a shard. `None` after it was given up.
+    pub fn pieces(&self) -> Option<SyncSender<Piece>> {
+        self.pieces.clone()
+    }
+
+    /// Sends a piece, without waiting; back comes what there is no room for now. When the thread
+    /// has ended, by an error that the outcome tells, the piece is lost.
+    pub fn offer(&self, piece: Piece) -> Result<(), Piece> {
+        let Some(pieces) = &self.pieces else { return Ok(()) };
+        match pieces.try_send(piece) {
+            Err(TrySendError::Full(piece)) => Err(piece),
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
         }
     }
 
-    /// Tells that all pieces have been taken, and what they need; false when there is no room to
-    /// say so now.
-    pub fn end(&self, needs: Needs) -> bool {
-        let sent = self.pieces.as_ref().map(|pieces| pieces.try_send(Piece::End(needs)));
-        !matches!(sent, Some(Err(TrySendError::Full(_))))
-    }
-
-    /// Gives the file up. Once there is an outcome, nothing of it is left.
+    /// Gives the file up. Once nobody can send pieces any more there is an outcome, and nothing of
+    /// the file is left.
     pub fn give_up(&mut self) {
         self.pieces = None;
     }
@@ -117,7 +145,7 @@ impl SnapshotWriter {
 /// Writes the file, or leaves nothing behind.
 fn write(target: &Target, pieces: &Receiver<Piece>) -> io::Result<()> {
     let temporary = target.directory.join(&target.temporary);
-    let written = write_temporary(&temporary, target.checksum, pieces).and_then(|()| {
+    let written = write_temporary(&temporary, target, pieces).and_then(|()| {
         fs::rename(&temporary, target.directory.join(&target.name))?;
         // The new name is on the disk when the directory is.
         File::open(&target.directory)?.sync_all()
@@ -131,34 +159,122 @@ fn write(target: &Target, pieces: &Receiver<Piece>) -> io::Result<()> {
 
 /// Which version the file has is known at its end, when the first bytes are written once more. The
 /// checksum is put together from that of the first bytes and that of the rest.
-fn write_temporary(path: &Path, checksum: bool, pieces: &Receiver<Piece>) -> io::Result<()> {
-    let mut file = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
-    file.write_all(&Needs::Nothing.header())?;
-    let (mut crc, mut len) = (0, 0);
-    let mut add = |file: &mut BufWriter<File>, bytes: &[u8]| {
-        if checksum {
-            crc = crc64::update(crc, bytes);
-        }
-        len += bytes.len() as u64;
-        file.write_all(bytes)
-    };
+fn write_temporary(path: &Path, target: &Target, pieces: &Receiver<Piece>) -> io::Result<()> {
+    let mut body = Body::create(path, target)?;
+    body.file.write_all(&Needs::Nothing.header())?;
+    let mut spools: HashMap<u64, Spool> = HashMap::new();
+    let mut encoded_needs = Needs::Nothing;
     let needs = loop {
         match pieces.recv() {
-            Ok(Piece::Bytes(bytes)) => add(&mut file, &bytes)?,
-            Ok(Piece::End(needs)) => break needs,
+            Ok(Piece::Records(bytes)) => body.add(&bytes)?,
+            Ok(Piece::Unencoded(encode)) => {
+                let mut bytes = Vec::new();
+                encoded_needs = encoded_needs.max(encode(&mut bytes));
+                body.add(&bytes)?;
+            }
+            Ok(Piece::Portion(number, bytes)) => {
+                let spool = match spools.remove(&number) {
+                    Some(spool) => spool,
+                    None => Spool(Body::create(&portion_path(path, number), target)?),
+                };
+                spools.entry(number).or_insert(spool).0.add(&bytes)?;
+            }
+            Ok(Piece::PortionEnd(number)) => {
+                let spool = spools.remove(&number);
+                body.append(spool.expect("invariant: what ends has begun"))?;
+            }
+            Ok(Piece::End(needs)) => break needs.max(encoded_needs),
             Err(_) => return Err(io::Error::other("it was given up")),
         }
     };
+    assert!(spools.is_empty(), "what has begun has ended");
     let mut end = Vec::new();
     write_end(&mut end);
-    add(&mut file, &end)?;
+    body.add(&end)?;
     let header = needs.header();
-    let whole = crc64::combine(crc64::update(0, &header), crc, len);
-    file.write_all(&(if checksum { whole } else { 0 }).to_le_bytes())?;
+    let whole = crc64::combine(crc64::update(0, &header), body.crc, body.len);
+    let mut file = body.file;
+    file.write_all(&(if target.checksum { whole } else { 0 }).to_le_bytes())?;
     let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&header)?;
     file.sync_all()
+}
+
+fn portion_path(path: &Path, number: u64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number:x}"));
+    name.into()
+}
+
+/// What follows a file's header, or a part of it.
+struct Body {
+    file: BufWriter<File>,
+    path: PathBuf,
+    checksum: bool,
+    syncs: bool,
+    crc: u64,
+    len: u64,
+    unsynced: u64,
+}
+
+impl Body {
+    fn create(path: &Path, target: &Target) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(Self {
+            file: BufWriter::with_capacity(BUFFER_BYTES, file),
+            path: path.to_owned(),
+            checksum: target.checksum,
+            syncs: target.syncs,
+            crc: 0,
+            len: 0,
+            unsynced: 0,
+        })
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.checksum {
+            self.crc = crc64::update(self.crc, bytes);
+        }
+        self.file.write_all(bytes)?;
+        self.note(bytes.len() as u64)
+    }
+
+    /// Copies what was collected in a file of its own.
+    fn append(&mut self, mut spool: Spool) -> io::Result<()> {
+        let Body { file, crc, len, .. } = &mut spool.0;
+        file.flush()?;
+        let file = file.get_mut();
+        file.seek(SeekFrom::Start(0))?;
+        self.file.flush()?;
+        let copied = io::copy(file, self.file.get_mut())?;
+        if copied != *len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.crc = crc64::combine(self.crc, *crc, *len);
+        self.note(copied)
+    }
+
+    fn note(&mut self, bytes: u64) -> io::Result<()> {
+        self.len += bytes;
+        self.unsynced += bytes;
+        if self.syncs && self.unsynced >= SYNC_BYTES {
+            self.unsynced = 0;
+            self.file.flush()?;
+            self.file.get_ref().sync_data()?;
+        }
+        Ok(())
+    }
+}
+
+/// A part of a file in a file of its own, which goes when it is dropped.
+struct Spool(Body);
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        // Nothing depends on it: the next one of this name begins at nothing.
+        let _ = fs::remove_file(&self.0.path);
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +289,7 @@ mod tests {
             name: "dump.rdb".into(),
             temporary: "temp.rdb".into(),
             checksum,
+            syncs: true,
         }
     }
 
@@ -180,7 +297,7 @@ mod tests {
     fn save(target: Target, pieces: &[&[u8]], needs: Option<Needs>) -> io::Result<()> {
         let (writer, work) = SnapshotWriter::new(target);
         for piece in pieces {
-            assert!(matches!(writer.offer(piece.to_vec()), Offered::Taken));
+            writer.offer(Piece::Records(piece.to_vec())).unwrap();
         }
         let SnapshotWriter { pieces, outcome } = writer;
         let pieces = pieces.unwrap();
@@ -234,16 +351,69 @@ mod tests {
     }
 
     #[test]
+    fn records_in_parts_are_put_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, work) = SnapshotWriter::new(target(dir.path(), true));
+        // Two sets of one member each, by turns, and a text that is encoded late.
+        let part = |number, bytes: &[u8]| Piece::Portion(number, bytes.to_vec());
+        let pieces = [
+            part(1, b"\x02\x01a"),
+            part(2, b"\x02\x01b"),
+            Piece::Unencoded(Box::new(|out: &mut Vec<u8>| {
+                out.extend_from_slice(b"\0\x01k\x01v");
+                Needs::Valkey
+            })),
+            part(1, b"\x01\x01x"),
+            Piece::PortionEnd(1),
+            part(2, b"\x01\x01y"),
+            Piece::PortionEnd(2),
+            Piece::End(Needs::Nothing),
+        ];
+        for piece in pieces {
+            writer.offer(piece).unwrap();
+        }
+        writer.give_up();
+        work();
+        writer.outcome().unwrap().unwrap();
+        assert_eq!(names(dir.path()), ["dump.rdb"]);
+        let file = fs::read(dir.path().join("dump.rdb")).unwrap();
+        assert!(file.starts_with(b"VALKEY080"));
+        let options = ReadOptions {
+            databases: 1,
+            versions: VersionCheck::Strict,
+            checksum: Checksum::Verified,
+        };
+        let mut reader = FileReader::open(&file[..], None, options).unwrap();
+        let items = std::iter::from_fn(|| reader.next_item().unwrap());
+        let keys = items.map(|item| match item {
+            Item::Entry(entry) => entry.key,
+            item => panic!("{item:?}"),
+        });
+        assert_eq!(keys.collect::<Vec<_>>(), [b"k", b"a", b"b"]);
+    }
+
+    #[test]
+    fn parts_that_are_given_up_leave_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, work) = SnapshotWriter::new(target(dir.path(), true));
+        writer.offer(Piece::Portion(1, vec![2, 1, b'a'])).unwrap();
+        writer.give_up();
+        work();
+        writer.outcome().unwrap().unwrap_err();
+        assert!(names(dir.path()).is_empty());
+    }
+
+    #[test]
     fn a_full_channel_gives_the_piece_back() {
         let (writer, work) = SnapshotWriter::new(target(Path::new("/"), true));
         for _ in 0..PIECES_AHEAD {
-            assert!(matches!(writer.offer(vec![1]), Offered::Taken));
+            writer.offer(Piece::Records(vec![1])).unwrap();
         }
-        assert!(matches!(writer.offer(vec![7]), Offered::Full(piece) if piece == [7]));
-        assert!(!writer.end(Needs::Nothing));
+        let back = writer.offer(Piece::Records(vec![7]));
+        assert!(matches!(back, Err(Piece::Records(bytes)) if bytes == [7]));
         assert!(writer.outcome().is_none());
         drop(work);
-        assert!(matches!(writer.offer(vec![7]), Offered::Ended));
+        assert!(writer.offer(Piece::Records(vec![7])).is_ok(), "nobody wants it any more");
         assert!(writer.outcome().is_some_and(|outcome| outcome.is_err()));
     }
 }

@@ -1,6 +1,6 @@
 //! What all cores know about saving: whether it goes on, and how it went.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// How a snapshot is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +14,8 @@ pub enum SaveKind {
 
 /// The value for no snapshot.
 const IDLE: u8 = 0;
+/// The value for one in the background that has not begun: it waits for its locks.
+const WAITING: u8 = 3;
 
 /// The snapshot that is being taken, and those before.
 #[derive(Debug)]
@@ -30,6 +32,14 @@ pub struct Saving {
     background_failed: AtomicBool,
     /// Seconds that the last background save took; -1 before the first.
     background_s: AtomicI64,
+    /// When one in the background was last begun, wall clock, seconds.
+    tried_unix_s: AtomicU64,
+    /// Shards that have not finished their walk.
+    walks: AtomicUsize,
+    /// Shards that have so much to hand over that nobody may write.
+    choked: AtomicUsize,
+    /// Changes of the data set since it was last saved, as far as the cores have told.
+    changes: AtomicI64,
 }
 
 /// A look at it.
@@ -66,20 +76,94 @@ impl Saving {
             saves: AtomicU64::new(0),
             background_failed: AtomicBool::new(false),
             background_s: AtomicI64::new(-1),
+            tried_unix_s: AtomicU64::new(0),
+            walks: AtomicUsize::new(0),
+            choked: AtomicUsize::new(0),
+            changes: AtomicI64::new(0),
         }
     }
 
-    /// Begins a snapshot; false when one is being taken.
+    /// Begins a snapshot; false when one is being taken. One in the background waits for its locks
+    /// now, until [`Saving::begin`].
     pub fn claim(&self, kind: SaveKind, unix_s: u64) -> bool {
-        let claim =
-            self.kind.compare_exchange(IDLE, kind as u8, Ordering::AcqRel, Ordering::Acquire);
-        if claim.is_err() {
+        let value = match kind {
+            SaveKind::Foreground => kind as u8,
+            SaveKind::Background => WAITING,
+        };
+        if !self.turn(IDLE, value) {
             return false;
         }
         self.cancelled.store(false, Ordering::Relaxed);
         self.started_unix_s.store(unix_s, Ordering::Relaxed);
+        if kind == SaveKind::Background {
+            self.tried_unix_s.store(unix_s, Ordering::Relaxed);
+        }
         self.note(0, 0);
         true
+    }
+
+    /// The snapshot in the background has its locks; false when somebody has taken its place.
+    pub fn begin(&self) -> bool {
+        self.turn(WAITING, SaveKind::Background as u8)
+    }
+
+    /// Takes the place of a snapshot in the background that still waits for its locks: for those
+    /// who hold them, and would wait for it in vain.
+    pub fn replace_waiting(&self) -> bool {
+        let replaces = self.turn(WAITING, SaveKind::Foreground as u8);
+        if replaces {
+            self.cancelled.store(false, Ordering::Relaxed);
+        }
+        replaces
+    }
+
+    fn turn(&self, from: u8, to: u8) -> bool {
+        self.kind.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A shard has begun to go through its keys.
+    pub fn begin_walk(&self) {
+        self.walks.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A shard has gone through all of its keys.
+    pub fn end_walk(&self) {
+        self.walks.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether some shard still goes through its keys, perhaps for a snapshot that was given up.
+    pub fn is_walking(&self) -> bool {
+        self.walks.load(Ordering::Acquire) > 0
+    }
+
+    /// A shard has so much to hand over that nobody may write for now, or has no longer.
+    pub fn note_choked(&self, is_choked: bool) {
+        if is_choked {
+            self.choked.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.choked.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether some shard has.
+    #[inline]
+    pub fn is_choked(&self) -> bool {
+        self.choked.load(Ordering::Relaxed) > 0
+    }
+
+    /// Adds to the changes since the data set was last saved.
+    pub fn note_changes(&self, more: i64) {
+        self.changes.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Changes of the data set since it was last saved, a tenth of a second ago.
+    pub fn changes(&self) -> u64 {
+        u64::try_from(self.changes.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// When a snapshot in the background was last begun, wall clock, seconds.
+    pub fn tried_unix_s(&self) -> u64 {
+        self.tried_unix_s.load(Ordering::Relaxed)
     }
 
     /// Notes how many keys there are to save, and how many have been.
@@ -156,7 +240,10 @@ mod tests {
         let saving = Saving::new(5);
         assert_eq!((saving.figures().last_unix_s, saving.figures().background_s), (5, -1));
         assert!(saving.claim(SaveKind::Background, 10));
+        assert_eq!(saving.figures().kind, Some(SaveKind::Background));
         assert!(!saving.claim(SaveKind::Foreground, 10));
+        assert!(saving.begin());
+        assert!(!saving.replace_waiting(), "it has its locks");
         saving.finish(false, 12);
         let figures = saving.figures();
         assert!(figures.background_failed);
@@ -167,6 +254,16 @@ mod tests {
         let figures = saving.figures();
         assert_eq!((figures.kind, figures.background_failed), (None, false));
         assert_eq!((figures.last_unix_s, figures.background_s, figures.saves), (21, 2, 1));
+    }
+
+    #[test]
+    fn who_holds_the_locks_takes_the_place_of_one_that_waits_for_them() {
+        let saving = Saving::new(5);
+        assert!(!saving.replace_waiting());
+        assert!(saving.claim(SaveKind::Background, 10));
+        assert!(saving.replace_waiting());
+        assert_eq!(saving.figures().kind, Some(SaveKind::Foreground));
+        assert!(!saving.begin(), "its place is taken");
     }
 
     #[test]

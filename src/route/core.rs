@@ -30,6 +30,7 @@ use super::patrol::{INPUT_ROOM, Patrol};
 use super::remote::{Granted, Outboxes, ParkedRequests};
 use super::script::Scripts;
 use super::shared::Shared;
+use super::snapshot::{LOOK_US, SnapshotState};
 use crate::commands::context::{Coordinator, KeyspaceFigures, ValueSettings};
 use crate::commands::server::shut_down_on;
 use crate::config::notify::KeyspaceEvents;
@@ -90,12 +91,14 @@ pub struct CoreState {
     pub pause: Option<Pause>,
     /// Writing commands are refused, since what they write could not be saved.
     pub refuses_writes: bool,
+    /// Writing commands wait until a snapshot has handed over what they have changed.
+    pub choked: bool,
     /// `stop-writes-on-bgsave-error`, where snapshots are taken.
     pub stops_writes: bool,
     /// Whether the data set is being loaded.
     pub loading: bool,
-    /// A snapshot is being taken: due keys stay until it is over.
-    pub saving: bool,
+    /// This core's side of snapshots.
+    pub(super) snapshot: SnapshotState,
     /// What the server itself has to do that takes locks, as soon as this round.
     pub background: VecDeque<Background>,
     /// Where this shard's part of what is loaded comes from.
@@ -215,6 +218,7 @@ impl CoreState {
             self.mark_dirty(key);
         }
         self.patrol();
+        self.check_save_points();
         self.metrics.end_periodic();
     }
 
@@ -237,7 +241,7 @@ impl CoreState {
 
     /// Whether keys are left alone when their deadline passes.
     pub(super) fn keeps_overdue(&self) -> bool {
-        self.import_mode || self.saving || self.pause.is_some()
+        self.import_mode || self.pause.is_some()
     }
 
     /// The wall clock in milliseconds.
@@ -310,9 +314,10 @@ impl Core {
             now: Now { unix_us: 0, monotonic_us: 0 },
             pause: None,
             refuses_writes: false,
+            choked: false,
             stops_writes: false,
             loading: false,
-            saving: false,
+            snapshot: SnapshotState::default(),
             background: VecDeque::new(),
             load_port: None,
             import_mode: false,
@@ -448,7 +453,8 @@ impl Core {
         if over {
             self.state.pause = None;
         }
-        if self.state.pause.is_none() && self.coordinations.any_paused() {
+        let holds = self.state.pause.is_some() || self.state.choked;
+        if !holds && self.coordinations.any_paused() {
             for key in self.coordinations.take_paused() {
                 self.unblock(key);
             }
@@ -465,7 +471,10 @@ impl Core {
         let sleeper = self.coordinations.next_wake_us();
         let wait = self.state.waits.next_deadline_us();
         let sample = Some(self.state.metrics.next_sample_us());
-        let next = [expiry, alarm, pause, sleeper, wait, sample].into_iter().flatten().min();
+        let choked = self.state.choked && self.coordinations.any_paused();
+        let choked = choked.then_some(now.monotonic_us + LOOK_US);
+        let next =
+            [expiry, alarm, pause, choked, sleeper, wait, sample].into_iter().flatten().min();
         next.map_or(Wake::Never, Wake::At)
     }
 }
@@ -476,6 +485,7 @@ impl Engine for Core {
         self.state.loading = self.state.shared.persistence.loading.is_active();
         let failed = self.state.shared.persistence.saving.has_failed();
         self.state.refuses_writes = self.state.stops_writes && failed;
+        self.state.choked = self.state.shared.persistence.saving.is_choked();
         self.state.shard.set_now(now.unix_us / 1000);
         let keeps = self.state.keeps_overdue();
         self.state.shard.set_overdue(if keeps { Overdue::Kept } else { Overdue::Removed });
@@ -609,6 +619,8 @@ impl Engine for Core {
         self.after_command();
         let goes_on = self.step_long();
         let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
+        let busy_clients = self.state.metrics.is_busy() || !self.ready.is_empty();
+        let snapshot = self.state.step_snapshot(busy_clients);
         // What a transaction has found is there until it ends.
         let evicts = self.locks.is_idle() && self.state.evict_in_round();
         let crowded = evicts | self.state.limit_clients();
@@ -621,7 +633,7 @@ impl Engine for Core {
             return Wake::Now;
         }
         let wake = self.next_wake(expiry.next_deadline_ms);
-        loading.map_or(wake, |loading| loading.or_sooner(wake))
+        [loading, snapshot].into_iter().flatten().fold(wake, |wake, other| other.or_sooner(wake))
     }
 
     fn next_dirty(&mut self) -> Option<ConnectionKey> {

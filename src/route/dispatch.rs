@@ -194,8 +194,9 @@ impl Core {
     }
 
     fn dispatch(&mut self, key: ConnectionKey, request: Ahead, args: Args<'_>) -> Flow {
-        if let (Some(pause), Some(entry)) = (self.state.pause, request.entry)
-            && pause.postpones(entry, self.state.connections[key.0 as usize].executed_flags(entry))
+        if (self.state.pause.is_some() || self.state.choked)
+            && let Some(entry) = request.entry
+            && self.postpones(key, entry)
         {
             self.state.connections[key.0 as usize].blocked = Blocked::Paused;
             self.coordinations.pause(key);
@@ -219,6 +220,15 @@ impl Core {
             connection.end_caching(entry);
         }
         connection.flow()
+    }
+
+    /// Whether a command has to wait for the end of a pause, or until a snapshot has room again for
+    /// what it would change.
+    fn postpones(&self, key: ConnectionKey, entry: &'static Entry) -> bool {
+        let executed = self.state.connections[key.0 as usize].executed_flags(entry);
+        let choke = self.state.choked.then_some(Pause { until_us: 0, all: false });
+        let pauses = [self.state.pause, choke].into_iter().flatten();
+        pauses.into_iter().any(|pause| pause.postpones(entry, executed))
     }
 
     /// Sends a request where it belongs: to its handler here, to another core, to a coordination.

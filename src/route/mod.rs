@@ -17,6 +17,7 @@ pub mod script;
 pub mod settings;
 pub mod shard_map;
 pub mod shared;
+pub mod snapshot;
 pub mod transaction;
 
 mod clients;

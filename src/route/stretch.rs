@@ -96,6 +96,7 @@ impl Core {
         self.locks.is_idle()
             && !self.state.loading
             && !self.state.refuses_writes
+            && !self.state.choked
             && self.state.pause.is_none()
             && !self.state.room.exceeded
             && !self.state.shared.monitored()

@@ -47,7 +47,9 @@ fn whole_files_are_told_as_valkey_tells_them() {
         let server = saved_by(program);
         let file = server.dir().join("dump.rdb");
         let (code, ours) = run(&tool(server.dir()), &file);
-        let (_, theirs) = run(&peers::program("valkey-check-rdb"), &file);
+        let (_, mut theirs) = run(&peers::program("valkey-check-rdb"), &file);
+        // Each piece of our files selects its database, which ours tells when it is another one.
+        theirs.retain(|line| program == Program::Valkey || !line.starts_with("Selecting DB"));
         assert_eq!(code, Some(0), "{ours:#?}");
         let mut rest = ours.iter();
         for line in &theirs {

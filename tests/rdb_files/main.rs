@@ -2,6 +2,7 @@
 //! loaded is refused with a line that says why.
 
 mod check;
+mod cut;
 mod load;
 mod save;
 

@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 
+use super::pass::{ElementSaver, Pass};
 use crate::arena::Handle;
 use crate::entry::DEADLINE_MAX;
 use crate::external::External;
@@ -15,6 +16,7 @@ use crate::hash::skew;
 use crate::random::Randoms;
 use crate::store::{EntryHead, Incoming, OutOfMemory, Store};
 use crate::table::{KeySource, Position, Table, TableStats};
+use crate::value::ValueType;
 
 /// How often a random element is drawn again because it is due.
 const RANDOM_TRIES: usize = 32;
@@ -37,6 +39,8 @@ pub(crate) struct Members {
     pub(crate) armed_ms: Option<u64>,
     /// Its key, as long as it is armed.
     pub(crate) home: Home,
+    /// A snapshot takes it in parts.
+    pass: Option<Box<Pass>>,
 }
 
 /// An element that was found.
@@ -54,6 +58,7 @@ impl Members {
             arena_bytes: 0,
             armed_ms: None,
             home: Home::default(),
+            pass: None,
         }
     }
 
@@ -166,6 +171,9 @@ impl Members {
         let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
         let head = EntryHead { key: name, deadline, stamp: 0 };
         let handle = store.write(head, value, None)?;
+        if let Some(pass) = &mut self.pass {
+            pass.note_new(hash, name);
+        }
         self.table.insert(hash, handle, store);
         self.arena_bytes += store.arena.block_bytes(handle);
         if let Some(deadline) = deadline {
@@ -204,6 +212,7 @@ impl Members {
         freed: &mut Vec<External>,
     ) -> Result<Handle, OutOfMemory> {
         let old = found.handle;
+        self.save_before_change(store, old);
         let (old_deadline, old_cell) = (store.deadline(old), store.external_of(old));
         let old_bytes = store.arena.block_bytes(old);
         let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
@@ -224,6 +233,7 @@ impl Members {
         deadline_ms: Option<u64>,
     ) -> Result<Handle, OutOfMemory> {
         let old = found.handle;
+        self.save_before_change(store, old);
         let hash = store.hash(old);
         let (old_deadline, old_bytes) = (store.deadline(old), store.arena.block_bytes(old));
         let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
@@ -236,6 +246,7 @@ impl Members {
     /// Removes an element; what lay outside its entry goes to `freed`.
     pub(crate) fn remove(&mut self, store: &mut Store, found: Found, freed: &mut Vec<External>) {
         let Found { position, handle } = found;
+        self.save_before_change(store, handle);
         if let Some(deadline) = store.deadline(handle) {
             self.table.remove_deadline(store.hash(handle), deadline);
             self.expiring -= 1;
@@ -363,9 +374,60 @@ impl Members {
         budget: usize,
         freed: &mut Vec<External>,
     ) -> bool {
-        let next = self.table.drain(*skip, budget, |handle| freed.extend(store.release(handle)));
+        let Self { table, pass, .. } = self;
+        let next = table.drain(*skip, budget, |handle| {
+            if let Some(pass) = pass {
+                pass.save_before_change(store, handle);
+            }
+            freed.extend(store.release(handle));
+        });
+        if next.is_none() {
+            self.end_pass();
+        }
         *skip = next.unwrap_or(0);
         next.is_some()
+    }
+
+    /// Has a snapshot take the elements that there are now in parts.
+    pub(crate) fn begin_pass(&mut self, value_type: ValueType, saver: Box<dyn ElementSaver>) {
+        assert!(self.pass.is_none(), "one snapshot at a time");
+        self.pass = Some(Box::new(Pass::new(value_type, saver)));
+    }
+
+    /// Goes on with that: about `count` elements.
+    pub(crate) fn step_pass(&mut self, store: &Store, count: usize) {
+        let Some(pass) = &mut self.pass else { return };
+        if !pass.is_full() && !pass.step(&self.table, store, count) {
+            self.end_pass();
+        }
+    }
+
+    /// Whether a snapshot has parts of it and waits for the others.
+    pub(crate) fn has_pass(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// Whether a snapshot waits for parts of it, and has no room for them now.
+    pub(crate) fn is_pass_full(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.is_full())
+    }
+
+    /// The snapshot was given up.
+    pub(crate) fn forget_pass(&mut self) {
+        self.pass = None;
+    }
+
+    fn end_pass(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            pass.end();
+        }
+    }
+
+    #[inline]
+    fn save_before_change(&mut self, store: &Store, handle: Handle) {
+        if let Some(pass) = &mut self.pass {
+            pass.save_before_change(store, handle);
+        }
     }
 
     /// Checks every invariant; O(elements).

@@ -16,6 +16,7 @@
 mod hash;
 mod list;
 pub(crate) mod members;
+mod pass;
 mod set;
 #[cfg(test)]
 mod set_tests;
@@ -26,6 +27,7 @@ pub(crate) mod zset;
 pub use hash::{FieldTtl, HashMut, HashRef};
 pub use list::{ListMut, ListRef};
 pub(crate) use list::{change_large, change_small};
+pub use pass::ElementSaver;
 pub use set::{SetMut, SetRef};
 pub use zset::source::SourceRef;
 pub use zset::{ZsetMut, ZsetRef};

@@ -1,9 +1,11 @@
 //! Removing keys when they fall due, in bounded steps.
 
 use super::{Found, Shard};
+use crate::arena::Handle;
+use crate::collections::members::Home;
 use crate::hash::Key;
 use crate::journal::ChangeKind;
-use crate::table::KeySource;
+use crate::table::{KeySource, Position};
 use crate::value::Payload;
 
 /// What [`Shard::expire_due`] did.
@@ -124,6 +126,11 @@ impl Shard {
     /// Removes due elements of a collection, and its key with the last of them; how many. Records
     /// the collection's event, and `Deleted`.
     pub(super) fn expire_members(&mut self, db: u32, cell: u32, limit: usize) -> usize {
+        if self.is_cut() {
+            let home = self.home_of(cell);
+            let (_, handle) = self.key_of_cell(db, cell, home);
+            self.save_before_change(db, handle);
+        }
         let payload = self
             .store
             .externals
@@ -142,11 +149,7 @@ impl Shard {
         }
         self.arm_cell(db, cell, home);
         self.expired_members_total += removed as u64;
-        let table = self.dbs[db as usize].table(home.slot);
-        let found = table.and_then(|table| {
-            table.find(home.hash, |handle| self.store.external_of(handle) == Some(cell))
-        });
-        let (position, handle) = found.expect("invariant: an armed collection has a key");
+        let (position, handle) = self.key_of_cell(db, cell, home);
         let bytes = self.store.key(handle).to_vec();
         let key = Key { bytes: &bytes, hash: home.hash, slot: home.slot };
         if removed > 0 {
@@ -157,5 +160,22 @@ impl Shard {
             self.remove_found(db, &key, Found { position, handle }, ChangeKind::Deleted);
         }
         removed
+    }
+
+    /// Where the key of an armed collection lies.
+    fn home_of(&self, cell: u32) -> Home {
+        let Payload::Collection(collection) = &self.store.externals.get(cell).payload else {
+            unreachable!("only a collection is armed");
+        };
+        collection.members().map(|members| members.home).unwrap_or_default()
+    }
+
+    /// The entry of an armed collection.
+    fn key_of_cell(&self, db: u32, cell: u32, home: Home) -> (Position, Handle) {
+        let table = self.dbs[db as usize].table(home.slot);
+        let found = table.and_then(|table| {
+            table.find(home.hash, |handle| self.store.external_of(handle) == Some(cell))
+        });
+        found.expect("invariant: an armed collection has a key")
     }
 }

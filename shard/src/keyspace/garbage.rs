@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use super::Shard;
+use super::snapshot::SaveCause;
 use crate::arena::Handle;
 use crate::collections::Collection;
+use crate::collections::members::Members;
 use crate::db::Db;
 use crate::entry::Kind;
 use crate::external::External;
@@ -28,6 +30,12 @@ struct DetachedCollection {
     skip: usize,
 }
 
+impl DetachedCollection {
+    fn members(&self) -> Option<&Members> {
+        self.collection.members()
+    }
+}
+
 /// The queue.
 #[derive(Default)]
 pub(super) struct Garbage {
@@ -40,6 +48,23 @@ pub(super) struct Garbage {
 impl Garbage {
     pub(super) fn add_db(&mut self, db: Db) {
         self.dbs.push_back(DetachedDb { db, skip: 0 });
+    }
+
+    /// Whether something waits here that a snapshot saves before it is freed.
+    pub(super) fn is_walked(&self) -> bool {
+        let mut collections = self.collections.iter().filter_map(DetachedCollection::members);
+        self.dbs.iter().any(|detached| detached.db.walk.is_some())
+            || collections.any(Members::has_pass)
+    }
+
+    /// Has nothing saved any more.
+    pub(super) fn forget_walks(&mut self) {
+        self.dbs.iter_mut().for_each(|detached| detached.db.walk = None);
+        for detached in &mut self.collections {
+            if let Some(members) = detached.collection.members_mut() {
+                members.forget_pass();
+            }
+        }
     }
 
     /// Queues what takes long to free; what does not is freed, or left over for the caller when
@@ -117,8 +142,13 @@ impl Shard {
         trim_goes_on || !is_empty || !dbs.is_empty()
     }
 
-    /// Frees elements of the first collection that waits; false when there is none.
+    /// Frees elements of the first collection that waits; false when there is none, or when a
+    /// snapshot has no room for them.
     fn drain_collection(&mut self, left: &mut usize) -> bool {
+        let first = self.garbage.collections.front().and_then(DetachedCollection::members);
+        if first.is_some_and(Members::is_pass_full) {
+            return false;
+        }
         let Some(mut detached) = self.garbage.collections.pop_front() else {
             return false;
         };
@@ -135,17 +165,25 @@ impl Shard {
         true
     }
 
-    /// Frees entries of the first database that waits; false when there is none.
+    /// Frees entries of the first database that waits; false when there is none, or when a
+    /// snapshot has no room for them.
     fn drain_db(&mut self, left: &mut usize) -> bool {
+        if self.garbage.is_walked() && self.is_saver_full() {
+            return false;
+        }
         let Some(mut detached) = self.garbage.dbs.pop_front() else {
             return false;
         };
         let mut handles: Vec<Handle> = Vec::new();
         let has_more = detached.db.drain(&mut detached.skip, *left, |handle| handles.push(handle));
+        let walk = detached.db.walk;
         if has_more {
             self.garbage.dbs.push_front(detached);
         }
         for &handle in &handles {
+            if let Some(walk) = walk.filter(|_| !self.store.is_saved(handle)) {
+                self.save(walk.db, handle, SaveCause::Change);
+            }
             let external = self.store.release(handle);
             self.discard(external);
         }

@@ -40,6 +40,9 @@ impl Shard {
         change: impl FnOnce(&mut ListMut<'_>) -> R,
     ) -> Result<R, AccessError> {
         let found = self.locate(db, key);
+        if let Some(found) = found {
+            self.save_before_change(db, found.handle);
+        }
         let (result, cut) = match found.and_then(|found| self.list_cell(found)) {
             Some(cell) => {
                 let found = found.expect("invariant: it has a cell");

@@ -10,6 +10,8 @@ pub(crate) mod open;
 mod owned;
 mod relocate;
 pub(crate) mod snapshot;
+#[cfg(test)]
+mod snapshot_tests;
 mod stream;
 mod string;
 #[cfg(test)]
@@ -28,6 +30,7 @@ use crate::table::{KeySource, Position};
 use crate::value::{Payload, ValueRef, ValueType};
 use evict::{Candidate, Eviction, UseCounting};
 use garbage::Garbage;
+use snapshot::Cut;
 
 /// How a shard is made.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +78,8 @@ pub struct Shard {
     expiring_dbs: usize,
     expired_members_total: u64,
     garbage: Garbage,
+    /// The snapshot that is being taken.
+    cut: Option<Cut>,
     limits: EncodingLimits,
     /// Reused by what has to hold a few handles or bytes for a moment.
     due: Vec<Handle>,
@@ -104,6 +109,7 @@ impl Shard {
                 arena: arena.expect("invariant: a process has 2 MiB of address space to spare"),
                 externals: crate::external::Externals::new(),
                 hasher: KeyHasher::new(config.hash_seeds),
+                phase: false,
             },
             dbs: (0..config.databases).map(|_| Db::new(config.slot_mode)).collect(),
             slot_mode: config.slot_mode,
@@ -119,6 +125,7 @@ impl Shard {
             expiring_dbs: 0,
             expired_members_total: 0,
             garbage: Garbage::default(),
+            cut: None,
             limits: EncodingLimits::default(),
             due: Vec::new(),
             scratch: Vec::new(),
@@ -385,6 +392,7 @@ impl Shard {
     /// Removes an entry from its database; it is still in the store.
     fn unlink(&mut self, db: u32, key: &Key<'_>, found: Found) -> Handle {
         let Found { position, handle } = found;
+        self.save_before_change(db, handle);
         let slot = self.slot_of(key);
         self.disarm_members(db, handle);
         self.dbs[db as usize].remove(slot, key.hash, (position, handle), &self.store);
@@ -405,5 +413,6 @@ impl Shard {
         for db in &self.dbs {
             db.verify(&self.store);
         }
+        self.verify_cut();
     }
 }

@@ -154,6 +154,7 @@ impl Shard {
         let content = match found {
             None => Content::Pack(empty, self.take_scratch(&[])),
             Some(found) => {
+                self.save_before_change(db, found.handle);
                 self.note_access(found.handle);
                 self.take_content(found, empty.value_type())?
             }

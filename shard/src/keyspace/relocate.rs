@@ -34,6 +34,7 @@ impl Shard {
     /// [`ChangeKind::MovedFrom`]). O(elements); O(1) for a list.
     pub fn take(&mut self, db: u32, key: &Key<'_>, why: ChangeKind) -> Option<OwnedValue> {
         let found = self.locate(db, key)?;
+        self.save_before_change(db, found.handle);
         let value = self.take_list(found).unwrap_or_else(|| self.export(found.handle));
         let handle = self.unlink(db, key, found);
         let external = self.store.release(handle);
@@ -200,10 +201,19 @@ impl Shard {
             Form::Outside(payload) => {
                 self.place(db, key, found, Incoming::Owned { payload, raw }, deadline)?;
                 self.arm_members(db, key);
+                self.follow_moved(db, key);
                 return Ok(());
             }
         };
         self.place(db, key, found, incoming, deadline)
+    }
+
+    /// Has a snapshot that takes a collection in parts go on with it at its new key.
+    fn follow_moved(&mut self, db: u32, key: &Key<'_>) {
+        let cell = self.look(db, key).and_then(|found| self.store.external_of(found.handle));
+        if let Some(cell) = cell {
+            self.note_moved(cell);
+        }
     }
 
     /// Exchanges two databases.

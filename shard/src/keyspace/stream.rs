@@ -43,6 +43,7 @@ impl Shard {
         let Some(cell) = self.store.external_of(found.handle) else {
             return Err(AccessError::WrongType);
         };
+        self.save_before_change(db, found.handle);
         let result = self.store.externals.update(cell, |external| match &mut external.payload {
             Payload::Collection(collection) => match &mut **collection {
                 Collection::Stream(stream) => Ok(Some(change(stream))),

@@ -21,6 +21,9 @@ impl Shard {
         len: usize,
     ) -> Result<&mut [u8], OutOfMemory> {
         let found = self.locate(db, key);
+        if let Some(found) = found {
+            self.save_before_change(db, found.handle);
+        }
         let is_in_place = found.is_some_and(|found| self.resize_in_place(found.handle, len));
         if !is_in_place {
             self.rewrite(db, key, found, len)?;

@@ -552,27 +552,6 @@ fn slots_are_counted_and_listed() {
 }
 
 #[test]
-fn a_snapshot_sees_each_segment_once_as_it_was() {
-    let mut shard = shard(false);
-    let name = |index: u32| format!("k{index}");
-    for index in 0..2000 {
-        shard.set(0, &key(name(index).as_bytes()), NewValue::Int(1), Ttl::Clear).unwrap();
-    }
-    let mut saved = BTreeMap::new();
-    for index in 0..2000 {
-        let name = name(index);
-        shard.save_before_write(0, &key(name.as_bytes()), 1, &mut |entry| {
-            let value = entry.value.to_vec().unwrap();
-            let again = saved.insert(entry.key.to_vec(), value);
-            assert!(again.is_none(), "an entry is saved once");
-        });
-        shard.set_int(0, &key(name.as_bytes()), 2).unwrap();
-    }
-    assert_eq!(saved.len(), 2000);
-    assert!(saved.values().all(|value| value == b"1"));
-}
-
-#[test]
 fn a_flushed_database_is_freed_in_steps_and_counted_as_memory_until_then() {
     for slot_mode in [false, true] {
         let mut shard = shard(slot_mode);

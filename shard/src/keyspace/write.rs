@@ -137,6 +137,7 @@ impl Shard {
         found: Found,
         deadline: Option<u64>,
     ) -> Result<(), OutOfMemory> {
+        self.save_before_change(db, found.handle);
         let slot = self.slot_of(key);
         let old = self.store.entry(found.handle).deadline();
         let handle = self.store.set_deadline(found.handle, deadline)?;
@@ -180,6 +181,7 @@ impl Shard {
             self.journal.record(ChangeKind::New, db, key.bytes);
             return Ok(());
         };
+        self.save_before_change(db, old);
         let old_deadline = self.store.entry(old).deadline();
         let old_cell = self.store.external_of(old);
         let handle = self.store.write(head, incoming, Some(old))?;

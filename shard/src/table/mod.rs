@@ -276,26 +276,6 @@ impl Table {
         }
     }
 
-    /// Notes that the segment of `hash` is about to change, for a snapshot of version `cut`: true
-    /// the first time, when the snapshot has to save the segment's entries as they are now.
-    ///
-    /// A segment carries the version of the last snapshot that has its entries. The parts of a
-    /// split inherit it, and segments of different versions do not merge.
-    pub(crate) fn touch_before_write(&mut self, hash: u64, cut: u64) -> bool {
-        let segment = self.directory.segment_mut(self.directory.index(hash));
-        let is_first = segment.version() < cut;
-        if is_first {
-            segment.set_version(cut);
-        }
-        is_first
-    }
-
-    /// Calls `visit` with each entry of the segment of `hash`.
-    pub(crate) fn for_segment_of(&self, hash: u64, visit: impl FnMut(Handle)) {
-        let segment = self.directory.segment(self.directory.index(hash));
-        segment.iter().map(|slot| slot.handle).for_each(visit);
-    }
-
     /// Calls `visit` with each entry; O(entries).
     pub(crate) fn for_each(&self, mut visit: impl FnMut(Handle)) {
         for (_, segment) in self.directory.iter() {
@@ -354,8 +334,8 @@ impl Table {
         let segment = self.directory.segment_mut(first);
         let ttl = segment.ttl_mut().take();
         let slots: Vec<Slot> = segment.iter().collect();
-        let (depth, version) = (segment.depth(), segment.version());
-        let mut resized = Segment::from_ordered(slots.iter().copied(), room, depth, version);
+        let depth = segment.depth();
+        let mut resized = Segment::from_ordered(slots.iter().copied(), room, depth);
         *resized.ttl_mut() = ttl;
         self.directory.install(first, [(count, resized)]);
     }
@@ -371,7 +351,7 @@ impl Table {
         let (first, count) = self.directory.span(index);
         let base_ms = self.disarm(first);
         let segment = self.directory.segment(first);
-        let (depth, version) = (segment.depth(), segment.version());
+        let depth = segment.depth();
         let slots: Vec<Slot> = segment.iter().collect();
         let mut halves = [const { Vec::new() }; 2];
         for half in &mut halves {
@@ -386,8 +366,7 @@ impl Table {
         }
         let parts = halves.map(|half| {
             let room = half.len() + 1;
-            let part = Segment::from_ordered(half.iter().copied(), room, depth + 1, version);
-            (count / 2, part)
+            (count / 2, Segment::from_ordered(half.iter().copied(), room, depth + 1))
         });
         self.directory.install(first, parts);
         self.segments += 1;
@@ -404,13 +383,13 @@ impl Table {
     fn merge(&mut self, index: usize, keys: &impl KeySource) -> bool {
         let (first, count) = self.directory.span(index);
         let segment = self.directory.segment(first);
-        let (depth, version) = (segment.depth(), segment.version());
+        let depth = segment.depth();
         if depth == 0 {
             return false;
         }
         let other = self.directory.segment(first ^ count);
         let len = segment.len() + other.len();
-        if other.depth() != depth || other.version() != version || len > MERGE_LEN_MAX {
+        if other.depth() != depth || len > MERGE_LEN_MAX {
             return false;
         }
         let left = first & !count;
@@ -418,7 +397,7 @@ impl Table {
         slots.extend(self.directory.segment(left + count).iter());
         slots.sort_by_key(|slot| slot.fingerprint);
         let bases = [self.disarm(left), self.disarm(left + count)];
-        let merged = Segment::from_ordered(slots.iter().copied(), len + 1, depth - 1, version);
+        let merged = Segment::from_ordered(slots.iter().copied(), len + 1, depth - 1);
         self.directory.install(left, [(2 * count, merged)]);
         self.segments -= 1;
         if depth == self.directory.depth() {

@@ -16,7 +16,7 @@
 //! so that it returns a few more entries than asked for at most.
 
 use super::segment::{FINGERPRINT_BITS, FINGERPRINTS, Segment};
-use super::{KeySource, Table};
+use super::{KeySource, Table, fingerprint_of};
 use crate::arena::Handle;
 
 /// Bits that a table's cursor takes at most.
@@ -169,6 +169,13 @@ impl Table {
         }
         parts
     }
+}
+
+/// Whether a scan that goes on from `cursor` has passed the place of this hash.
+pub(crate) fn is_passed(cursor: u64, hash: u64) -> bool {
+    let place = Place::decode(cursor);
+    let prefix = (hash >> 1) >> (63 - place.depth);
+    (prefix, fingerprint_of(hash)) < (place.prefix, place.fingerprint)
 }
 
 fn next_fingerprint((segment, at): &(&Segment, Option<usize>)) -> Option<u32> {

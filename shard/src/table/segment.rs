@@ -1,7 +1,7 @@
 //! A segment: an array of slots ordered by fingerprint, and the directory that owns segments.
 //!
 //! ```text
-//! segment    | version 8 | ttl index 8 | len 2, depth 1 | slot | slot | slot | ...
+//! segment    | ttl index 8 | len 2, depth 1 | slot | slot | slot | ...
 //! slot       6 bytes: handle (34 bits) | fingerprint (14 bits); all zero: empty
 //! directory  | ptr | ptr | ptr | ptr |  indexed by the top bits of the hash; the upper 16 bits
 //!              of a pointer hold the capacity, so that a lookup goes from the directory to the
@@ -50,14 +50,13 @@ const TAG_PACKED: usize = 1 << 15;
 /// What precedes the slots.
 #[repr(C)]
 struct Head {
-    version: u64,
     ttl: Option<Box<TtlIndex>>,
     len: u16,
     depth: u8,
 }
 
 const HEAD_BYTES: usize = size_of::<Head>();
-const _: () = assert!(HEAD_BYTES == 24);
+const _: () = assert!(HEAD_BYTES == 16);
 
 const fn capacity_of(allocation: usize) -> usize {
     (allocation - HEAD_BYTES - TAIL_BYTES) / SLOT_BYTES
@@ -91,21 +90,21 @@ pub(super) struct Segment(NonNull<u8>);
 
 impl Segment {
     /// An empty segment for at least `len` slots at the usual load.
-    pub(super) fn with_room(len: usize, depth: u8, version: u64) -> Self {
+    pub(super) fn with_room(len: usize, depth: u8) -> Self {
         let wanted = len + len / 9 + 1;
         let bytes = HEAD_BYTES + wanted * SLOT_BYTES + TAIL_BYTES;
         let allocation = size_class(bytes.max(BYTES_MIN));
-        Self::allocate(allocation, depth, version)
+        Self::allocate(allocation, depth)
     }
 
-    fn allocate(allocation: usize, depth: u8, version: u64) -> Self {
+    fn allocate(allocation: usize, depth: u8) -> Self {
         let capacity = capacity_of(allocation);
         let layout = layout(capacity);
         // SAFETY: the layout's size is not zero.
         let base = unsafe { std::alloc::alloc_zeroed(layout) };
         let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
         assert!(base.addr().get() >> TAG_SHIFT == 0, "addresses of a process fit in 48 bits");
-        let head = Head { version, ttl: None, len: 0, depth };
+        let head = Head { ttl: None, len: 0, depth };
         // SAFETY: the allocation is large enough and aligned for a `Head`, and nobody else has it.
         unsafe { base.cast::<Head>().write(head) };
         let packed = if capacity < CAPACITY_SPREAD_MIN { TAG_PACKED } else { 0 };
@@ -118,10 +117,9 @@ impl Segment {
         slots: impl ExactSizeIterator<Item = Slot> + Clone,
         room: usize,
         depth: u8,
-        version: u64,
     ) -> Self {
         let len = slots.len();
-        let mut segment = Self::with_room(room, depth, version);
+        let mut segment = Self::with_room(room, depth);
         if !segment.fill(slots.clone()) {
             segment.0 = tagged(segment.base(), segment.capacity() | TAG_PACKED);
             segment.slots_mut().fill(0);
@@ -162,14 +160,6 @@ impl Segment {
     /// How many top bits of their hashes the keys of this segment share.
     pub(super) fn depth(&self) -> u8 {
         self.head().depth
-    }
-
-    pub(super) fn version(&self) -> u64 {
-        self.head().version
-    }
-
-    pub(super) fn set_version(&mut self, version: u64) {
-        self.head_mut().version = version;
     }
 
     pub(super) fn ttl(&self) -> Option<&TtlIndex> {
@@ -409,7 +399,7 @@ unsafe impl Send for Directory {}
 
 impl Directory {
     pub(super) fn new() -> Self {
-        let segment = Segment::with_room(0, 0, 0);
+        let segment = Segment::with_room(0, 0);
         let segment_bytes = segment.memory();
         Self { entries: vec![segment], depth: 0, segment_bytes }
     }

@@ -195,31 +195,6 @@ fn any_number_is_a_cursor() {
     }
 }
 
-#[test]
-fn a_segment_is_saved_once_a_cut_and_keeps_its_version_through_splits() {
-    let mut numbers = Numbers::new(spread);
-    for number in 0..300 {
-        numbers.insert(number);
-    }
-    let hash = spread(0);
-    assert!(numbers.table.touch_before_write(hash, 1));
-    assert!(!numbers.table.touch_before_write(hash, 1));
-    for number in 300..3000 {
-        numbers.insert(number);
-    }
-    for number in 0..3000 {
-        assert!(!numbers.table.touch_before_write(spread(number), 1), "parts inherit the version");
-    }
-    // With one part saved and its neighbours not, removals must not merge them.
-    assert!(numbers.table.touch_before_write(hash, 2));
-    assert!(numbers.table.stats().segments > 1);
-    for number in 0..3000 {
-        numbers.remove(number);
-        numbers.table.verify(&numbers.entries);
-    }
-    assert!(numbers.table.stats().segments > 1, "segments of different versions stay apart");
-}
-
 #[derive(Clone, Debug)]
 enum Step {
     Insert(u64),

@@ -7,9 +7,8 @@ use crate::commands::context::Coordination;
 use crate::commands::definition::{
     Arg, Arity, Categories, Command, Flags, Group, Handler, LockScope,
 };
-use crate::commands::server::snapshot::save;
+use crate::commands::server::snapshot::{After, save};
 use crate::errors::CommandError;
-use crate::persist::saving::SaveKind;
 use crate::route::core::CoreState;
 use crate::route::engine::ShardId;
 use crate::route::transaction::{Request, Transaction};
@@ -69,6 +68,8 @@ pub(super) const FLUSHALL: Command = Command {
 };
 
 fn flushall(transaction: Transaction, request: Request) -> Coordination {
+    // As with the peers, a snapshot of what is thrown away is not worth its time.
+    request.shared.persistence.saving.cancel();
     let has_points = !request.shared.config.load().persistence.save_points.is_empty();
     flush(transaction, request, empty_all, if has_points { Then::Save } else { Then::Nothing })
 }
@@ -139,7 +140,7 @@ fn flush(
             Then::Save => {
                 transaction.hop(transaction.shards().map(empty_db)).await;
                 // When that fails the log says so, and the keys are gone all the same.
-                let _ = save(&transaction, &request.shared, SaveKind::Foreground).await;
+                let _ = save(&transaction, &request.shared, After::Hold).await;
             }
         }
         if mode == Mode::Sync {

@@ -2,7 +2,7 @@
 
 use kvasir_proto::{Args, Encoder};
 
-use super::snapshot::{self, SaveError};
+use super::snapshot::{self, After, SaveError};
 use crate::commands::arguments::is_word;
 use crate::commands::context::{Coordination, LocalContext};
 use crate::commands::definition::{
@@ -27,9 +27,10 @@ pub(super) const SAVE: Command = Command {
     ..Command::BASE
 };
 
+/// The client waits for the file; others go on after the cut, unlike with the peers.
 fn save(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
-        match snapshot::save(&transaction, &request.shared, SaveKind::Foreground).await {
+        match snapshot::save(&transaction, &request.shared, After::Release).await {
             Ok(()) => Ok(request.ok()),
             Err(SaveError::InProgress) => Err(IN_PROGRESS),
             Err(SaveError::Cancelled | SaveError::Failed(_)) => Err(CommandError::Other("ERR")),

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use kvasir_proto::{Args, Encoder, number};
 
-use super::snapshot;
+use super::snapshot::{self, After};
 use crate::commands::arguments::is_word;
 use crate::commands::context::{Coordination, LocalContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
 use crate::config::choice::{SHUTDOWN_FORCE, SHUTDOWN_NOSAVE, SHUTDOWN_SAVE};
 use crate::errors::CommandError;
-use crate::persist::saving::SaveKind;
 use crate::route::core::{Background, CoreState};
 use crate::route::engine::{ShardId, ShutdownSignal};
 use crate::route::locks::Mode;
@@ -156,7 +155,7 @@ fn end(transaction: Transaction, _: Request) -> Coordination {
 fn save_and_end(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         tracing::info!("Saving the final RDB snapshot before exiting.");
-        if snapshot::save(&transaction, &request.shared, SaveKind::Foreground).await.is_err() {
+        if snapshot::save(&transaction, &request.shared, After::Hold).await.is_err() {
             tracing::warn!("Error trying to save the DB, can't exit.");
             request.shared.failed_shutdowns.fetch_add(1, Ordering::Release);
             return Ok(Vec::new());
@@ -169,7 +168,7 @@ fn save_and_end(transaction: Transaction, request: Request) -> Coordination {
 fn save_if_possible_and_end(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         tracing::info!("Saving the final RDB snapshot before exiting.");
-        if snapshot::save(&transaction, &request.shared, SaveKind::Foreground).await.is_err() {
+        if snapshot::save(&transaction, &request.shared, After::Hold).await.is_err() {
             tracing::warn!("Error trying to save the DB, but exiting anyway.");
         }
         end(transaction, request).await

@@ -1,45 +1,33 @@
 //! A snapshot of all shards at one moment, and its opposite: a file loaded into them.
 //!
-//! Whoever calls [`save`] holds locks on everything of every shard, at least for reading. While it
-//! runs nothing is written, so that what the shards make a file of in many short turns is what they
-//! were at the moment when the last lock was granted: a cut of the order of transactions. Keys that
-//! expire meanwhile stay until it is over.
+//! The moment is one of the order of transactions: all shards make their cut while somebody holds
+//! locks on everything of every one of them, at least for reading ([`save`]). That takes two
+//! messages a shard. From then on nothing is locked: each shard writes its part beside its other
+//! work (`route::snapshot`, `persist::part`), and saves what changes before it does.
+//!
+//! Who needs the data to stay as it is until the file is there (`SHUTDOWN`, `DEBUG RELOAD`) keeps
+//! the locks.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvasir_shard::{ValueRef, WalkedEntry};
-
 use crate::commands::context::Coordination;
 use crate::config::Config;
-use crate::config::choice::MaxmemoryPolicy;
 use crate::persist::load::{Existing, Job, load_options};
-use crate::persist::owned;
-use crate::persist::rdb::WriteOptions;
-use crate::persist::rdb::write::file::{
-    Needs, Usage, write_attributes, write_aux, write_function, write_key, write_select, write_size,
-    write_text,
-};
-use crate::persist::save::{Offered, SnapshotWriter, Target, temporary_name};
+use crate::persist::part::{Link, Part, Plan};
+use crate::persist::rdb::write::file::{write_aux, write_function, write_select, write_size};
+use crate::persist::save::{Piece, SnapshotWriter, Target, temporary_name};
 use crate::persist::saving::SaveKind;
-use crate::route::core::{Background, CoreState, access_stamp};
+use crate::route::core::{Background, CoreState};
 use crate::route::engine::ShardId;
 use crate::route::locks::Mode;
 use crate::route::settings::encoding_limits;
 use crate::route::shared::Shared;
 use crate::route::transaction::{Request, Transaction};
 
-/// A shard's turn ends when it has made so many bytes, or has taken so long.
-const SLICE_BYTES: usize = 128 * 1024;
-/// See [`SLICE_BYTES`].
-const SLICE_NS: u64 = 500_000;
-/// Keys between two looks at the clock.
-const STEP_KEYS: usize = 8;
-/// How long the coordinator waits for room, or for the disk.
-const WAIT: Duration = Duration::from_micros(200);
-/// How long it sleeps at most before it looks whether it is to end.
-const NAP: Duration = Duration::from_millis(50);
+/// How often the coordinator looks how far the shards and the disk are.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Why there is no snapshot.
 #[derive(Debug)]
@@ -52,31 +40,46 @@ pub(crate) enum SaveError {
     Failed(io::Error),
 }
 
+/// What becomes of the locks after the cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum After {
+    /// They end: what is changed from then on is not part of the snapshot.
+    Release,
+    /// They are kept, and with them the data as it is. A snapshot in the background, which
+    /// would be of older data, ends early.
+    Hold,
+}
+
 /// Takes a snapshot. Locks on everything of every shard are held.
 pub(crate) async fn save(
     transaction: &Transaction,
     shared: &Arc<Shared>,
-    kind: SaveKind,
+    after: After,
 ) -> Result<(), SaveError> {
+    let saving = &shared.persistence.saving;
     let unix_s = now_ms(transaction).await / 1000;
-    if !shared.persistence.saving.claim(kind, unix_s) {
-        return Err(SaveError::InProgress);
+    while !saving.claim(SaveKind::Foreground, unix_s) {
+        if after == After::Release {
+            return Err(SaveError::InProgress);
+        }
+        if saving.replace_waiting() {
+            break;
+        }
+        saving.cancel();
+        transaction.sleep(LOOK).await;
     }
-    save_claimed(transaction, shared).await
+    save_claimed(transaction, shared, after).await
 }
 
 /// As [`save`], after the claim.
-async fn save_claimed(transaction: &Transaction, shared: &Arc<Shared>) -> Result<(), SaveError> {
-    let outcome = write(transaction, shared).await;
+async fn save_claimed(
+    transaction: &Transaction,
+    shared: &Arc<Shared>,
+    after: After,
+) -> Result<(), SaveError> {
+    let outcome = write(transaction, shared, after).await;
     let saved = outcome.is_ok();
-    transaction
-        .on_all(move |state| {
-            state.saving = false;
-            if saved {
-                state.keyspace_figures.changes = 0;
-            }
-        })
-        .await;
+    transaction.on_all(move |state| state.end_snapshot(saved)).await;
     shared.persistence.saving.finish(saved, now_ms(transaction).await / 1000);
     match &outcome {
         Ok(()) => tracing::info!("DB saved on disk"),
@@ -92,12 +95,32 @@ async fn now_ms(transaction: &Transaction) -> u64 {
 
 /// The task of a background save, which has been claimed.
 pub(crate) fn background_save() -> Background {
-    Background { words: vec!["BGSAVE"], locks: Some(Mode::Read), coordinator: save_in_background }
+    Background { words: vec!["BGSAVE"], locks: None, coordinator: prepare_background }
+}
+
+/// Waits, without locks, until a snapshot that was given up has left nothing behind.
+fn prepare_background(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let saving = &request.shared.persistence.saving;
+        while saving.is_walking() && !saving.is_cancelled() {
+            transaction.sleep(LOOK).await;
+        }
+        let save = || Background {
+            words: vec!["BGSAVE"],
+            locks: Some(Mode::Read),
+            coordinator: save_in_background,
+        };
+        transaction.on(request.home, move |state| state.background.push_back(save())).await;
+        Ok(Vec::new())
+    })
 }
 
 fn save_in_background(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
-        match save_claimed(&transaction, &request.shared).await {
+        if !request.shared.persistence.saving.begin() {
+            return Ok(Vec::new());
+        }
+        match save_claimed(&transaction, &request.shared, After::Release).await {
             Ok(()) => tracing::info!("Background saving terminated with success"),
             Err(SaveError::Cancelled) => tracing::warn!("Background saving cancelled"),
             Err(_) => tracing::warn!("Background saving error"),
@@ -106,69 +129,31 @@ fn save_in_background(transaction: Transaction, request: Request) -> Coordinatio
     })
 }
 
-/// What the shards have to know to write their part.
-#[derive(Clone, Copy)]
-struct Plan {
-    options: WriteOptions,
-    usage: Option<UsageKind>,
-}
-
-/// What the eviction policy wants to know of a key's use, and the file keeps for it.
-#[derive(Clone, Copy)]
-enum UsageKind {
-    Idle,
-    Frequency,
-}
-
-impl Plan {
-    fn new(config: &Config) -> Self {
-        let usage = match config.memory.policy {
-            MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => Some(UsageKind::Idle),
-            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
-                Some(UsageKind::Frequency)
-            }
-            _ => None,
-        };
-        Self { options: WriteOptions { compress: config.persistence.compress }, usage }
+async fn write(
+    transaction: &Transaction,
+    shared: &Arc<Shared>,
+    after: After,
+) -> Result<(), SaveError> {
+    let saving = &shared.persistence.saving;
+    while saving.is_walking() {
+        transaction.sleep(LOOK).await;
     }
-}
-
-/// Keys of a database, and those of them with a deadline.
-type Size = (u64, u64);
-
-/// Keeps due keys from now on; the sizes of the databases.
-fn begin(state: &mut CoreState) -> Vec<Size> {
-    state.saving = true;
-    let databases = 0..state.shard.databases() as u32;
-    let size = |db| (state.shard.len(db) as u64, state.shard.expires(db) as u64);
-    databases.map(size).collect()
-}
-
-async fn write(transaction: &Transaction, shared: &Arc<Shared>) -> Result<(), SaveError> {
-    let config = shared.config.load_full();
-    let sizes = transaction.on_all(begin).await;
-    let databases = (0..sizes[0].len()).map(|db| {
-        let of_shards = sizes.iter().map(|sizes| sizes[db]);
-        of_shards.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1))
-    });
-    let databases: Vec<Size> = databases.collect();
+    if saving.is_cancelled() {
+        return Err(SaveError::Cancelled);
+    }
     let disk = shared.disk.get().ok_or_else(|| failed("this server has no files"))?;
-    let writer = disk.write(target(&config)).map_err(SaveError::Failed)?;
-    let keys_total = databases.iter().map(|size| size.0).sum();
-    let mut file = Snapshot {
-        transaction,
-        shared,
-        writer,
-        plan: Plan::new(&config),
-        needs: Needs::Nothing,
-        keys_total,
-        keys_done: 0,
-    };
-    let written = file.all(&databases).await;
+    let config = shared.config.load_full();
+    let now_ms = now_ms(transaction).await;
+    let mut writer = disk.write(target(&config)).map_err(SaveError::Failed)?;
+    let head = head(shared, Plan::new(&config, now_ms), now_ms / 1000);
+    let written = write_parts(transaction, shared, &writer, head, after).await;
     if written.is_err() {
         // The next snapshot's file has the same name until it is whole.
-        file.writer.give_up();
-        let _ = file.outcome().await;
+        transaction.on_all(CoreState::give_up_snapshot).await;
+        writer.give_up();
+        while writer.outcome().is_none() {
+            transaction.sleep(LOOK).await;
+        }
     }
     written
 }
@@ -183,176 +168,89 @@ fn target(config: &Config) -> Target {
         name: config.persistence.file_name.clone(),
         temporary: temporary_name(),
         checksum: config.persistence.checksum,
+        syncs: config.persistence.incremental_sync,
     }
 }
 
-/// A snapshot being written.
-struct Snapshot<'a> {
-    transaction: &'a Transaction,
-    shared: &'a Arc<Shared>,
-    writer: SnapshotWriter,
+/// What tells about the file, and what belongs to the server as a whole: everything that is no key.
+/// Made under the locks of the cut.
+struct Head {
     plan: Plan,
-    needs: Needs,
-    keys_total: u64,
-    keys_done: u64,
-}
-
-impl Snapshot<'_> {
-    async fn all(&mut self, databases: &[Size]) -> Result<(), SaveError> {
-        self.head(now_ms(self.transaction).await / 1000).await?;
-        for (db, size) in databases.iter().enumerate().filter(|(_, size)| size.0 > 0) {
-            self.database(db as u32, *size).await?;
-        }
-        self.end().await
-    }
-
-    /// What tells about the file, and what is not a key.
-    async fn head(&mut self, unix_s: u64) -> Result<(), SaveError> {
-        let mut piece = Vec::new();
-        write_aux(&mut piece, b"kvasir-ver", env!("CARGO_PKG_VERSION").as_bytes());
-        write_aux(&mut piece, b"redis-bits", b"64");
-        write_aux(&mut piece, b"ctime", unix_s.to_string().as_bytes());
-        let used = self.shared.memory.used_now();
-        write_aux(&mut piece, b"used-mem", used.to_string().as_bytes());
-        write_aux(&mut piece, b"aof-base", b"0");
-        for library in self.shared.functions.catalog().libraries() {
-            write_function(&mut piece, library.code(), self.plan.options);
-        }
-        self.shared.persistence.saving.note(0, self.keys_total);
-        self.offer(piece).await
-    }
-
-    /// All keys of a database, from all shards at the same time.
-    async fn database(&mut self, db: u32, (keys, expires): Size) -> Result<(), SaveError> {
-        let mut piece = Vec::new();
-        write_select(&mut piece, db);
-        write_size(&mut piece, keys, expires);
-        self.offer(piece).await?;
-        let mut places: Vec<(ShardId, u64)> =
-            self.transaction.shards().map(|shard| (shard, 0)).collect();
-        while !places.is_empty() {
-            let plan = self.plan;
-            let delay_us = self.shared.config.load().persistence.save_delay_us;
-            let most = if delay_us > 0 { STEP_KEYS } else { usize::MAX };
-            let hops = places.iter().map(|(shard, cursor)| {
-                let cursor = *cursor;
-                (*shard, move |state: &mut CoreState| slice(state, db, cursor, most, plan))
-            });
-            let slices = self.transaction.hop(hops).await;
-            let mut further = Vec::with_capacity(places.len());
-            let mut keys = 0;
-            for ((shard, _), slice) in places.into_iter().zip(slices) {
-                self.needs = self.needs.max(slice.needs);
-                keys += slice.keys;
-                self.offer(slice.bytes).await?;
-                if slice.next != 0 {
-                    further.push((shard, slice.next));
-                }
-            }
-            places = further;
-            self.keys_done += keys;
-            self.shared.persistence.saving.note(self.keys_done, self.keys_total);
-            self.rest(Duration::from_micros(delay_us * keys)).await?;
-        }
-        Ok(())
-    }
-
-    /// Lets others have their turn, for longer where a test wants that (`rdb-key-save-delay`).
-    async fn rest(&self, mut delay: Duration) -> Result<(), SaveError> {
-        loop {
-            if self.shared.persistence.saving.is_cancelled() {
-                return Err(SaveError::Cancelled);
-            }
-            if delay.is_zero() {
-                self.transaction.rest().await;
-                return Ok(());
-            }
-            let nap = delay.min(NAP);
-            self.transaction.sleep(nap).await;
-            delay -= nap;
-        }
-    }
-
-    /// Hands a piece to the writing thread, and waits while that is behind.
-    async fn offer(&self, mut piece: Vec<u8>) -> Result<(), SaveError> {
-        loop {
-            match self.writer.offer(piece) {
-                Offered::Taken => return Ok(()),
-                Offered::Full(back) => piece = back,
-                Offered::Ended => return self.outcome().await,
-            }
-            self.transaction.sleep(WAIT).await;
-        }
-    }
-
-    /// Tells that this is all, and waits until it is on the disk.
-    async fn end(&self) -> Result<(), SaveError> {
-        while !self.writer.end(self.needs) {
-            self.transaction.sleep(WAIT).await;
-        }
-        self.outcome().await
-    }
-
-    async fn outcome(&self) -> Result<(), SaveError> {
-        loop {
-            if let Some(outcome) = self.writer.outcome() {
-                return outcome.map_err(SaveError::Failed);
-            }
-            self.transaction.sleep(WAIT).await;
-        }
-    }
-}
-
-/// What a shard has made of some of its keys.
-struct Slice {
     bytes: Vec<u8>,
-    keys: u64,
-    needs: Needs,
-    /// Where to go on; 0 at the end.
-    next: u64,
 }
 
-/// Writes keys of a database from `cursor` on, for a turn.
-fn slice(state: &mut CoreState, db: u32, cursor: u64, most: usize, plan: Plan) -> Slice {
-    let began = state.shared.stopwatch.ticks();
-    let mut slice = Slice { bytes: Vec::new(), keys: 0, needs: Needs::Nothing, next: cursor };
-    let now_ms = state.unix_ms();
-    loop {
-        let Slice { bytes, keys, needs, next: from } = &mut slice;
-        let next = state.shard.walk(db, *from, STEP_KEYS, &mut |entry| {
-            *keys += 1;
-            *needs = (*needs).max(write_entry(bytes, entry, now_ms, plan));
-        });
-        slice.next = next;
-        let is_over = slice.bytes.len() >= SLICE_BYTES
-            || slice.keys >= most as u64
-            || state.shared.stopwatch.elapsed_ns(began) >= SLICE_NS;
-        if next == 0 || is_over {
-            return slice;
+fn head(shared: &Shared, plan: Plan, unix_s: u64) -> Head {
+    let mut bytes = Vec::new();
+    write_aux(&mut bytes, b"kvasir-ver", env!("CARGO_PKG_VERSION").as_bytes());
+    write_aux(&mut bytes, b"redis-bits", b"64");
+    write_aux(&mut bytes, b"ctime", unix_s.to_string().as_bytes());
+    write_aux(&mut bytes, b"used-mem", shared.memory.used_now().to_string().as_bytes());
+    write_aux(&mut bytes, b"aof-base", b"0");
+    for library in shared.functions.catalog().libraries() {
+        write_function(&mut bytes, library.code(), plan.options());
+    }
+    Head { plan, bytes }
+}
+
+/// Makes the cut, and waits until the shards and the thread have written everything.
+async fn write_parts(
+    transaction: &Transaction,
+    shared: &Arc<Shared>,
+    writer: &SnapshotWriter,
+    head: Head,
+    after: After,
+) -> Result<(), SaveError> {
+    let Head { plan, mut bytes } = head;
+    let pieces = writer.pieces().expect("invariant: it has not been given up");
+    let link = Arc::new(Link::new(transaction.shards().count()));
+    let cuts = transaction.shards().map(|shard| {
+        let part = Part::new(shard.0, plan, Arc::clone(&link), pieces.clone());
+        (shard, move |state: &mut CoreState| state.begin_snapshot(part))
+    });
+    let cuts: Vec<_> = cuts.collect();
+    drop(pieces);
+    let sizes = match after {
+        After::Release => transaction.last_hop(cuts).await,
+        After::Hold => transaction.hop(cuts).await,
+    };
+    let mut keys_total = 0;
+    for db in 0..sizes[0].len() {
+        let of_shards = sizes.iter().map(|sizes| sizes[db]);
+        let (keys, expires) = of_shards.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
+        if keys > 0 {
+            write_select(&mut bytes, db as u32);
+            write_size(&mut bytes, keys, expires);
         }
+        keys_total += keys;
+    }
+    offer(transaction, writer, Piece::Records(bytes)).await;
+    link.open();
+    let saving = &shared.persistence.saving;
+    while !link.is_done() {
+        saving.note(link.keys_done(), keys_total);
+        if saving.is_cancelled() {
+            return Err(SaveError::Cancelled);
+        }
+        if let Some(outcome) = writer.outcome() {
+            return outcome.map_err(SaveError::Failed);
+        }
+        transaction.sleep(LOOK).await;
+    }
+    saving.note(keys_total, keys_total);
+    offer(transaction, writer, Piece::End(link.needs())).await;
+    loop {
+        if let Some(outcome) = writer.outcome() {
+            return outcome.map_err(SaveError::Failed);
+        }
+        transaction.sleep(LOOK).await;
     }
 }
 
-fn write_entry(out: &mut Vec<u8>, entry: &WalkedEntry<'_>, now_ms: u64, plan: Plan) -> Needs {
-    let usage = plan.usage.map(|usage| match usage {
-        UsageKind::Idle => Usage::Idle(access_stamp(now_ms).wrapping_sub(entry.stamp()).into()),
-        UsageKind::Frequency => Usage::Frequency(entry.stamp() as u8),
-    });
-    match entry.value() {
-        ValueRef::Collection(_) => {
-            let value = owned::to_dump(entry.to_value().data);
-            if value.is_empty_collection() {
-                // All of its elements have expired.
-                return Needs::Nothing;
-            }
-            write_attributes(out, entry.deadline_ms(), usage);
-            write_key(out, entry.key(), &value, plan.options)
-        }
-        text => {
-            write_attributes(out, entry.deadline_ms(), usage);
-            write_text(out, entry.key(), text, plan.options);
-            Needs::Nothing
-        }
+/// Hands a piece to the writing thread, and waits while that is behind.
+async fn offer(transaction: &Transaction, writer: &SnapshotWriter, mut piece: Piece) {
+    while let Err(back) = writer.offer(piece) {
+        piece = back;
+        transaction.sleep(LOOK).await;
     }
 }
 
@@ -385,6 +283,6 @@ pub(crate) async fn load(
         if let Some(outcome) = loading.outcome() {
             return outcome;
         }
-        transaction.sleep(WAIT).await;
+        transaction.sleep(LOOK).await;
     }
 }

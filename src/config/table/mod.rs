@@ -58,8 +58,6 @@ const ACL: &str = "ACL";
 const CLUSTER: &str = "cluster mode";
 /// See [`super::parameter::Disposition::Later`].
 const MPTCP: &str = "multipath TCP";
-/// See [`super::parameter::Disposition::Later`]. SHUTDOWN and FLUSHALL do look at them.
-const AUTOMATIC_SNAPSHOTS: &str = "taking snapshots while it runs, not only at its end,";
 /// See [`super::parameter::Disposition::Later`].
 const PERSISTENCE: &str = "persistence";
 /// See [`super::parameter::Disposition::Later`].

@@ -1,6 +1,6 @@
 //! Snapshots and the append-only file.
 
-use super::{AUTOMATIC_SNAPSHOTS, I32_MAX, I64_MAX, PERSISTENCE, check};
+use super::{I32_MAX, I64_MAX, PERSISTENCE, check};
 use crate::config::choice::{Choice, ChoiceEnum, VersionCheck};
 use crate::config::kind::Kind;
 use crate::config::parameter::Parameter;
@@ -61,7 +61,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::flag("rdb-del-sync-files", "no", "removes RDB files made only for sync")
         .later(PERSISTENCE),
     Parameter::flag("rdb-save-incremental-fsync", "yes", "fsyncs snapshot output in chunks")
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.incremental_sync = v.flag()),
     Parameter::choice(
         "rdb-version-check",
         VersionCheck::CHOICES,
@@ -75,8 +75,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::flag("rdbcompression", "yes", "LZF strings inside snapshots and dumps")
         .works(|c, v| c.persistence.compress = v.flag()),
     Parameter::of(Kind::Save, "save", "3600 1 300 100 60 10000", "automatic snapshot points")
-        .works(|c, v| c.persistence.save_points = v.save_points().into())
-        .later(AUTOMATIC_SNAPSHOTS),
+        .works(|c, v| c.persistence.save_points = v.save_points().into()),
     Parameter::flag("stop-writes-on-bgsave-error", "yes", "refuses writes after a failed snapshot")
         .works(|c, v| c.persistence.stops_writes = v.flag()),
 ];

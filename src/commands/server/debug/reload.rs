@@ -2,10 +2,9 @@
 
 use crate::commands::arguments::is_word;
 use crate::commands::context::Coordination;
-use crate::commands::server::snapshot;
+use crate::commands::server::snapshot::{self, After};
 use crate::errors::CommandError;
 use crate::persist::load::Existing;
-use crate::persist::saving::SaveKind;
 use crate::route::core::CoreState;
 use crate::route::transaction::{Request, Transaction};
 use crate::script::functions::Catalog;
@@ -48,7 +47,7 @@ pub(super) fn reload(transaction: Transaction, request: Request) -> Coordination
             return Err(CommandError::Loading);
         }
         if !options.saves_not {
-            let saved = snapshot::save(&transaction, shared, SaveKind::Foreground).await;
+            let saved = snapshot::save(&transaction, shared, After::Hold).await;
             saved.map_err(|_| CommandError::Other("ERR"))?;
         }
         if !options.keeps {

@@ -19,6 +19,11 @@ pub enum Needs {
 }
 
 impl Needs {
+    /// The one that is this number.
+    pub fn from_level(level: u8) -> Self {
+        if level == Self::Valkey as u8 { Self::Valkey } else { Self::Nothing }
+    }
+
     /// The signature and version of a file that holds this.
     pub fn header(self) -> [u8; HEADER_BYTES] {
         let (text, version) = match self {

@@ -3,6 +3,7 @@
 //! Small collections are written as listpacks, so that the peers have them small again.
 
 pub mod file;
+pub mod portion;
 mod stream;
 
 use kvasir_proto::number::{append_f64, as_exact_i64};
@@ -217,10 +218,15 @@ impl Writer<'_> {
             self.string(field);
             self.string(value);
             if !hash.deadlines.is_empty() {
-                let deadline = deadline.map_or(-1, |deadline| deadline as i64);
-                self.out.extend_from_slice(&deadline.to_le_bytes());
+                self.deadline(deadline);
             }
         }
+    }
+
+    /// When a field expires, or that it does not.
+    fn deadline(&mut self, deadline_ms: Option<u64>) {
+        let deadline = deadline_ms.map_or(-1, |deadline| deadline as i64);
+        self.out.extend_from_slice(&deadline.to_le_bytes());
     }
 }
 

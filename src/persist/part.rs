@@ -1,0 +1,392 @@
+//! A shard's part of a dump file: its entries as bytes, on their way to the writing thread.
+//!
+//! All shards write at the same time into one file. What a shard hands over is a *piece*: whole
+//! records with the database that they belong to, so that pieces may follow each other in any
+//! order. A collection that is saved in parts makes pieces of its own, which the thread collects
+//! until they are all there ([`super::save`]). What costs much to encode (long texts, lists,
+//! streams) is only copied here, and encoded by the thread.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use kvasir_shard::{
+    Element, ElementSaver, OwnedData, OwnedValue, SaveCause, SavedEntry, Saver, ValueRef, ValueType,
+};
+
+use super::owned;
+use super::rdb::WriteOptions;
+use super::rdb::write::file::{
+    Needs, Usage, write_attributes, write_key, write_select, write_text,
+};
+use super::rdb::write::portion::Form;
+use super::save::Piece;
+use crate::config::Config;
+use crate::config::choice::MaxmemoryPolicy;
+use crate::route::core::access_stamp;
+
+/// Bytes of a piece, about.
+const PIECE_BYTES: usize = 128 * 1024;
+/// The walk waits while so many bytes wait to be taken by the thread.
+const FULL_BYTES: usize = 1 << 20;
+/// Nobody may write while so many do: what is changed is saved first, and a disk that is slower
+/// than those who write would have all of the data set wait in memory.
+const CHOKED_BYTES: usize = 16 << 20;
+/// Collections of up to so many elements are saved whole, which takes some 100 us at most.
+const WHOLE_ELEMENTS_MAX: usize = 512;
+/// Texts above this size are encoded by the thread.
+const LONG_TEXT_BYTES: usize = 16 * 1024;
+
+/// What a shard has to know to write its part.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    options: WriteOptions,
+    usage: Option<UsageKind>,
+    /// The moment of the cut, by which times of use are told.
+    now_ms: u64,
+}
+
+/// What the eviction policy wants to know of a key's use, and the file keeps for it.
+#[derive(Clone, Copy, Debug)]
+enum UsageKind {
+    Idle,
+    Frequency,
+}
+
+impl Plan {
+    /// By the configuration.
+    pub fn new(config: &Config, now_ms: u64) -> Self {
+        let usage = match config.memory.policy {
+            MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => Some(UsageKind::Idle),
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
+                Some(UsageKind::Frequency)
+            }
+            _ => None,
+        };
+        Self { options: WriteOptions { compress: config.persistence.compress }, usage, now_ms }
+    }
+
+    /// How the server-wide parts of the file are written.
+    pub fn options(self) -> WriteOptions {
+        self.options
+    }
+
+    fn attributes(self, out: &mut Vec<u8>, entry: &SavedEntry<'_>) {
+        let usage = self.usage.map(|usage| match usage {
+            UsageKind::Idle => {
+                Usage::Idle(access_stamp(self.now_ms).wrapping_sub(entry.stamp()).into())
+            }
+            UsageKind::Frequency => Usage::Frequency(entry.stamp() as u8),
+        });
+        write_attributes(out, entry.deadline_ms(), usage);
+    }
+}
+
+/// What the parts of a file and their coordinator tell each other.
+#[derive(Debug)]
+pub struct Link {
+    /// The file's head is written, so that entries may follow.
+    open: AtomicBool,
+    parts_left: AtomicUsize,
+    keys_done: AtomicU64,
+    needs: AtomicU8,
+}
+
+impl Link {
+    /// For a file of so many parts.
+    pub fn new(parts: usize) -> Self {
+        Self {
+            open: AtomicBool::new(false),
+            parts_left: AtomicUsize::new(parts),
+            keys_done: AtomicU64::new(0),
+            needs: AtomicU8::new(0),
+        }
+    }
+
+    /// Lets the parts be written.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// Whether the thread has been given all parts.
+    pub fn is_done(&self) -> bool {
+        self.parts_left.load(Ordering::Acquire) == 0
+    }
+
+    /// Keys that are saved.
+    pub fn keys_done(&self) -> u64 {
+        self.keys_done.load(Ordering::Relaxed)
+    }
+
+    /// What the file needs, once all parts are done.
+    pub fn needs(&self) -> Needs {
+        Needs::from_level(self.needs.load(Ordering::Relaxed))
+    }
+
+    fn note_needs(&self, needs: Needs) {
+        self.needs.fetch_max(needs as u8, Ordering::Relaxed);
+    }
+}
+
+/// Pieces that wait for the thread to have room. Only the shard's core uses it; the collections
+/// that are saved in parts share it.
+#[derive(Debug)]
+struct Outbox {
+    pieces: Mutex<VecDeque<(Piece, usize)>>,
+    bytes: AtomicUsize,
+}
+
+impl Outbox {
+    fn pieces_mut(&self) -> MutexGuard<'_, VecDeque<(Piece, usize)>> {
+        self.pieces.lock().expect("invariant: a panic ends the process")
+    }
+
+    fn push(&self, piece: Piece, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.pieces_mut().push_back((piece, bytes));
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= FULL_BYTES
+    }
+}
+
+/// What became of the pieces that wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// The thread has them.
+    All,
+    /// There is no room for all of them now.
+    Some,
+    /// The thread has ended, by an error that the outcome tells.
+    Ended,
+}
+
+/// The part.
+pub struct Part {
+    plan: Plan,
+    link: Arc<Link>,
+    thread: SyncSender<Piece>,
+    outbox: Arc<Outbox>,
+    /// The piece that is being made, and its present database.
+    piece: Vec<u8>,
+    db: Option<u32>,
+    keys: u64,
+    /// Keys that the link knows of.
+    keys_told: u64,
+    /// The number of the next collection that is saved in parts.
+    next_portion: u64,
+}
+
+impl Part {
+    /// The part of the shard with this number.
+    pub fn new(shard: u16, plan: Plan, link: Arc<Link>, thread: SyncSender<Piece>) -> Self {
+        let outbox = Outbox { pieces: Mutex::default(), bytes: AtomicUsize::new(0) };
+        Self {
+            plan,
+            link,
+            thread,
+            outbox: Arc::new(outbox),
+            piece: Vec::new(),
+            db: None,
+            keys: 0,
+            keys_told: 0,
+            next_portion: u64::from(shard) << 48,
+        }
+    }
+
+    /// Keys that are saved, or have been begun.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// Hands over what the thread has room for.
+    pub fn send(&mut self) -> Sent {
+        self.link.keys_done.fetch_add(self.keys - self.keys_told, Ordering::Relaxed);
+        self.keys_told = self.keys;
+        if !self.link.open.load(Ordering::Acquire) {
+            return Sent::Some;
+        }
+        let mut pieces = self.outbox.pieces_mut();
+        while let Some((piece, bytes)) = pieces.pop_front() {
+            match self.thread.try_send(piece) {
+                Ok(()) => {
+                    self.outbox.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                }
+                Err(TrySendError::Full(piece)) => {
+                    pieces.push_front((piece, bytes));
+                    return Sent::Some;
+                }
+                Err(TrySendError::Disconnected(_)) => return Sent::Ended,
+            }
+        }
+        Sent::All
+    }
+
+    /// Whether so much waits to be handed over that nobody may write.
+    pub fn is_choked(&self) -> bool {
+        self.outbox.bytes.load(Ordering::Relaxed) >= CHOKED_BYTES
+    }
+
+    /// Everything has been saved: hands over the rest. To be called again until it has been taken,
+    /// and then [`Part::end`].
+    pub fn finish(&mut self) -> Sent {
+        self.seal();
+        self.send()
+    }
+
+    /// Tells that this part is whole.
+    pub fn end(&self) {
+        self.link.parts_left.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Closes the piece that is being made. The next begins with its database anew.
+    fn seal(&mut self) {
+        self.db = None;
+        if !self.piece.is_empty() {
+            let piece = std::mem::take(&mut self.piece);
+            let bytes = piece.len();
+            self.outbox.push(Piece::Records(piece), bytes);
+        }
+    }
+
+    fn select(&mut self, db: u32) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            write_select(&mut self.piece, db);
+        }
+    }
+
+    /// Leaves an entry to the thread to encode.
+    fn save_later(&self, db: u32, entry: &SavedEntry<'_>, value: OwnedValue, bytes: usize) {
+        let mut head = Vec::new();
+        write_select(&mut head, db);
+        self.plan.attributes(&mut head, entry);
+        let (key, options) = (entry.key().to_vec(), self.plan.options);
+        let encode = move |out: &mut Vec<u8>| {
+            out.extend_from_slice(&head);
+            write_key(out, &key, &owned::to_dump(value.data), options)
+        };
+        self.outbox.push(Piece::Unencoded(Box::new(encode)), bytes);
+    }
+
+    fn save_collection(&mut self, db: u32, entry: &SavedEntry<'_>) {
+        let value = entry.to_value();
+        let bytes = match &value.data {
+            OwnedData::List(list) if list.len() > WHOLE_ELEMENTS_MAX => Some(list.memory()),
+            OwnedData::Stream(stream) if stream.log().len() > WHOLE_ELEMENTS_MAX as u64 => {
+                Some(stream.memory())
+            }
+            _ => None,
+        };
+        if let Some(bytes) = bytes {
+            return self.save_later(db, entry, value, bytes);
+        }
+        let value = owned::to_dump(value.data);
+        if value.is_empty_collection() {
+            // All of its elements have expired.
+            return;
+        }
+        self.select(db);
+        self.plan.attributes(&mut self.piece, entry);
+        let needs = write_key(&mut self.piece, entry.key(), &value, self.plan.options);
+        self.link.note_needs(needs);
+    }
+}
+
+impl Saver for Part {
+    fn save(&mut self, db: u32, entry: &SavedEntry<'_>, cause: SaveCause) {
+        self.keys += 1;
+        match entry.value() {
+            ValueRef::Collection(_) => self.save_collection(db, entry),
+            ValueRef::Bytes(text) if text.len() > LONG_TEXT_BYTES => {
+                self.save_later(db, entry, entry.to_value(), text.len());
+            }
+            text => {
+                self.select(db);
+                self.plan.attributes(&mut self.piece, entry);
+                // Whoever waits for a change shall not wait for the compression too.
+                let compress = self.plan.options.compress && cause == SaveCause::Walk;
+                write_text(&mut self.piece, entry.key(), text, WriteOptions { compress });
+            }
+        }
+        if self.piece.len() >= PIECE_BYTES {
+            self.seal();
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.outbox.is_full()
+    }
+
+    fn open(
+        &mut self,
+        db: u32,
+        entry: &SavedEntry<'_>,
+        elements: usize,
+        expiring: usize,
+    ) -> Option<Box<dyn ElementSaver>> {
+        if elements <= WHOLE_ELEMENTS_MAX {
+            return None;
+        }
+        self.keys += 1;
+        let ValueRef::Collection(value_type) = entry.value() else {
+            unreachable!("only a collection has elements");
+        };
+        let expires = value_type == ValueType::Hash && expiring > 0;
+        let form = Form::new(value_type, expires, self.plan.options);
+        self.link.note_needs(form.needs());
+        let mut bytes = Vec::new();
+        write_select(&mut bytes, db);
+        self.plan.attributes(&mut bytes, entry);
+        form.write_key(&mut bytes, entry.key(), elements as u64);
+        let number = self.next_portion;
+        self.next_portion += 1;
+        let outbox = Arc::clone(&self.outbox);
+        Some(Box::new(Portion { form, number, bytes, is_split: false, outbox }))
+    }
+}
+
+/// A collection that is saved in parts.
+struct Portion {
+    form: Form,
+    number: u64,
+    bytes: Vec<u8>,
+    /// Some of it is on its way.
+    is_split: bool,
+    outbox: Arc<Outbox>,
+}
+
+impl Portion {
+    fn hand_over(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let len = bytes.len();
+        self.outbox.push(Piece::Portion(self.number, bytes), len);
+    }
+}
+
+impl ElementSaver for Portion {
+    fn save(&mut self, element: Element<'_>) {
+        self.form.write_element(&mut self.bytes, &element);
+        if self.bytes.len() >= PIECE_BYTES {
+            self.is_split = true;
+            self.hand_over();
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.outbox.is_full()
+    }
+
+    fn end(mut self: Box<Self>) {
+        if self.is_split {
+            self.hand_over();
+            self.outbox.push(Piece::PortionEnd(self.number), 0);
+        } else {
+            let bytes = std::mem::take(&mut self.bytes);
+            let len = bytes.len();
+            self.outbox.push(Piece::Records(bytes), len);
+        }
+    }
+}
