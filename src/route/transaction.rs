@@ -15,6 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use kvasir_proto::{Args, Encoder};
+use smallvec::SmallVec;
 
 use super::blocking::Registration;
 use super::engine::{ConnectionKey, ShardId};
@@ -27,6 +28,9 @@ use crate::commands::context::ShardContext;
 use crate::commands::table::Entry;
 use crate::pubsub::message::Publication;
 use crate::route::core::CoreState;
+
+/// So many keys of a portion are fetched at once; more would push each other out of the cache.
+const PREFETCHED_KEYS: usize = 64;
 
 /// A coordinated command's request: its own copy of the arguments, and the client's view.
 pub struct Request {
@@ -127,31 +131,80 @@ impl Request {
         b"+OK\r\n".to_vec()
     }
 
-    /// The arguments in `range`, `step` at a time, by the shard that owns the first of each group:
-    /// for each shard that owns any, the groups with their position. For commands such as `MGET`
-    /// (keys, step 1) and `MSET` (keys and values, step 2).
-    pub fn by_shard(&self, range: Range<usize>, step: usize) -> Vec<(ShardId, Vec<Portion>)> {
-        let args = self.args();
-        let mut shards: Vec<(ShardId, Vec<Portion>)> = Vec::new();
-        for (position, at) in range.step_by(step).enumerate() {
-            let owner = self.owner(args.at(at));
-            let group = (at..at + step).map(|i| args.at(i).into()).collect();
-            let portion = Portion { position, args: group };
-            match shards.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, portions)) => portions.push(portion),
-                None => shards.push((owner, vec![portion])),
-            }
+    /// The arguments in `range`, `step` at a time, by the shard that owns the first of each group.
+    /// For commands such as `MGET` (keys, step 1) and `MSET` (keys and values, step 2).
+    pub fn by_shard(&self, range: Range<usize>, step: usize) -> Vec<(ShardId, Portion)> {
+        let mut shards: Vec<(ShardId, Portion)> = Vec::new();
+        for (position, at) in range.clone().step_by(step).enumerate() {
+            let owner = self.owner(self.args().at(at));
+            let found = shards.iter().position(|(shard, _)| *shard == owner);
+            let index = found.unwrap_or_else(|| {
+                let (args, positions) = (self.args.clone(), Vec::new());
+                shards.push((owner, Portion { args, first: range.start, step, positions }));
+                shards.len() - 1
+            });
+            shards[index].1.positions.push(position as u32);
         }
         shards
     }
 }
 
-/// One group of arguments of a request that has been divided by shard.
+/// The groups of arguments of a request whose keys one shard owns. It shares the arguments.
+#[derive(Clone, Debug)]
 pub struct Portion {
+    args: OwnedArgs,
+    /// Where the first group of the request begins.
+    first: usize,
+    /// Arguments of a group.
+    step: usize,
+    positions: Vec<u32>,
+}
+
+impl Portion {
+    /// The groups in the order of the request.
+    pub fn groups(&self) -> impl Iterator<Item = PortionGroup<'_>> + Clone {
+        let args = self.args.view();
+        self.positions.iter().map(move |&position| {
+            let position = position as usize;
+            PortionGroup { position, args, at: self.first + position * self.step }
+        })
+    }
+
+    /// The keys in the order of the request.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.groups().map(|group| group.key())
+    }
+
+    /// Brings the memory of the keys towards the shard's core: first the places in the table, then
+    /// the entries.
+    pub fn prefetch(&self, state: &CoreState, db: u32) {
+        let map = state.shared.map;
+        let hashes: SmallVec<[u64; 16]> =
+            self.keys().take(PREFETCHED_KEYS).map(|key| map.key(key).hash).collect();
+        hashes.iter().for_each(|hash| state.shard.prefetch_slot(db, *hash));
+        hashes.iter().for_each(|hash| state.shard.prefetch_entry(db, *hash));
+    }
+}
+
+/// One group of a [`Portion`].
+#[derive(Clone, Copy, Debug)]
+pub struct PortionGroup<'a> {
     /// The position of the group in the request.
     pub position: usize,
-    /// The arguments of the group, the key first.
-    pub args: Vec<Box<[u8]>>,
+    args: Args<'a>,
+    at: usize,
+}
+
+impl<'a> PortionGroup<'a> {
+    /// The first argument.
+    pub fn key(&self) -> &'a [u8] {
+        self.args.at(self.at)
+    }
+
+    /// The second argument.
+    pub fn value(&self) -> &'a [u8] {
+        self.args.at(self.at + 1)
+    }
 }
 
 /// The tasks of one hop and their results, shared by the coordinator and the core.

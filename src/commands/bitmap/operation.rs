@@ -11,7 +11,7 @@ use crate::commands::context::{Coordination, ShardContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
-use crate::route::transaction::{Portion, Request, Transaction, shard_context};
+use crate::route::transaction::{Portion, PortionGroup, Request, Transaction, shard_context};
 
 /// Bytes of the result that are computed from all sources before the next ones, so that they stay
 /// in the first-level cache.
@@ -221,9 +221,9 @@ fn bitop_spread(transaction: Transaction, request: Request) -> Coordination {
         let operation = Operation::parse(args)?;
         let view = request.view;
         let portions = request.by_shard(3..args.len(), 1);
-        let tasks = portions.into_iter().map(|(shard, portions)| {
+        let tasks = portions.into_iter().map(|(shard, portion)| {
             (shard, move |state: &mut CoreState| {
-                read_sources(&mut shard_context(state, view), &portions)
+                read_sources(&mut shard_context(state, view), &portion)
             })
         });
         let mut sources = Vec::new();
@@ -249,13 +249,13 @@ fn bitop_spread(transaction: Transaction, request: Request) -> Coordination {
 /// Copies of a shard's sources, with their positions among all.
 fn read_sources(
     context: &mut ShardContext<'_>,
-    portions: &[Portion],
+    portion: &Portion,
 ) -> Result<Vec<(usize, Vec<u8>)>, CommandError> {
-    let read = |portion: &Portion| {
-        let key = context.key(&portion.args[0]);
-        Ok((portion.position, source(context.read(&key))?.into_owned()))
+    let read = |group: PortionGroup<'_>| {
+        let key = context.key(group.key());
+        Ok((group.position, source(context.read(&key))?.into_owned()))
     };
-    portions.iter().map(read).collect()
+    portion.groups().map(read).collect()
 }
 
 #[cfg(test)]

@@ -234,12 +234,11 @@ struct Parcel {
 async fn read(transaction: &Transaction, request: &Request, wanted: &Wanted<'_>) -> Vec<Parcel> {
     let (view, replaces) = (request.view, wanted.replaces);
     let of_shards = request.by_shard(wanted.keys.clone(), 1);
-    let tasks = of_shards.into_iter().map(|(shard, portions)| {
+    let tasks = of_shards.into_iter().map(|(shard, portion)| {
         let read = move |state: &mut CoreState| {
-            let parcels = portions.into_iter().filter_map(|mut portion| {
-                let key = portion.args.swap_remove(0);
-                let restore = restore_request(state, view, &key, replaces)?;
-                Some((portion.position, Parcel { key, restore }))
+            let parcels = portion.groups().filter_map(|group| {
+                let restore = restore_request(state, view, group.key(), replaces)?;
+                Some((group.position, Parcel { key: group.key().into(), restore }))
             });
             parcels.collect::<Vec<_>>()
         };

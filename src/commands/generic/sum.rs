@@ -30,10 +30,11 @@ pub(super) fn spread(
     Box::pin(async move {
         let view = request.view;
         let portions = request.by_shard(1..request.args().len(), 1);
-        let tasks = portions.into_iter().map(|(shard, portions)| {
+        let tasks = portions.into_iter().map(|(shard, portion)| {
             (shard, move |state: &mut CoreState| -> usize {
+                portion.prefetch(state, view.db);
                 let mut context = shard_context(state, view);
-                portions.iter().filter(|portion| operation(&mut context, &portion.args[0])).count()
+                portion.keys().filter(|key| operation(&mut context, key)).count()
             })
         });
         let count: usize = transaction.last_hop(tasks).await.into_iter().sum();

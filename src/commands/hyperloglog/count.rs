@@ -160,11 +160,11 @@ fn pfcount_spread(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let view = request.view;
         let portions = request.by_shard(1..request.args().len(), 1);
-        let tasks = portions.into_iter().map(|(shard, portions)| {
+        let tasks = portions.into_iter().map(|(shard, portion)| {
             (shard, move |state: &mut CoreState| {
                 let mut registers = Registers::new();
                 let context = &mut shard_context(state, view);
-                in_order(&portions, |key| merge(context, key, &mut registers))?;
+                in_order(&portion, |key| merge(context, key, &mut registers))?;
                 Ok(registers)
             })
         });

@@ -52,11 +52,11 @@ fn pfmerge_spread(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let view = request.view;
         let portions = request.by_shard(1..request.args().len(), 1);
-        let reads = portions.into_iter().map(|(shard, portions)| {
+        let reads = portions.into_iter().map(|(shard, portion)| {
             (shard, move |state: &mut CoreState| {
                 let mut union = Union::default();
                 let context = &mut shard_context(state, view);
-                in_order(&portions, |key| union.read(context, key))?;
+                in_order(&portion, |key| union.read(context, key))?;
                 Ok(union)
             })
         });

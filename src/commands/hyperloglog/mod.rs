@@ -56,11 +56,11 @@ type Misread = (usize, CommandError);
 
 /// Reads the keys of one shard in their order, until one fails.
 fn in_order(
-    portions: &[Portion],
+    portion: &Portion,
     mut read: impl FnMut(&[u8]) -> Result<(), CommandError>,
 ) -> Result<(), Misread> {
-    for Portion { position, args } in portions {
-        read(&args[0]).map_err(|error| (*position, error))?;
+    for group in portion.groups() {
+        read(group.key()).map_err(|error| (group.position, error))?;
     }
     Ok(())
 }

@@ -23,10 +23,10 @@ struct Part {
 fn part(
     context: &mut ShardContext<'_>,
     operation: Operation,
-    portions: &[Portion],
+    portion: &Portion,
 ) -> Result<Part, CommandError> {
-    let keys: Vec<_> = portions.iter().map(|portion| context.key(&portion.args[0])).collect();
-    let has_first = portions.iter().any(|portion| portion.position == 0);
+    let keys: Vec<_> = portion.keys().map(|key| context.key(key)).collect();
+    let has_first = portion.groups().any(|group| group.position == 0);
     let sets = read_sets(context, &keys)?;
     // Without the first set, all that others have is to be taken from it.
     let operation = match operation {
@@ -54,9 +54,9 @@ async fn combine(
 ) -> Result<Members, CommandError> {
     let view = request.view;
     let shards = request.by_shard(sources.first..sources.end, 1);
-    let tasks = shards.into_iter().map(|(shard, portions)| {
+    let tasks = shards.into_iter().map(|(shard, portion)| {
         (shard, move |state: &mut CoreState| {
-            part(&mut shard_context(state, view), operation, &portions)
+            part(&mut shard_context(state, view), operation, &portion)
         })
     });
     let parts = transaction.hop(tasks).await.into_iter().collect::<Result<Vec<_>, _>>()?;

@@ -13,7 +13,7 @@ use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, Ke
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
 use crate::route::message::ClientView;
-use crate::route::transaction::{Portion, Request, Transaction, shard_context};
+use crate::route::transaction::{Portion, PortionGroup, Request, Transaction, shard_context};
 
 pub(super) const MGET: Command = Command {
     name: "mget",
@@ -53,19 +53,20 @@ fn encode_string_or_null(context: &mut ShardContext<'_>, key: &[u8], reply: &mut
 fn mget_spread(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let view = request.view;
-        let tasks =
-            request.by_shard(1..request.args().len(), 1).into_iter().map(|(shard, portions)| {
-                (shard, move |state: &mut CoreState| -> Vec<(usize, Vec<u8>)> {
-                    let mut context = shard_context(state, view);
-                    let encoded = |portion: Portion| {
-                        let mut out = Vec::new();
-                        let mut reply = Encoder::new(&mut out, view.resp);
-                        encode_string_or_null(&mut context, &portion.args[0], &mut reply);
-                        (portion.position, out)
-                    };
-                    portions.into_iter().map(encoded).collect()
-                })
-            });
+        let portions = request.by_shard(1..request.args().len(), 1);
+        let tasks = portions.into_iter().map(|(shard, portion)| {
+            (shard, move |state: &mut CoreState| -> Vec<(usize, Vec<u8>)> {
+                portion.prefetch(state, view.db);
+                let mut context = shard_context(state, view);
+                let encoded = |group: PortionGroup<'_>| {
+                    let mut out = Vec::new();
+                    let mut reply = Encoder::new(&mut out, view.resp);
+                    encode_string_or_null(&mut context, group.key(), &mut reply);
+                    (group.position, out)
+                };
+                portion.groups().map(encoded).collect()
+            })
+        });
         let mut values: Vec<_> = transaction.last_hop(tasks).await.into_iter().flatten().collect();
         values.sort_unstable_by_key(|(position, _)| *position);
         Ok(request.encode(|reply| {
@@ -132,24 +133,21 @@ fn write_pairs<'a>(
 /// A task that writes a shard's portion of the pairs.
 fn write_task(
     view: ClientView,
-    portions: Vec<Portion>,
+    portion: Portion,
     ttl: Ttl,
 ) -> impl FnOnce(&mut CoreState) -> Result<(), CommandError> + Send {
     move |state| {
-        let pairs = portions.iter().map(|portion| (&*portion.args[0], &*portion.args[1]));
+        portion.prefetch(state, view.db);
+        let pairs = portion.groups().map(|group| (group.key(), group.value()));
         write_pairs(&mut shard_context(state, view), pairs, ttl)
     }
 }
 
 /// A task that tells how many keys of a shard's portion exist.
-fn count_task(
-    view: ClientView,
-    portions: &[Portion],
-) -> impl FnOnce(&mut CoreState) -> usize + Send + use<> {
-    let keys: Vec<Box<[u8]>> = portions.iter().map(|portion| portion.args[0].clone()).collect();
+fn count_task(view: ClientView, portion: Portion) -> impl FnOnce(&mut CoreState) -> usize + Send {
     move |state| {
         let context = shard_context(state, view);
-        keys.iter().filter(|key| context.shard.exists(context.db, &context.key(key))).count()
+        portion.keys().filter(|key| context.shard.exists(context.db, &context.key(key))).count()
     }
 }
 
@@ -159,7 +157,7 @@ fn mset_spread(transaction: Transaction, request: Request) -> Coordination {
         let portions = request.by_shard(range.first..range.end, 2);
         let tasks = portions
             .into_iter()
-            .map(|(shard, portions)| (shard, write_task(request.view, portions, Ttl::Clear)));
+            .map(|(shard, portion)| (shard, write_task(request.view, portion, Ttl::Clear)));
         for result in transaction.last_hop(tasks).await {
             result?;
         }
@@ -255,14 +253,15 @@ async fn set_if(
     let portions = request.by_shard(range.first..range.end, 2);
     let view = request.view;
     if condition != KeysCondition::Always {
-        let counts = portions.iter().map(|(shard, portions)| (*shard, count_task(view, portions)));
+        let counts = portions.iter().cloned();
+        let counts = counts.map(|(shard, portion)| (shard, count_task(view, portion)));
         let existing: usize = transaction.hop(counts).await.into_iter().sum();
         if !condition.holds(existing, (range.end - range.first) / 2) {
             return Ok(request.encode(|reply| reply.integer(0)));
         }
     }
     let tasks =
-        portions.into_iter().map(|(shard, portions)| (shard, write_task(view, portions, ttl)));
+        portions.into_iter().map(|(shard, portion)| (shard, write_task(view, portion, ttl)));
     for result in transaction.last_hop(tasks).await {
         result?;
     }

@@ -351,15 +351,12 @@ fn zmpop_spread(transaction: Transaction, request: Request) -> Coordination {
         let asked = MultiPop::parse(request.args(), 1)?;
         let view = request.view;
         // The first key that exists decides, also when it holds another type.
-        let lookups = request.by_shard(asked.range(), 1).into_iter().map(|(shard, portions)| {
+        let lookups = request.by_shard(asked.range(), 1).into_iter().map(|(shard, portion)| {
             let look = move |state: &mut CoreState| {
                 let context = shard_context(state, view);
                 let exists = |name: &[u8]| context.shard.exists(context.db, &context.map.key(name));
                 let mut exists = exists;
-                portions
-                    .into_iter()
-                    .find(|portion| exists(&portion.args[0]))
-                    .map(|portion| portion.position)
+                portion.groups().find(|group| exists(group.key())).map(|group| group.position)
             };
             (shard, look)
         });

@@ -66,11 +66,10 @@ pub(super) fn watch(transaction: Transaction, mut request: Request) -> Coordinat
         let watch =
             plan_of(&mut request).watch.expect("invariant: who begins to watch has a watch");
         let db = request.view.db;
-        let begin = |(shard, portions): (ShardId, Vec<Portion>)| {
+        let begin = |(shard, portion): (ShardId, Portion)| {
             let watch = Arc::clone(&watch);
             let task = move |state: &mut CoreState| {
-                let keys = portions.iter().map(|portion| &*portion.args[0]);
-                state.watch_keys(&watch, db, keys);
+                state.watch_keys(&watch, db, portion.keys());
             };
             (shard, task)
         };

@@ -199,10 +199,12 @@ pub(super) fn of_values(transaction: Transaction, request: Request) -> Coordinat
     Box::pin(async move {
         let args = request.args();
         let db = request.view.db;
-        let hops = request.by_shard(2..args.len(), 1).into_iter().map(|(shard, portions)| {
+        let hops = request.by_shard(2..args.len(), 1).into_iter().map(|(shard, portion)| {
             let task = move |state: &mut CoreState| {
-                let keys = portions.iter().map(|portion| (portion.position, &*portion.args[0]));
-                keys.map(|(position, key)| (position, of_value(state, db, key))).collect::<Vec<_>>()
+                let groups = portion.groups();
+                groups
+                    .map(|group| (group.position, of_value(state, db, group.key())))
+                    .collect::<Vec<_>>()
             };
             (shard, task)
         });
