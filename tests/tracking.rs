@@ -1,5 +1,5 @@
-//! Client-side caching: what Valkey tells which client in which order, and that nobody keeps a value
-//! that has changed.
+//! Client-side caching: what Valkey tells which client in which order, and that nobody keeps a
+//! value that has changed.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -138,14 +138,14 @@ fn as_valkey(conversation: &str) {
 #[test]
 fn readers_are_told_of_every_kind_of_change() {
     as_valkey(
-        "T HELLO 3; T CLIENT TRACKING ON; W SET a 1; T GET a; W SET a 2; W SET a 3; T GET a; T SET \
-         a 4; T MGET a b c; W MSET a{x} 1 b{x} 2; W MSET a 1 b 2; W DEL c; T EXISTS a; W EXPIRE a \
-         100; T TTL a; W PERSIST a; W RENAME a b; T TYPE b; W RENAME b a; T HGETALL h; W HSET h f \
-         v; T HGET h f; T HDEL h f; T LRANGE l 0 -1; W RPUSH l 1 2 3; T LLEN l; W LPOP l; W SADD s \
-         1; T SMEMBERS s; W SADD s 1; W SREM s 2; W SREM s 1; T GET nothing; W DEL nothing; W SET \
-         nothing 1; T GET l; W DEL l; T SINTER s sx; W SADD s x; T GETEX a; W SET a 1; T SELECT 3; \
-         T GET other; T SELECT 0; W SET other 1; W APPEND a x; T STRLEN a; T APPEND a x; T GET a; T \
-         DEL a; T GET b; T SET b 1; T GET b; T RENAME b a",
+        "T HELLO 3; T CLIENT TRACKING ON; W SET a 1; T GET a; W SET a 2; W SET a 3; T GET a; T \
+         SET a 4; T MGET a b c; W MSET a{x} 1 b{x} 2; W MSET a 1 b 2; W DEL c; T EXISTS a; W \
+         EXPIRE a 100; T TTL a; W PERSIST a; W RENAME a b; T TYPE b; W RENAME b a; T HGETALL h; \
+         W HSET h f v; T HGET h f; T HDEL h f; T LRANGE l 0 -1; W RPUSH l 1 2 3; T LLEN l; W \
+         LPOP l; W SADD s 1; T SMEMBERS s; W SADD s 1; W SREM s 2; W SREM s 1; T GET nothing; W \
+         DEL nothing; W SET nothing 1; T GET l; W DEL l; T SINTER s sx; W SADD s x; T GETEX a; W \
+         SET a 1; T SELECT 3; T GET other; T SELECT 0; W SET other 1; W APPEND a x; T STRLEN a; \
+         T APPEND a x; T GET a; T DEL a; T GET b; T SET b 1; T GET b; T RENAME b a",
     );
 }
 
@@ -153,15 +153,16 @@ fn readers_are_told_of_every_kind_of_change() {
 fn transactions_and_scripts_are_told_after_their_replies() {
     as_valkey(
         "T HELLO 3; T CLIENT TRACKING ON; T MULTI | GET a | SET a 1 | GET b | EXEC; W SET b 1; W \
-         MULTI | SET b 2 | SET a 5 | EXEC; T MULTI | GET a{x} | SET a{x} 1 | GET b{x} | EXEC; W SET \
-         b{x} 1; T EVAL \"redis.call('set', KEYS[1], 1) return redis.call('get', KEYS[1])\" 1 k; \
-         W SET k 2; T EVAL \"return redis.call('get', KEYS[1])\" 1 k; T EVAL \"redis.call('get', \
-         KEYS[1]) return redis.call('incr', KEYS[1])\" 1 k; T EVAL_RO \"return redis.call('get', \
-         'far')\" 2 near k; W SET near 1; W SET far 1; T GET k; W EVAL \"redis.call('set', 'k', 1) \
-         return redis.call('set', 'b', 1)\" 0; T WATCH a; T GET a; W SET a 9; T MULTI | GET a | \
-         EXEC; T GET a; W FLUSHALL; T MULTI | SET a 1 | GET a | FLUSHDB | EXEC; W SET a 1; T MULTI \
-         | MGET a b c | EXEC; W MULTI | SET a 1 | SET b 1 | EXEC; T EVAL \"return \
-         redis.call('mget', 'a', 'b', 'c', 'd')\" 0; W SET d 1; W SWAPDB 0 1; W SET a 5",
+         MULTI | SET b 2 | SET a 5 | EXEC; T MULTI | GET a{x} | SET a{x} 1 | GET b{x} | EXEC; W \
+         SET b{x} 1; T EVAL \"redis.call('set', KEYS[1], 1) return redis.call('get', KEYS[1])\" \
+         1 k; W SET k 2; T EVAL \"return redis.call('get', KEYS[1])\" 1 k; T EVAL \
+         \"redis.call('get', KEYS[1]) return redis.call('incr', KEYS[1])\" 1 k; T EVAL_RO \
+         \"return redis.call('get', 'far')\" 2 near k; W SET near 1; W SET far 1; T GET k; W \
+         EVAL \"redis.call('set', 'k', 1) return redis.call('set', 'b', 1)\" 0; T WATCH a; T GET \
+         a; W SET a 9; T MULTI | GET a | EXEC; T GET a; W FLUSHALL; T MULTI | SET a 1 | GET a | \
+         FLUSHDB | EXEC; W SET a 1; T MULTI | MGET a b c | EXEC; W MULTI | SET a 1 | SET b 1 | \
+         EXEC; T EVAL \"return redis.call('mget', 'a', 'b', 'c', 'd')\" 0; W SET d 1; W SWAPDB 0 \
+         1; W SET a 5",
     );
 }
 
@@ -169,10 +170,10 @@ fn transactions_and_scripts_are_told_after_their_replies() {
 fn who_waits_is_told_meanwhile() {
     as_valkey(
         "T HELLO 3; T CLIENT TRACKING ON; T GET a; W SET z 1; T LRANGE l2{t} 0 -1; W RPUSH l2{t} \
-         a; T LRANGE l2{t} 0 -1; W RPUSH l1{t} x; T LLEN l1{t}; T BLMOVE l1{t} l2{t} LEFT LEFT 0; \
-         T LLEN l2{t}; T BLPOP l2{t} 1; T XREAD COUNT 1 STREAMS s 0; W XADD s 1-1 f v; T XREAD \
-         COUNT 1 STREAMS s q{s} 0 0; W XADD s 1-2 f v; W XADD q{s} 1-2 f v; T XREAD COUNT 1 \
-         STREAMS s q 0 0; W XADD q 1-2 f v",
+         a; T LRANGE l2{t} 0 -1; W RPUSH l1{t} x; T LLEN l1{t}; T BLMOVE l1{t} l2{t} LEFT LEFT \
+         0; T LLEN l2{t}; T BLPOP l2{t} 1; T XREAD COUNT 1 STREAMS s 0; W XADD s 1-1 f v; T \
+         XREAD COUNT 1 STREAMS s q{s} 0 0; W XADD s 1-2 f v; W XADD q{s} 1-2 f v; T XREAD COUNT \
+         1 STREAMS s q 0 0; W XADD q 1-2 f v",
     );
     let both = [Server::valkey(), Server::kvasir(1), Server::kvasir(2), Server::kvasir(3)];
     for server in both {
@@ -193,20 +194,20 @@ fn who_waits_is_told_meanwhile() {
 #[test]
 fn options_choose_what_is_told() {
     as_valkey(
-        "T HELLO 3; T CLIENT TRACKING ON OPTIN; T GET a; W SET a 1; T CLIENT CACHING NO; T CLIENT \
-         CACHING YES | CLIENT TRACKINGINFO | GET a | GET b; W SET a 2; W SET b 1; T CLIENT CACHING \
-         YES | MULTI | GET a | GET b | EXEC; W SET a 1; W SET b 1; T CLIENT CACHING YES | PING | \
-         GET a; W SET a 1; T MULTI | CLIENT CACHING YES | GET a | EXEC; W SET a 3; T CLIENT \
-         TRACKING ON OPTOUT; T CLIENT TRACKING OFF; T CLIENT TRACKING ON OPTOUT NOLOOP; T CLIENT \
-         CACHING YES; T CLIENT CACHING NO | CLIENT TRACKINGINFO | GET a | GET b; W SET a 1; W SET b \
-         1; T GET a; T SET a 5; W SET a 1; T CLIENT CACHING maybe; T CLIENT TRACKING ON BCAST; T \
-         CLIENT TRACKING OFF; W CLIENT CACHING YES; T CLIENT TRACKING ON; T CLIENT CACHING YES; T \
-         GET a; T CLIENT TRACKING OFF; W SET a 2; T MULTI | CLIENT TRACKING ON | GET a | EXEC; W \
-         SET a 1; T CLIENT TRACKING maybe; T CLIENT TRACKING ON REDIRECT; T CLIENT TRACKING ON \
-         REDIRECT x; T CLIENT TRACKING ON REDIRECT 99999; T CLIENT TRACKING ON REDIRECT -1; T \
-         CLIENT TRACKING ON REDIRECT <W> REDIRECT <W>; T CLIENT TRACKING ON nonsense; T CLIENT \
-         TRACKING ON PREFIX a; T CLIENT TRACKING ON OPTIN OPTOUT; T GET a; T RESET; W SET a 1; T \
-         CLIENT TRACKINGINFO; T CLIENT GETREDIR",
+        "T HELLO 3; T CLIENT TRACKING ON OPTIN; T GET a; W SET a 1; T CLIENT CACHING NO; T \
+         CLIENT CACHING YES | CLIENT TRACKINGINFO | GET a | GET b; W SET a 2; W SET b 1; T \
+         CLIENT CACHING YES | MULTI | GET a | GET b | EXEC; W SET a 1; W SET b 1; T CLIENT \
+         CACHING YES | PING | GET a; W SET a 1; T MULTI | CLIENT CACHING YES | GET a | EXEC; W \
+         SET a 3; T CLIENT TRACKING ON OPTOUT; T CLIENT TRACKING OFF; T CLIENT TRACKING ON \
+         OPTOUT NOLOOP; T CLIENT CACHING YES; T CLIENT CACHING NO | CLIENT TRACKINGINFO | GET a \
+         | GET b; W SET a 1; W SET b 1; T GET a; T SET a 5; W SET a 1; T CLIENT CACHING maybe; T \
+         CLIENT TRACKING ON BCAST; T CLIENT TRACKING OFF; W CLIENT CACHING YES; T CLIENT \
+         TRACKING ON; T CLIENT CACHING YES; T GET a; T CLIENT TRACKING OFF; W SET a 2; T MULTI | \
+         CLIENT TRACKING ON | GET a | EXEC; W SET a 1; T CLIENT TRACKING maybe; T CLIENT \
+         TRACKING ON REDIRECT; T CLIENT TRACKING ON REDIRECT x; T CLIENT TRACKING ON REDIRECT \
+         99999; T CLIENT TRACKING ON REDIRECT -1; T CLIENT TRACKING ON REDIRECT <W> REDIRECT \
+         <W>; T CLIENT TRACKING ON nonsense; T CLIENT TRACKING ON PREFIX a; T CLIENT TRACKING ON \
+         OPTIN OPTOUT; T GET a; T RESET; W SET a 1; T CLIENT TRACKINGINFO; T CLIENT GETREDIR",
     );
 }
 
@@ -214,26 +215,26 @@ fn options_choose_what_is_told() {
 fn prefixes_are_heard_of_once_a_round() {
     as_valkey(
         "T HELLO 3; B HELLO 3; T CLIENT TRACKING ON BCAST PREFIX a PREFIX b NOLOOP; B CLIENT \
-         TRACKING ON BCAST; W SET a1 1; T SET a2 1; T SET c 1; W MSET b{x} 1 a{x} 2 c{x} 3; T CLIENT \
-         TRACKINGINFO; T CLIENT TRACKING ON BCAST PREFIX c; T CLIENT TRACKING ON BCAST PREFIX ab; \
-         T CLIENT TRACKING ON BCAST PREFIX d PREFIX do; T CLIENT TRACKING ON BCAST OPTIN; T CLIENT \
-         TRACKING ON; T SET a 1; W DEL a; W DEL a; W FLUSHDB; B CLIENT TRACKING OFF; W MULTI | SET \
-         c{x} 1 | SET a{x} 1 | SET a{x} 2 | EXEC; T GET zzz; W SET zzz 1; T HELLO 2; W SET a 1; T \
-         HELLO 3; W SET a 1",
+         TRACKING ON BCAST; W SET a1 1; T SET a2 1; T SET c 1; W MSET b{x} 1 a{x} 2 c{x} 3; T \
+         CLIENT TRACKINGINFO; T CLIENT TRACKING ON BCAST PREFIX c; T CLIENT TRACKING ON BCAST \
+         PREFIX ab; T CLIENT TRACKING ON BCAST PREFIX d PREFIX do; T CLIENT TRACKING ON BCAST \
+         OPTIN; T CLIENT TRACKING ON; T SET a 1; W DEL a; W DEL a; W FLUSHDB; B CLIENT TRACKING \
+         OFF; W MULTI | SET c{x} 1 | SET a{x} 1 | SET a{x} 2 | EXEC; T GET zzz; W SET zzz 1; T \
+         HELLO 2; W SET a 1; T HELLO 3; W SET a 1",
     );
 }
 
 #[test]
 fn another_client_is_told_in_ones_place() {
     as_valkey(
-        "R SUBSCRIBE __redis__:invalidate; T CLIENT TRACKING ON REDIRECT <R>; T CLIENT GETREDIR; T \
-         CLIENT TRACKINGINFO; T GET a; W SET a 1; T GET a; T SET a 2; T HELLO 3; T GET a; W SET a \
-         3; Q CLIENT TRACKING ON REDIRECT <R>; Q GET a; T GET a; W SET a 1; W GET a; R UNSUBSCRIBE; \
-         T GET a; W SET a 2; R HELLO 3; T GET a; W SET a 3; W FLUSHALL; T GET a; R leaves; W SET a \
-         4; T CLIENT TRACKINGINFO; T CLIENT GETREDIR; T GET a; W SET a 4; T CLIENT TRACKING ON \
-         REDIRECT <W>; T CLIENT TRACKINGINFO; W HELLO 3; T GET a; W SET a 5; T CLIENT TRACKING ON \
-         REDIRECT <T>; T GET a; W SET a 6; T CLIENT TRACKING OFF; T CLIENT TRACKING ON BCAST \
-         REDIRECT <W> NOLOOP; T SET a 1; Q SET a 1; W SET a 1",
+        "R SUBSCRIBE __redis__:invalidate; T CLIENT TRACKING ON REDIRECT <R>; T CLIENT GETREDIR; \
+         T CLIENT TRACKINGINFO; T GET a; W SET a 1; T GET a; T SET a 2; T HELLO 3; T GET a; W \
+         SET a 3; Q CLIENT TRACKING ON REDIRECT <R>; Q GET a; T GET a; W SET a 1; W GET a; R \
+         UNSUBSCRIBE; T GET a; W SET a 2; R HELLO 3; T GET a; W SET a 3; W FLUSHALL; T GET a; R \
+         leaves; W SET a 4; T CLIENT TRACKINGINFO; T CLIENT GETREDIR; T GET a; W SET a 4; T \
+         CLIENT TRACKING ON REDIRECT <W>; T CLIENT TRACKINGINFO; W HELLO 3; T GET a; W SET a 5; \
+         T CLIENT TRACKING ON REDIRECT <T>; T GET a; W SET a 6; T CLIENT TRACKING OFF; T CLIENT \
+         TRACKING ON BCAST REDIRECT <W> NOLOOP; T SET a 1; Q SET a 1; W SET a 1",
     );
 }
 
@@ -522,8 +523,8 @@ fn change_something(random: &mut Rng, keys: &[String], writer: &mut Client) -> u
     lines.len()
 }
 
-/// Caching clients and writers at work at the same time: when both have come to rest, what is cached
-/// is what is there.
+/// Caching clients and writers at work at the same time: when both have come to rest, what is
+/// cached is what is there.
 fn nobody_keeps_a_stale_value(shards: usize, seed: u64) {
     let server = Server::kvasir(shards);
     let mut random = Rng::new(seed);

@@ -1,5 +1,5 @@
-//! Client-side caching in the cores' machinery: reads are remembered, changes told, and what is told
-//! takes its place among a connection's replies. The rules are in [`crate::tracking`].
+//! Client-side caching in the cores' machinery: reads are remembered, changes told, and what is
+//! told takes its place among a connection's replies. The rules are in [`crate::tracking`].
 
 use std::sync::atomic::Ordering;
 

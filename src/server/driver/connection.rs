@@ -93,9 +93,9 @@ impl<E: Engine> Driver<E> {
         Ok(())
     }
 
-    /// Notes which peers have shut down their side and sent nothing before that in this round. Whoever
-    /// has left is to be gone when mail is handled that was sent later: a publisher counts who is
-    /// there.
+    /// Notes which peers have shut down their side and sent nothing before that in this round.
+    /// Whoever has left is to be gone when mail is handled that was sent later: a publisher counts
+    /// who is there.
     pub(super) fn note_ended(&mut self, completions: &[Completion]) {
         let receives = || completions.iter().filter(|done| done.token.kind() == Kind::Receive);
         if !receives().any(|done| done.result == 0) {
