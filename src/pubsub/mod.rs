@@ -111,6 +111,16 @@ impl PubSub {
         clients.map_or(0, BTreeSet::len)
     }
 
+    /// How many subscriptions of this core a message to a channel is for. O(patterns).
+    pub(crate) fn receivers(&self, topic: Topic, channel: &[u8]) -> usize {
+        let direct = self.subscribers(topic, channel);
+        if topic == Topic::ShardChannel {
+            return direct;
+        }
+        let patterns = self.patterns.iter().filter(|(name, _)| glob::matches(name, channel));
+        direct + patterns.map(|(_, clients)| clients.len()).sum::<usize>()
+    }
+
     /// Clients of this core with any subscription.
     pub fn clients(&self) -> usize {
         self.clients.len()
@@ -289,7 +299,7 @@ impl CoreState {
             if meant {
                 let resp = self.connections[client.0 as usize].client.view.resp;
                 encoded[0] = message::head(resp);
-                self.push(client, encoded);
+                self.push_behind_replies(client, encoded);
             }
         }
     }

@@ -120,26 +120,13 @@ impl Core {
         }
     }
 
-    /// Sends what scripts have published to the subscribers of other cores.
-    fn spread_published(&mut self) {
-        while let Some(notice) = self.state.notices_elsewhere.pop_front() {
-            let shards = self.state.shared.map.shards();
-            let cores = self.state.cores_of(notice.topic, &notice.channel);
-            for core in cores.iter(shards).filter(|core| *core != self.state.id) {
-                let message = Message::Deliver(notice.clone(), None);
-                self.outboxes.control(core, Control::PubSub(message));
-            }
-        }
-    }
-
-    /// Sends what the keyspace's readers have to tell to clients of all cores: to those that track,
-    /// and to subscribers.
+    /// Sends what the keyspace's readers and scripts have to tell to clients of all cores: to those
+    /// that track, and to subscribers.
     pub(crate) fn spread_notices(&mut self) {
         self.spread_invalid();
-        self.spread_published();
         while let Some(notice) = self.state.notices.pop_front() {
             let shards = self.state.shared.map.shards();
-            let cores = self.state.cores_of(Topic::Channel, &notice.channel);
+            let cores = self.state.cores_of(notice.topic, &notice.channel);
             for core in cores.iter(shards) {
                 if core == self.state.id {
                     self.state.deliver(&notice, Receivers::All);

@@ -133,10 +133,8 @@ pub struct CoreState {
     pub(super) last_watch: u64,
     /// The subscriptions of this core's clients.
     pub pubsub: PubSub,
-    /// What the server itself has to publish, after the command that gave cause to it.
+    /// What the server itself and scripts have to publish, after the command that gave cause to it.
     pub notices: VecDeque<Publication>,
-    /// What scripts have published, for the subscribers of other cores.
-    pub notices_elsewhere: VecDeque<Publication>,
     /// `notify-keyspace-events`.
     pub keyspace_events: KeyspaceEvents,
     /// Who is to be told that a key has changed that it has read.
@@ -336,7 +334,6 @@ impl Core {
             last_watch: 0,
             pubsub: PubSub::default(),
             notices: VecDeque::new(),
-            notices_elsewhere: VecDeque::new(),
             keyspace_events: KeyspaceEvents::NONE,
             tracking: Tracking::default(),
             scripts: Scripts::default(),

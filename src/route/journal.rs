@@ -59,10 +59,7 @@ impl CoreState {
 
     /// Whether somebody has something to do because of what the journal told.
     pub(super) fn has_followers_due(&self) -> bool {
-        self.waiters.has_noted()
-            || !self.notices.is_empty()
-            || !self.notices_elsewhere.is_empty()
-            || self.tracking.has_due()
+        self.waiters.has_noted() || !self.notices.is_empty() || self.tracking.has_due()
     }
 }
 

@@ -218,7 +218,7 @@ impl CoreState {
 
     /// Sends something that must not overtake a reply that is under way. A command that waits for a
     /// key is not under way: the client hears of changes meanwhile.
-    fn push_behind_replies(&mut self, key: ConnectionKey, bytes: &[u8]) {
+    pub(crate) fn push_behind_replies(&mut self, key: ConnectionKey, bytes: &[u8]) {
         let connection = &mut self.connections[key.0 as usize];
         let client = connection.client.id;
         let waits = connection.blocked == Blocked::Waiting && !self.waits.is_attempted(client);

@@ -16,7 +16,6 @@ use crate::commands::definition::{Flags, Handler};
 use crate::commands::help::answer_help;
 use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
-use crate::pubsub::Receivers;
 use crate::pubsub::message::{Publication, Topic};
 use crate::script::cache::Reach;
 
@@ -194,8 +193,8 @@ impl CoreState {
         done
     }
 
-    /// Publishes for a script that does not have the other cores: their subscribers get the message
-    /// when the script is done, and are not counted.
+    /// Publishes for a script that does not have the other cores: subscribers get the message when
+    /// the script is done, its client after the reply; those of other cores are not counted.
     fn publish_aside(
         &mut self,
         topic: Topic,
@@ -205,12 +204,9 @@ impl CoreState {
     ) -> Done {
         let (channel, payload) = (args.at(1), args.at(2));
         let message = Publication { topic, channel: channel.into(), payload: payload.into() };
-        let cores = self.cores_of(topic, channel);
-        let me = self.id;
-        let others = cores.iter(self.shared.map.shards()).any(|core| core != me);
-        let count = self.deliver(&message, Receivers::All).count;
-        if others {
-            self.notices_elsewhere.push_back(message);
+        let count = self.pubsub.receivers(topic, channel);
+        if !self.cores_of(topic, channel).is_empty() {
+            self.notices.push_back(message);
         }
         Encoder::new(reply, run.view.resp).integer(count as i64);
         Done { reply_end: reply.len(), ..Done::default() }
