@@ -498,20 +498,31 @@ fn files_carry_libraries_from_server_to_server() {
 }
 
 #[test]
-fn what_functions_take_is_told() {
+fn what_functions_take_is_told_and_given_back() {
     let server = Server::kvasir(2);
     let mut client = server.client();
     load(&mut client, "lib", "redis.register_function('f', function() end)");
-    let info = client.run("INFO memory");
-    let info =
-        String::from_utf8_lossy(info.as_bytes().expect("INFO replies with text")).into_owned();
-    for line in ["number_of_functions:1", "number_of_libraries:1"] {
-        assert!(info.lines().any(|other| other == line), "{line}: {info}");
+    for key in ["foo", "bar"] {
+        client.call(&["FCALL", "f", "1", key]);
     }
-    let number = |name: &str| {
-        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.and_then(|value| value.parse::<u64>().ok()).expect("a number")
+    let figures = |client: &mut Client| {
+        let info = client.run("INFO memory");
+        let info = String::from_utf8_lossy(info.as_bytes().expect("INFO replies with text"));
+        let number = |name: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.and_then(|value| value.parse::<u64>().ok()).expect("a number")
+        };
+        [
+            "number_of_functions",
+            "number_of_libraries",
+            "used_memory_functions",
+            "used_memory_vm_functions",
+        ]
+        .map(number)
     };
-    assert!(number("used_memory_functions") > 0 && number("used_memory_vm_functions") > 0);
-    assert!(number("used_memory_vm_total") >= number("used_memory_vm_functions"));
+    let [functions, libraries, bytes, interpreters] = figures(&mut client);
+    assert_eq!((functions, libraries), (1, 1));
+    assert!(bytes > 0 && interpreters > 0);
+    client.run("FUNCTION FLUSH");
+    assert_eq!(figures(&mut client), [0; 4]);
 }

@@ -78,14 +78,19 @@ impl Scripts {
 impl CoreState {
     /// An interpreter for functions in which nothing runs.
     fn interpreter_for_functions(&mut self) -> Result<Interpreter, CommandError> {
-        let catalog = self.shared.functions.catalog();
-        self.scripts.idle_for_functions.retain(|interpreter| interpreter.follow(&catalog));
+        self.follow_catalog();
         if let Some(interpreter) = self.scripts.idle_for_functions.pop() {
             return Ok(interpreter);
         }
         let interpreter = Interpreter::new(self.interpreter_memory(), true)?;
-        interpreter.follow(&catalog);
+        interpreter.follow(&self.shared.functions.catalog());
         Ok(interpreter)
+    }
+
+    /// Gives back what the interpreters of this core have of libraries that are gone.
+    pub fn follow_catalog(&mut self) {
+        let catalog = self.shared.functions.catalog();
+        self.scripts.idle_for_functions.retain(|interpreter| interpreter.follow(&catalog));
     }
 
     /// Keeps an interpreter for functions.

@@ -83,13 +83,15 @@ pub(super) const FUNCTION_RESTORE: Command = Command {
     ..Command::BASE
 };
 
-/// Makes a catalog the present one, which counts as a change of the data.
+/// Makes a catalog the present one, which counts as a change of the data, and ends the locks.
 async fn commit(transaction: &Transaction, request: &Request, catalog: Catalog) {
     let replace = move |state: &mut CoreState| {
         state.shared.functions.replace(catalog);
         state.keyspace_figures.changes += 1;
     };
     transaction.on(request.home, replace).await;
+    let shards = transaction.shards();
+    transaction.last_hop(shards.map(|shard| (shard, CoreState::follow_catalog))).await;
 }
 
 fn delete(transaction: Transaction, request: Request) -> Coordination {
@@ -102,7 +104,7 @@ fn delete(transaction: Transaction, request: Request) -> Coordination {
     })
 }
 
-/// Both modes do the same: each core gives its interpreters back when it next wants one.
+/// Both modes do the same.
 fn flush(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let args = request.args();
