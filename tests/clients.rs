@@ -1,7 +1,7 @@
 //! Clients that people use, doing real work against our server at one shard and at two: redis-py,
-//! ioredis, redis-cli and redis-benchmark.
+//! ioredis, BullMQ, redis-cli and redis-benchmark.
 //!
-//! The two libraries are installed under `target/` on first use, by pip and npm.
+//! The libraries are installed under `target/` on first use, by pip and npm.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,12 +24,27 @@ fn redis_py_works_at_one_and_two_shards() {
 #[test]
 fn ioredis_works_at_one_and_two_shards() {
     for shards in [1, 2] {
-        let server = Server::kvasir(shards);
-        let mut node = Command::new("node");
-        node.current_dir(node_packages()).arg("ioredis_work.js");
-        let output = run(node.arg(server.port().to_string()));
-        assert!(output.contains("ioredis: done"), "{output}");
+        run_node("ioredis_work.js", "ioredis: done", shards);
     }
+}
+
+/// Its scripts use keys that they do not declare, on any shard.
+#[test]
+fn bullmq_does_a_thousand_jobs_without_special_configuration() {
+    for shards in [1, 2, 4] {
+        run_node("bullmq_work.js", "bullmq: done", shards);
+    }
+}
+
+/// Runs a script of `tests/clients`, which prints `last` when it has come to its end.
+fn run_node(script: &str, last: &str, shards: usize) {
+    let server = Server::kvasir(shards);
+    let dir = node_packages();
+    std::fs::copy(source_root().join("tests/clients").join(script), dir.join(script))
+        .expect("copy the script");
+    let mut node = Command::new("node");
+    let output = run(node.current_dir(dir).arg(script).arg(server.port().to_string()));
+    assert!(output.contains(last), "{output}");
 }
 
 #[test]
@@ -118,7 +133,7 @@ fn virtual_environment() -> PathBuf {
     READY.get_or_init(|| installed("python", &wanted, install)).clone()
 }
 
-/// A directory with our script and the packages of `tests/clients/package.json`.
+/// A directory with the packages of `tests/clients/package.json`.
 fn node_packages() -> PathBuf {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     let sources = source_root().join("tests/clients");
@@ -127,10 +142,7 @@ fn node_packages() -> PathBuf {
         std::fs::copy(&wanted, dir.join("package.json")).expect("copy package.json");
         run(Command::new("npm").args(["install", "--no-audit", "--no-fund"]).current_dir(dir));
     };
-    let dir = READY.get_or_init(|| installed("node", &wanted, install)).clone();
-    let script = "ioredis_work.js";
-    std::fs::copy(sources.join(script), dir.join(script)).expect("copy the script");
-    dir
+    READY.get_or_init(|| installed("node", &wanted, install)).clone()
 }
 
 /// Fills a directory under `target/` unless it was filled for the same list of packages.

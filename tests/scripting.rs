@@ -74,6 +74,205 @@ fn scripts_that_meet_from_both_sides_lose_nothing() {
     assert_eq!(show(&client.run("MGET foo bar")), "[1000 1000]");
 }
 
+/// Writes to its declared keys, whatever they hold, and then perhaps uses a key of another shard for
+/// the first time.
+const STRAYING: &str = "redis.call('INCR', KEYS[1]) redis.call('RPUSH', KEYS[2], ARGV[1]) \
+    redis.call('HSET', KEYS[3], ARGV[1], '1', 'x', ARGV[1]) redis.call('DEL', KEYS[4]) \
+    redis.call('ZADD', KEYS[5], ARGV[1], ARGV[1]) redis.call('PEXPIRE', KEYS[6], 1000000) \
+    if ARGV[2] == 'stray' then \
+        redis.call('INCR', ARGV[3]) redis.call('RPUSH', KEYS[2], 'again') \
+    end return redis.call('GET', KEYS[1])";
+
+#[test]
+fn what_a_script_has_written_before_it_strays_is_written_once() {
+    for shards in [2, 4] {
+        let server = Server::kvasir(shards);
+        let mut client = server.client();
+        let keys = ["{a}n", "{a}l", "{a}h", "{a}d", "{a}z", "{a}e"];
+        for elsewhere in ["{b}1", "{c}2", "{d}3", "{e}4"] {
+            client.run("FLUSHALL");
+            client.run("MSET {a}n 10 {a}d gone {a}e stays");
+            client.run("SCRIPT FLUSH");
+            assert_eq!(eval(&mut client, STRAYING, &keys, &["1", "", ""]), "11");
+            client.run("SET {a}d gone");
+            assert_eq!(eval(&mut client, STRAYING, &keys, &["2", "stray", elsewhere]), "12");
+            assert_eq!(eval(&mut client, STRAYING, &keys, &["3", "stray", elsewhere]), "13");
+            assert_eq!(show(&client.run("LRANGE {a}l 0 -1")), "[1 2 again 3 again]");
+            assert_eq!(show(&client.run("HLEN {a}h")), "4");
+            assert_eq!(show(&client.run("EXISTS {a}d")), "0");
+            assert_eq!(show(&client.run("ZCARD {a}z")), "3");
+            assert_eq!(show(&client.run(&format!("GET {elsewhere}"))), "2");
+        }
+    }
+}
+
+/// Many scripts stray for their first time at once, from all sides.
+#[test]
+fn scripts_that_stray_after_writing_lose_nothing() {
+    for shards in [2, 4] {
+        let server = Server::kvasir(shards);
+        let mut client = server.client();
+        let names = ["{a}", "{b}", "{c}", "{d}", "{e}", "{f}"];
+        names.iter().for_each(|name| drop(client.run(&format!("SET {name} 1000"))));
+        thread::scope(|scope| {
+            for number in 0..6 {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut client = server.client();
+                    for round in 0..60_usize {
+                        // A new script each time, so that nothing has been learnt of it.
+                        let script = format!(
+                            "redis.call('DECR', KEYS[1]) redis.call('INCR', ARGV[1]) \
+                             return '{number}:{round}'"
+                        );
+                        let [from, to] = [number, number + 1 + round % 5].map(|n| names[n % 6]);
+                        let reply = eval(&mut client, &script, &[from], &[to]);
+                        assert_eq!(reply, format!("{number}:{round}"));
+                    }
+                });
+            }
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = server.client();
+                for _ in 0..200 {
+                    let values = show(&client.run(&format!("MGET {}", names.join(" "))));
+                    let numbers = values.trim_matches(['[', ']']).split(' ');
+                    let sum: i64 = numbers.map(|n| n.parse::<i64>().expect("a number")).sum();
+                    assert_eq!(sum, 6000, "{values}");
+                }
+            });
+        });
+    }
+}
+
+#[test]
+fn watchers_and_subscribers_are_told_once_of_what_a_script_has_written() {
+    let server =
+        Server::builder(Program::Kvasir).shards(2).config("notify-keyspace-events K$\n").start();
+    let (mut client, mut subscriber) = (server.client(), server.client());
+    subscriber.run("SUBSCRIBE __keyspace@0__:foo");
+    let script = "redis.call('SET', KEYS[1], ARGV[1]) redis.call('SET', 'bar', ARGV[1])";
+    assert_eq!(eval(&mut client, script, &["foo"], &["1"]), "nil");
+    assert_eq!(show(&subscriber.read()), "[message __keyspace@0__:foo set]");
+    assert_eq!(eval(&mut client, script, &["foo"], &["2"]), "nil");
+    assert_eq!(show(&subscriber.read()), "[message __keyspace@0__:foo set]");
+    client.run("PUBLISH __keyspace@0__:foo end");
+    assert_eq!(show(&subscriber.read()), "[message __keyspace@0__:foo end]");
+}
+
+#[test]
+fn a_script_counts_the_subscribers_of_all_cores() {
+    for shards in [1, 2, 3] {
+        let server = Server::kvasir(shards);
+        let mut subscribers: Vec<Client> = (0..9).map(|_| server.client()).collect();
+        for subscriber in &mut subscribers {
+            subscriber.run("SUBSCRIBE news");
+        }
+        let mut client = server.client();
+        let script =
+            "redis.call('SET', KEYS[1], 'x') return redis.call('PUBLISH', 'news', ARGV[1])";
+        for key in APART {
+            assert_eq!(eval(&mut client, script, &[key], &[key]), "9");
+        }
+        for subscriber in &mut subscribers {
+            for key in APART {
+                assert_eq!(show(&subscriber.read()), format!("[message news {key}]"));
+            }
+        }
+        assert_eq!(eval(&mut client, "return redis.call('PUBLISH', 'none', 'x')", &[], &[]), "0");
+    }
+}
+
+#[test]
+fn no_time_passes_for_a_script() {
+    for shards in [1, 2] {
+        let server = Server::kvasir(shards);
+        let mut client = server.client();
+        // With a key of one shard, and with another that is not declared.
+        for keys in [&APART[..1], &[]] {
+            let script = "redis.call('SET', 'foo', 'v', 'PX', 1) redis.call('GET', ARGV[1]) \
+                local time = redis.call('TIME') local began = os.clock() \
+                while os.clock() - began < 0.03 do redis.call('GET', ARGV[1]) end \
+                local now = redis.call('TIME') \
+                return {redis.call('GET', 'foo'), time[1] == now[1] and time[2] == now[2]}";
+            let other = APART[usize::from(keys.is_empty())];
+            assert_eq!(eval(&mut client, script, keys, &[other]), "[v 1]");
+            assert_eq!(show(&client.run("GET foo")), "nil");
+        }
+    }
+}
+
+/// Whoever waits when it has run for too long, and whoever comes later.
+#[test]
+fn whoever_needs_what_a_slow_script_holds_is_told_that_the_server_is_busy() {
+    for shards in [1, 2] {
+        let mut server = Server::builder(Program::Kvasir)
+            .shards(shards)
+            .config("busy-reply-threshold 100\n")
+            .start();
+        let (mut endless, mut control) = (server.client(), server.client());
+        endless.send(&["EVAL", "while true do end", "1", "foo"]);
+        let busy = "BUSY Valkey is busy running a script. You can only call SCRIPT KILL or \
+            SHUTDOWN NOSAVE.";
+        thread::scope(|scope| {
+            for line in ["GET foo", "MGET foo bar", "EVAL 'return 1' 1 foo", "EXEC"] {
+                let mut client = server.client();
+                scope.spawn(move || {
+                    // What comes before the script is executed; what comes while it runs waits.
+                    wait_until("the server is busy", || {
+                        if line == "EXEC" {
+                            assert_eq!(show(&client.run("MULTI")), "OK");
+                            client.run("GET foo");
+                            let reply = show(&client.run(line));
+                            return reply
+                                == format!("-EXECABORT Transaction discarded because of: {busy}");
+                        }
+                        show(&client.run(line)) == format!("-{busy}")
+                    });
+                });
+            }
+        });
+        assert_eq!(show(&control.run("PING")), "PONG");
+        assert_eq!(show(&control.run("SCRIPT KILL")), "OK");
+        assert!(show(&endless.read()).starts_with("-ERR Script killed"));
+        assert_eq!(show(&control.run("EXISTS foo bar")), "0");
+        let script = "redis.call('SET', KEYS[1], '1') while true do end";
+        endless.send(&["EVAL", script, "1", "foo"]);
+        wait_until("the script has written", || {
+            show(&control.run("SCRIPT KILL")).starts_with("-UNKILLABLE")
+        });
+        control.send(&["SHUTDOWN", "NOSAVE"]);
+        assert!(server.wait_for_exit().success());
+    }
+}
+
+#[test]
+fn an_endless_script_leaves_fifty_clients_their_service_on_other_shards() {
+    let server =
+        Server::builder(Program::Kvasir).shards(2).config("busy-reply-threshold 50\n").start();
+    let (mut endless, mut control) = (server.client(), server.client());
+    endless.send(&["EVAL", "while true do end", "1", "foo"]);
+    wait_until("foo's shard is busy", || show(&control.run("GET foo")).starts_with("-BUSY"));
+    thread::scope(|scope| {
+        for number in 0..50 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = server.client();
+                for round in 0..20 {
+                    // The tag of `bar`, which is on the other shard.
+                    let key = format!("{{bar}}{number}");
+                    assert_eq!(show(&client.run(&format!("SET {key} {round}"))), "OK");
+                    assert_eq!(show(&client.run(&format!("GET {key}"))), round.to_string());
+                    let script = "return redis.call('INCR', KEYS[1])";
+                    assert_eq!(eval(&mut client, script, &[&key], &[]), (round + 1).to_string());
+                }
+            });
+        }
+    });
+    assert_eq!(show(&control.run("SCRIPT KILL")), "OK");
+    assert!(show(&endless.read()).starts_with("-ERR Script killed"));
+}
+
 #[test]
 fn an_endless_script_leaves_the_others_their_service_and_can_be_killed() {
     for shards in [1, 2] {
@@ -152,10 +351,63 @@ fn nothing_gets_out_of_the_sandbox() {
         "return string.find(string.rep('a', 20000), string.rep('a?', 20000))",
         "local function f() return 1 + f() end return f()",
         "return loadstring(string.rep('(', 1000))()",
+        "return loadstring('return [' .. string.rep('=', 100000) .. 'x')()",
+        "return coroutine.wrap(function() return print end)()",
+        "getmetatable(_G).__index = function() return 1 end",
+        "setmetatable(redis, {__index = 1})",
+        "string.gsub = nil",
+        "cjson.new().decode = 1 cjson.decode = 1",
+        "return struct.pack('s' .. string.rep('i', 100000), 'x')",
+        "return struct.unpack('>I4', 'abcd', 2147483648)",
+        "return struct.unpack('c0', 'x', 4294967297)",
+        "return cmsgpack.unpack_limit('x', 2147483648, 1)",
+        "return cmsgpack.unpack(string.char(0xdf, 0xff, 0xff, 0xff, 0xff))",
+        "return string.rep('x', 2147483647) .. string.rep('x', 2147483647)",
     ] {
         let reply = eval(&mut client, script, &[], &[]);
         assert!(reply.starts_with('-'), "{script}: {reply}");
         assert_eq!(eval(&mut client, "return redis.call('PING')", &[], &[]), "PONG");
+    }
+}
+
+/// What once overran a buffer or a stack in one of the peers, and has an answer.
+#[test]
+fn what_broke_others_has_an_answer() {
+    let server = Server::kvasir(1);
+    let mut client = server.client();
+    for (script, expected) in [
+        ("return bit.tohex(65535, -2147483648)", "0000FFFF"),
+        ("return #cmsgpack.pack(unpack({}, 1, 7000))", "7000"),
+        ("return select('#', cmsgpack.unpack(cmsgpack.pack(unpack({}, 1, 7000))))", "7000"),
+        ("return struct.size('i8i8')", "16"),
+        ("return loadstring(string.dump(function() end)) == nil and 'none'", "none"),
+        ("return tostring(pcall(getmetatable, nil))", "true"),
+        (
+            "local t = {} for i = 1, 7000 do t[i] = i end return #redis.call('ECHO', table.concat(t))",
+            "26893",
+        ),
+        ("local t = {} for i = 1, 100 do t = {t} end return #cjson.encode(t)", "202"),
+        ("return tostring(pcall(string.rep, 'x', -1))", "true"),
+        ("collectgarbage('collect') collectgarbage('step', 1e9) return 'whole'", "whole"),
+    ] {
+        assert_eq!(eval(&mut client, script, &[], &[]), expected, "{script}");
+    }
+}
+
+#[test]
+fn a_script_that_allocates_without_end_fails_and_leaves_the_server_whole() {
+    let server = Server::builder(Program::Kvasir).shards(2).config("maxmemory 64mb\n").start();
+    let mut client = server.client();
+    assert_eq!(show(&client.run("SET foo kept")), "OK");
+    for script in [
+        "local t = {} while true do t[#t + 1] = string.rep('x', 100000) .. #t end",
+        "local s = 'x' while true do s = s .. s end",
+        "local t = {} while true do t[#t + 1] = {} end",
+        "local function f() local t = {} for i = 1, 100 do t[i] = f end return f() + 1 end return f()",
+    ] {
+        let reply = eval(&mut client, script, &[], &[]);
+        assert!(reply.starts_with("-ERR"), "{script}: {reply}");
+        assert_eq!(eval(&mut client, "return redis.call('GET', 'foo')", &["foo"], &[]), "kept");
     }
 }
 
@@ -191,4 +443,28 @@ fn the_server_knows_scripts_on_every_core() {
         let reply = show(&client.call(&["EVALSHA", &digest, "0", "hello"]));
         assert_eq!(reply, "-NOSCRIPT No matching script.");
     }
+}
+
+/// As Valkey's own tests of this, in a block that is left out there for what else it wants.
+#[test]
+fn scripts_of_eval_are_evicted_and_loaded_ones_are_not() {
+    let server = Server::kvasir(2);
+    let mut client = server.client();
+    let cached = |client: &mut Client| {
+        let info = show(&client.run("INFO memory"));
+        let line = info.split("number_of_cached_scripts:").nth(1).expect("the field");
+        line.split(|c: char| !c.is_ascii_digit()).next().expect("a number").to_owned()
+    };
+    let loaded = show(&client.call(&["SCRIPT", "LOAD", "return 'loaded'"]));
+    let first = show(&client.call(&["SCRIPT", "LOAD", "return 1"]));
+    client.run("SCRIPT FLUSH");
+    assert_eq!(show(&client.call(&["SCRIPT", "LOAD", "return 'loaded'"])), loaded);
+    for number in 1..=500 {
+        eval(&mut client, &format!("return {number}"), &[], &[]);
+    }
+    assert_eq!(cached(&mut client), "501");
+    eval(&mut client, "return 501", &[], &[]);
+    assert_eq!(cached(&mut client), "501");
+    assert!(show(&client.call(&["EVALSHA", &first, "0"])).starts_with("-NOSCRIPT"));
+    assert_eq!(show(&client.call(&["EVALSHA", &loaded, "0"])), "loaded");
 }

@@ -45,6 +45,8 @@ pub struct ShardContext<'a> {
     pub no_touch: bool,
     /// The client's protocol version.
     pub resp: Resp,
+    /// Whether a script calls.
+    pub scripted: bool,
     /// Where keys live, and their hashes.
     pub map: ShardMap,
     /// What is counted of the keyspace.

@@ -18,7 +18,7 @@ use crate::commands::table::{CommandId, Entry, table};
 use crate::config::groups::Monitoring;
 use crate::errors::CommandError;
 use crate::route::engine::Now;
-use crate::route::message::Done;
+use crate::route::message::{Blame, Done};
 use crate::server::clock::Stopwatch;
 use command_log::CommandLog;
 use counters::Counters;
@@ -255,7 +255,14 @@ impl Metrics {
         }
         if done.failed {
             figures.failed += 1;
-            self.count_error(reply);
+            match done.blame {
+                Blame::Command => self.count_error(reply),
+                Blame::Script => {
+                    self.counters.errors += 1;
+                    self.errors.count_made_up(reply);
+                }
+                Blame::Counted => {}
+            }
         }
     }
 

@@ -120,20 +120,32 @@ impl Core {
         }
     }
 
-    /// Sends what the keyspace's readers and scripts have to tell to clients of all cores: to those
-    /// that track, and to subscribers.
+    /// Sends what the keyspace's readers have to tell to clients of all cores: to those that track,
+    /// to monitors, and to subscribers.
     pub(crate) fn spread_notices(&mut self) {
         self.spread_invalid();
+        self.spread_script_news();
         while let Some(notice) = self.state.notices.pop_front() {
-            let shards = self.state.shared.map.shards();
-            let cores = self.state.cores_of(notice.topic, &notice.channel);
-            for core in cores.iter(shards) {
-                if core == self.state.id {
-                    self.state.deliver(&notice, Receivers::All);
-                } else {
-                    let message = Message::Deliver(notice.clone(), None);
-                    self.outboxes.control(core, Control::PubSub(message));
-                }
+            self.spread(&notice);
+        }
+    }
+
+    /// Sends what scripts have published to the subscribers of all cores.
+    pub(crate) fn spread_published(&mut self) {
+        while let Some(message) = self.state.published.pop_front() {
+            self.spread(&message);
+        }
+    }
+
+    fn spread(&mut self, publication: &Publication) {
+        let shards = self.state.shared.map.shards();
+        let cores = self.state.cores_of(publication.topic, &publication.channel);
+        for core in cores.iter(shards) {
+            if core == self.state.id {
+                self.state.deliver(publication, Receivers::All);
+            } else {
+                let message = Message::Deliver(publication.clone(), None);
+                self.outboxes.control(core, Control::PubSub(message));
             }
         }
     }

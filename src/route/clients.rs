@@ -112,32 +112,11 @@ impl Core {
             reply_bytes,
         };
         if metrics.command_log.concerns(measured) {
-            self.log_command(entry, measured, args, reply_to);
+            self.state.log_command(entry, measured, args, reply_to);
         }
-    }
-
-    fn log_command(
-        &mut self,
-        entry: &'static Entry,
-        measured: Measured,
-        args: Args<'_>,
-        reply_to: ReplyTo,
-    ) {
-        if entry.command.flags.has(Flags::SKIP_COMMANDLOG) {
-            return;
+        if done.calls > 0 {
+            self.state.count_calls(reply_to, done.calls);
         }
-        let unix_us = self.state.now.unix_us;
-        let connection = self.state.connections.get(reply_to.connection.0 as usize);
-        let client = connection
-            .map(|connection| &connection.client)
-            .filter(|client| client.id == reply_to.client);
-        let sender = client.map_or(Sender { peer: b"", name: b"" }, |client| Sender {
-            peer: client.socket.peer.as_bytes(),
-            name: &client.name,
-        });
-        let numbers = &self.state.shared.log_numbers;
-        let log = &mut self.state.metrics.command_log;
-        log.add(numbers, unix_us, measured, args, &entry.command.secrets(args), sender);
     }
 
     /// Shows a command to the monitors of every core.
@@ -147,19 +126,25 @@ impl Core {
         entry: &'static Entry,
         args: Args<'_>,
     ) {
-        let flags = entry.command.flags;
-        // Scripts are skipped where commands are shown as a matter of course, and shown by the
-        // peers when they begin.
-        let skipped =
-            flags.has(Flags::SKIP_MONITOR) && !matches!(entry.command.handler, Handler::Script(_));
-        if skipped || flags.has(Flags::ADMIN) {
+        if !is_shown(entry) {
             return;
         }
-        let line: Arc<[u8]> = self.monitor_line(key, entry, args).into();
-        self.state.feed_monitors(&line);
+        let client = &self.state.connections[key.0 as usize].client;
+        let socket = &client.socket;
+        let unix = if socket.unix { "unix:" } else { "" };
+        // A unix socket's peer is its path, which the peers show without the number behind it.
+        let peer = if socket.unix { socket.peer.trim_end_matches(":0") } else { &socket.peer };
+        let sender = format!("{} {unix}{peer}", client.view.db);
+        let line = monitor_line(self.state.now.unix_us, &sender, entry, args);
+        self.show_everywhere(&line.into());
+    }
+
+    /// Sends a line to the monitors of every core.
+    pub(super) fn show_everywhere(&mut self, line: &Arc<[u8]>) {
+        self.state.feed_monitors(line);
         for shard in (0..self.state.shared.map.shards()).map(ShardId) {
             if shard != self.state.id {
-                self.outboxes.control(shard, Control::Monitor(Arc::clone(&line)));
+                self.outboxes.control(shard, Control::Monitor(Arc::clone(line)));
             }
         }
     }
@@ -180,47 +165,85 @@ impl Core {
         }
         Ok(())
     }
+}
 
-    fn monitor_line(&self, key: ConnectionKey, entry: &'static Entry, args: Args<'_>) -> Vec<u8> {
-        let us = self.state.now.unix_us;
-        let client = &self.state.connections[key.0 as usize].client;
-        let (seconds, rest) = (us / 1_000_000, us % 1_000_000);
-        let socket = &client.socket;
-        let unix = if socket.unix { "unix:" } else { "" };
-        // A unix socket's peer is its path, which the peers show without the number behind it.
-        let peer = if socket.unix { socket.peer.trim_end_matches(":0") } else { &socket.peer };
-        let mut line = format!("+{seconds}.{rest:06} [{} {unix}{peer}]", client.view.db);
-        let secrets = entry.command.secrets(args);
-        for (index, arg) in args.iter().enumerate() {
-            let arg = if secrets.contains(&index) { REDACTED } else { arg };
-            line.push_str(" \"");
-            for &byte in arg {
-                match byte {
-                    b'\\' | b'"' => write!(line, "\\{}", byte as char),
-                    b'\n' => write!(line, "\\n"),
-                    b'\r' => write!(line, "\\r"),
-                    b'\t' => write!(line, "\\t"),
-                    7 => write!(line, "\\a"),
-                    8 => write!(line, "\\b"),
-                    b' '..=b'~' => write!(line, "{}", byte as char),
-                    _ => write!(line, "\\x{byte:02x}"),
-                }
-                .expect("invariant: writing to a string does not fail");
+/// Whether monitors are shown a command. Scripts are skipped where commands are shown as a matter of
+/// course, and shown by the peers when they begin.
+pub(super) fn is_shown(entry: &Entry) -> bool {
+    let flags = entry.command.flags;
+    let skipped =
+        flags.has(Flags::SKIP_MONITOR) && !matches!(entry.command.handler, Handler::Script(_));
+    !skipped && !flags.has(Flags::ADMIN)
+}
+
+/// What monitors are shown of a command. `sender`: the database, and who has sent it.
+pub(super) fn monitor_line(us: u64, sender: &str, entry: &Entry, args: Args<'_>) -> Vec<u8> {
+    let (seconds, rest) = (us / 1_000_000, us % 1_000_000);
+    let mut line = format!("+{seconds}.{rest:06} [{sender}]");
+    let secrets = entry.command.secrets(args);
+    for (index, arg) in args.iter().enumerate() {
+        let arg = if secrets.contains(&index) { REDACTED } else { arg };
+        line.push_str(" \"");
+        for &byte in arg {
+            match byte {
+                b'\\' | b'"' => write!(line, "\\{}", byte as char),
+                b'\n' => write!(line, "\\n"),
+                b'\r' => write!(line, "\\r"),
+                b'\t' => write!(line, "\\t"),
+                7 => write!(line, "\\a"),
+                8 => write!(line, "\\b"),
+                b' '..=b'~' => write!(line, "{}", byte as char),
+                _ => write!(line, "\\x{byte:02x}"),
             }
-            line.push('"');
+            .expect("invariant: writing to a string does not fail");
         }
-        line.push_str("\r\n");
-        line.into_bytes()
+        line.push('"');
     }
+    line.push_str("\r\n");
+    line.into_bytes()
 }
 
 /// The length of a request as it came, without a walk over its arguments: they lie one behind the
 /// other, and a line end follows the last.
-fn request_bytes(args: Args<'_>) -> usize {
+pub(super) fn request_bytes(args: Args<'_>) -> usize {
     args.ranges().last().map_or(0, |last| last.start as usize + last.len as usize + 2)
 }
 
 impl CoreState {
+    /// Counts what a script has called as commands of its client.
+    pub(super) fn count_calls(&mut self, to: ReplyTo, calls: u32) {
+        let connection = self.connection(to.connection);
+        if let Some(connection) = connection.filter(|connection| connection.client.id == to.client)
+        {
+            connection.client.commands += u64::from(calls);
+        }
+    }
+
+    /// Enters a command of one of this core's clients into the command log.
+    pub(super) fn log_command(
+        &mut self,
+        entry: &'static Entry,
+        measured: Measured,
+        args: Args<'_>,
+        reply_to: ReplyTo,
+    ) {
+        if entry.command.flags.has(Flags::SKIP_COMMANDLOG) {
+            return;
+        }
+        let unix_us = self.now.unix_us;
+        let connection = self.connections.get(reply_to.connection.0 as usize);
+        let client = connection
+            .map(|connection| &connection.client)
+            .filter(|client| client.id == reply_to.client);
+        let sender = client.map_or(Sender { peer: b"", name: b"" }, |client| Sender {
+            peer: client.socket.peer.as_bytes(),
+            name: &client.name,
+        });
+        let numbers = &self.shared.log_numbers;
+        let log = &mut self.metrics.command_log;
+        log.add(numbers, unix_us, measured, args, &entry.command.secrets(args), sender);
+    }
+
     /// Ends what `MONITOR` began for this connection, if it did.
     pub fn stop_monitoring(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key.0 as usize) else { return };

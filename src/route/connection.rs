@@ -214,6 +214,7 @@ impl Connection {
                 import_source: false,
                 tracks: false,
                 client: id,
+                scripted: false,
             },
             no_evict: false,
             redirect: false,

@@ -19,7 +19,7 @@ use super::core::{Background, Core};
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Fingerprint, Mode, Outcome, Owner, Scope, TransactionId};
 use super::message::{ClientView, Control, Done, OwnedArgs, Reply, ReplyTo, Task};
-use super::multi::Plan;
+use super::multi::{Plan, refusal_of};
 use super::shard_map::ShardMap;
 use super::transaction::{Request, Transaction};
 use crate::commands::context::{Coordination as Running, Coordinator};
@@ -59,6 +59,7 @@ const OWN_VIEW: ClientView = ClientView {
     import_source: false,
     tracks: false,
     client: NOBODY.client,
+    scripted: false,
 };
 
 /// A coordination under way.
@@ -230,6 +231,18 @@ impl Core {
             everywhere(Mode::Read, scopes);
             return Ok(());
         }
+        self.add_scopes_of_keys(entry, args, db, scopes)
+    }
+
+    /// Adds the locks of the keys that a request names.
+    pub(super) fn add_scopes_of_keys(
+        &self,
+        entry: &'static Entry,
+        args: Args<'_>,
+        db: u32,
+        scopes: &mut Vec<(ShardId, Scope)>,
+    ) -> Result<(), CommandError> {
+        let map = self.state.shared.map;
         entry.keys(args, |index, flags| {
             let key = map.key(args.at(index));
             for db in dbs_of(entry, args, db) {
@@ -409,7 +422,7 @@ impl Core {
             }
         }
         if let Some(scope) = here {
-            let outcome = self.locks.request(Owner::Transaction(id), scope);
+            let outcome = self.claim(id, scope);
             self.locked(me, id, outcome);
         }
     }
@@ -419,7 +432,7 @@ impl Core {
         let Coordination { scopes, ungranted, .. } = &self.coordinations.running[&number];
         let (shard, scope) = scopes[scopes.len() - ungranted].clone();
         if shard == self.state.id {
-            let outcome = self.locks.request(Owner::Transaction(id), scope);
+            let outcome = self.claim(id, scope);
             self.locked(shard, id, outcome);
         } else {
             self.outboxes.control(shard, Control::Lock(id, scope));
@@ -434,6 +447,7 @@ impl Core {
         let coordination = coordination.expect("invariant: identifiers belong to running ones");
         match outcome {
             Outcome::Queued => {}
+            Outcome::Busy => self.turn_away_coordination(number),
             Outcome::Granted => {
                 coordination.ungranted -= 1;
                 if coordination.ungranted == 0 {
@@ -448,6 +462,17 @@ impl Core {
                 self.release_everywhere(number, &[shard]);
                 self.request_locks(number);
             }
+        }
+    }
+
+    /// A command waits for a script that has run for too long: its client is told so.
+    fn turn_away_coordination(&mut self, number: u64) {
+        let Coordination { entry, claim, reply_to, stage, .. } =
+            &self.coordinations.running[&number];
+        let waits =
+            matches!(stage, Stage::Locking { .. }) && claim.is_none() && *reply_to != NOBODY;
+        if let Some(busy) = self.busy_error(entry).filter(|_| waits) {
+            self.finish(number, Err(refusal_of(entry, busy)));
         }
     }
 
@@ -604,7 +629,17 @@ impl Core {
             // What became of it has been logged.
             return;
         }
-        let failed = result.is_err();
+        let (blame, again) = match &stage {
+            Stage::Running { transaction, .. } => {
+                let mut exchange = transaction.exchange.borrow_mut();
+                (exchange.blame.take(), exchange.again.take())
+            }
+            Stage::Locking { .. } | Stage::Moving => (None, None),
+        };
+        if let Some(view) = again {
+            return self.begin_widely(reply_to, entry, view, args, !detached, None);
+        }
+        let failed = result.is_err() || blame.is_some();
         let reply = result.unwrap_or_else(|error| {
             let mut out = Vec::new();
             // Errors are the same in both protocol versions.
@@ -612,7 +647,8 @@ impl Core {
             out
         });
         let nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
-        let done = Done { reply_end: reply.len(), nanoseconds, failed, parked: false };
+        let blame = blame.unwrap_or_default();
+        let done = Done { reply_end: reply.len(), nanoseconds, failed, blame, ..Done::default() };
         if is_attempt {
             return self.served(reply_to, entry, &reply, done, args.view());
         }
@@ -682,7 +718,7 @@ pub(super) fn add_lock(
 
 /// What a command with these key flags needs of the key. `XREADGROUP` says that it only reads, and
 /// changes what belongs to the group.
-fn mode_of(entry: &'static Entry, flags: KeyFlags) -> Mode {
+pub(super) fn mode_of(entry: &'static Entry, flags: KeyFlags) -> Mode {
     let waits = matches!(entry.command.handler, Handler::Blocking(_));
     let reads = flags.has(KeyFlags::RO) && !(waits && entry.command.flags.has(Flags::WRITE));
     if reads { Mode::Read } else { Mode::Write }

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kvasir_proto::{ArgRanges, Limits};
 use kvasir_shard::{Overdue, Progress, Shard};
@@ -133,8 +134,10 @@ pub struct CoreState {
     pub(super) last_watch: u64,
     /// The subscriptions of this core's clients.
     pub pubsub: PubSub,
-    /// What the server itself and scripts have to publish, after the command that gave cause to it.
+    /// What the server itself has to publish, after the command that gave cause to it.
     pub notices: VecDeque<Publication>,
+    /// What scripts have published that have ended, or cannot begin again.
+    pub published: VecDeque<Publication>,
     /// `notify-keyspace-events`.
     pub keyspace_events: KeyspaceEvents,
     /// Who is to be told that a key has changed that it has read.
@@ -237,9 +240,27 @@ impl CoreState {
         }
     }
 
+    /// Whether a script is under way here that does not run in one go, and for which no time
+    /// passes: as in the peers, a key that it has found is there until it ends.
+    pub(super) fn time_stands(&self) -> bool {
+        self.scripts.any_jobs() || self.shared.wide_scripts.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells the keyspace the time, in milliseconds of the Unix epoch.
+    pub(super) fn tell_time(&mut self, unix_ms: u64) {
+        if !self.time_stands() {
+            self.shard.set_now(unix_ms);
+        }
+    }
+
     /// Whether keys are left alone when their deadline passes.
     pub(super) fn keeps_overdue(&self) -> bool {
         self.import_mode || self.pause.is_some()
+    }
+
+    /// What keys whose deadline has passed are to commands.
+    pub fn overdue(&self) -> Overdue {
+        if self.keeps_overdue() { Overdue::Kept } else { Overdue::Removed }
     }
 
     /// The wall clock in milliseconds.
@@ -334,6 +355,7 @@ impl Core {
             last_watch: 0,
             pubsub: PubSub::default(),
             notices: VecDeque::new(),
+            published: VecDeque::new(),
             keyspace_events: KeyspaceEvents::NONE,
             tracking: Tracking::default(),
             scripts: Scripts::default(),
@@ -483,13 +505,15 @@ impl Engine for Core {
         let failed = self.state.shared.persistence.saving.has_failed();
         self.state.refuses_writes = self.state.stops_writes && failed;
         self.state.choked = self.state.shared.persistence.saving.is_choked();
-        self.state.shard.set_now(now.unix_us / 1000);
-        let keeps = self.state.keeps_overdue();
-        self.state.shard.set_overdue(if keeps { Overdue::Kept } else { Overdue::Removed });
+        self.state.tell_time(now.unix_us / 1000);
+        self.state.shard.set_overdue(self.state.overdue());
         self.state.shard.set_access_stamp(self.state.access_stamp());
         self.state.metrics.start_round(now);
         if self.state.metrics.sample_if_due(now) {
             self.state.measure();
+            if self.state.shared.busy_scripts.load(Ordering::Relaxed) > 0 {
+                self.turn_away(None);
+            }
         }
         self.state.compare_memory();
     }
@@ -604,8 +628,9 @@ impl Engine for Core {
         }
         let began = self.state.metrics.ticks();
         self.state.tracking.set_author(None);
-        // A pause and an import leave the keyspace as it is.
-        let expiry = if self.state.active_expire && !self.state.keeps_overdue() {
+        // A pause and an import leave the keyspace as it is, and so does a script.
+        let passes = !self.state.keeps_overdue() && !self.state.time_stands();
+        let expiry = if self.state.active_expire && passes {
             self.state.shard.expire_due(self.state.unix_ms(), EXPIRE_BUDGET)
         } else {
             Progress { expired: 0, next_deadline_ms: None }

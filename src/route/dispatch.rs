@@ -196,7 +196,7 @@ impl Core {
     fn dispatch(&mut self, key: ConnectionKey, request: Ahead, args: Args<'_>) -> Flow {
         if (self.state.pause.is_some() || self.state.choked)
             && let Some(entry) = request.entry
-            && self.postpones(key, entry)
+            && self.postpones(key, entry, args)
         {
             self.state.connections[key.0 as usize].blocked = Blocked::Paused;
             self.coordinations.pause(key);
@@ -224,11 +224,12 @@ impl Core {
 
     /// Whether a command has to wait for the end of a pause, or until a snapshot has room again for
     /// what it would change.
-    fn postpones(&self, key: ConnectionKey, entry: &'static Entry) -> bool {
+    fn postpones(&self, key: ConnectionKey, entry: &'static Entry, args: Args<'_>) -> bool {
         let executed = self.state.connections[key.0 as usize].executed_flags(entry);
+        let flags = self.state.flags_of(entry, args).or(executed);
         let choke = self.state.choked.then_some(Pause { until_us: 0, all: false });
         let pauses = [self.state.pause, choke].into_iter().flatten();
-        pauses.into_iter().any(|pause| pause.postpones(entry, executed))
+        pauses.into_iter().any(|pause| pause.postpones(entry, flags))
     }
 
     /// Sends a request where it belongs: to its handler here, to another core, to a coordination.
@@ -267,8 +268,14 @@ impl Core {
             self.check_monitor(key, entry)?;
         }
         if self.state.connections[key.0 as usize].queues(entry) {
+            self.check_busy_in_queue(entry, request, args)?;
             self.enqueue(key, entry, request, args);
             return Ok(());
+        }
+        // Monitors see a script before what it calls.
+        let shows_first = monitored && matches!(entry.command.handler, Handler::Script(_));
+        if shows_first {
+            self.feed_all_monitors(key, entry, args);
         }
         match entry.command.handler {
             Handler::Container => unreachable!("a container resolves to a subcommand"),
@@ -297,6 +304,7 @@ impl Core {
         }
         // Monitors see EXEC after what it has executed.
         if monitored
+            && !shows_first
             && !matches!(entry.command.handler, Handler::Transaction(TransactionStep::Execute))
         {
             self.feed_all_monitors(key, entry, args);
@@ -483,7 +491,7 @@ impl CoreState {
             Encoder::new(replies, resp).error_bytes(&error.to_wire());
         }
         let nanoseconds = self.metrics.lap();
-        Done { reply_end: replies.len(), nanoseconds, failed, parked: false }
+        Done { reply_end: replies.len(), nanoseconds, failed, ..Done::default() }
     }
 }
 
@@ -518,9 +526,8 @@ impl Connection {
 }
 
 impl Pause {
-    /// Whether the pause holds this command back, which executes others that do so much.
-    fn postpones(self, entry: &Entry, executed: Flags) -> bool {
-        let flags = entry.command.flags.or(executed);
+    /// Whether the pause holds this command back, which does so much.
+    fn postpones(self, entry: &Entry, flags: Flags) -> bool {
         let exempt = matches!(entry.command.name, "unpause" | "quit" | "reset");
         !exempt && (self.all || flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE))
     }

@@ -59,7 +59,11 @@ impl CoreState {
 
     /// Whether somebody has something to do because of what the journal told.
     pub(super) fn has_followers_due(&self) -> bool {
-        self.waiters.has_noted() || !self.notices.is_empty() || self.tracking.has_due()
+        self.waiters.has_noted()
+            || !self.notices.is_empty()
+            || self.tracking.has_due()
+            || !self.published.is_empty()
+            || self.scripts.has_news()
     }
 }
 
@@ -79,5 +83,6 @@ impl Core {
         self.spread_notices();
         self.serve_waiters();
         self.spread_notices();
+        self.spread_published();
     }
 }

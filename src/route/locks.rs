@@ -107,6 +107,8 @@ pub enum Outcome {
     Granted,
     /// Some wait; the owner is returned by a later [`Locks::release`].
     Queued,
+    /// As `Queued`, and a script has held what it waits for too long: its client need not wait.
+    Busy,
     /// Nothing was claimed: try again with a new identifier.
     Refused,
 }
@@ -214,6 +216,13 @@ impl Locks {
                     .all(|(_, other)| other.compatible(intent))
             })
         })
+    }
+
+    /// Who waits, in the order in which they came; with `owner`, who has come after that one.
+    pub fn waiting_behind(&self, owner: Option<Owner>) -> Vec<Owner> {
+        let owners = self.whole.iter().map(|claim| claim.owner);
+        let behind = owners.skip_while(|other| owner.is_some_and(|owner| *other != owner));
+        behind.filter(|other| self.owners[other].waits > 0).collect()
     }
 
     /// Ends the claims of `owner` (granted or not) and appends to `granted` those whose turn has
@@ -519,7 +528,7 @@ mod tests {
                 match locks.request(owner, scope.clone()) {
                     Outcome::Granted => holding.push((owner, scope)),
                     Outcome::Queued => waiting.push((owner, scope)),
-                    Outcome::Refused => panic!("identifiers rise"),
+                    Outcome::Refused | Outcome::Busy => panic!("identifiers rise"),
                 }
                 locks.verify();
                 for (i, (_, a)) in holding.iter().enumerate() {

@@ -159,7 +159,7 @@ impl Core {
 
     fn end_long(&mut self, long: Long) {
         let Long { origin, entry, reply_to: to, args, reply, nanoseconds, .. } = long;
-        let done = Done { reply_end: reply.len(), nanoseconds, failed: false, parked: false };
+        let done = Done { reply_end: reply.len(), nanoseconds, ..Done::default() };
         if origin == self.state.id {
             self.late_reply(to, entry, &reply, done, args.view());
         } else {

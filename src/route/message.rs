@@ -14,6 +14,7 @@ use super::blocking::Message;
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Outcome, Scope, TransactionId};
 use super::multi;
+use super::script::LoggedCall;
 use crate::commands::table::Entry;
 use crate::pubsub::publish;
 use crate::route::core::CoreState;
@@ -143,6 +144,7 @@ pub struct ReplyTo {
 
 /// What of a client's state its commands depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 pub struct ClientView {
     /// The selected database.
     pub db: u32,
@@ -152,6 +154,8 @@ pub struct ClientView {
     pub no_touch: bool,
     /// `CLIENT IMPORT-SOURCE`: in import mode, keys whose deadline has passed are there.
     pub import_source: bool,
+    /// A script calls for it.
+    pub scripted: bool,
     /// The keys that it reads are remembered, so that it can be told of changes.
     pub tracks: bool,
     /// The client's id; 0 for the server itself.
@@ -176,8 +180,24 @@ pub struct Done {
     pub nanoseconds: u64,
     /// Whether the reply is an error.
     pub failed: bool,
+    /// If it is: whose, for the statistics of errors.
+    pub blame: Blame,
+    /// Commands that it has called, being a script.
+    pub calls: u32,
     /// It waits for a lock: its reply comes later, in a [`Control::LateReply`].
     pub parked: bool,
+}
+
+/// Whose an error is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Blame {
+    /// The command's.
+    #[default]
+    Command,
+    /// Made up by a script: there may be any number of codes.
+    Script,
+    /// A command's that a script has called, where it was counted.
+    Counted,
 }
 
 /// Arguments that outlive the buffer they came in. A clone shares them.
@@ -283,6 +303,8 @@ pub enum Control {
     Tracking(tracking::Message),
     /// A line for the clients that monitor.
     Monitor(Arc<[u8]>),
+    /// What a script of this client has called, for the command log.
+    Calls(ReplyTo, Vec<LoggedCall>),
 }
 
 impl std::fmt::Debug for Control {
@@ -302,6 +324,7 @@ impl std::fmt::Debug for Control {
             Self::PubSub(message) => message.fmt(f),
             Self::Tracking(message) => message.fmt(f),
             Self::Monitor(_) => f.write_str("Monitor"),
+            Self::Calls(to, calls) => write!(f, "Calls({to:?}, {})", calls.len()),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::multi::Errand;
 use super::script::Caller;
 use super::transaction::shard_context;
 use crate::commands::context::ShardHandler;
-use crate::commands::definition::{Blocking, Handler, ScriptKind};
+use crate::commands::definition::{Blocking, Handler};
 use crate::commands::table::Entry;
 
 /// Empty batches kept for reuse.
@@ -149,7 +149,6 @@ enum Runs {
     Handler(ShardHandler),
     /// Tried once, without waiting.
     Blocking(&'static Blocking),
-    Script(ScriptKind),
 }
 
 fn shard_handler(entry: &Entry) -> Runs {
@@ -158,7 +157,6 @@ fn shard_handler(entry: &Entry) -> Runs {
         | Handler::Multi { whole: handler, .. }
         | Handler::Placed { run: handler, .. } => Runs::Handler(handler),
         Handler::Blocking(blocking) => Runs::Blocking(blocking),
-        Handler::Script(kind) => Runs::Script(kind),
         _ => unreachable!("only commands that run on a single shard are sent to one"),
     }
 }
@@ -166,8 +164,14 @@ fn shard_handler(entry: &Entry) -> Runs {
 impl Core {
     /// Executes a batch of another core in place and sends it back.
     pub(super) fn execute_batch(&mut self, mut batch: Box<Batch>) {
-        self.state.shard.set_now(batch.unix_ms);
+        self.state.tell_time(batch.unix_ms);
         self.prefetch_batch(&batch);
+        // Monitors see a script before what it calls.
+        for control in &batch.controls {
+            if let Control::Monitor(line) = control {
+                self.state.feed_monitors(line);
+            }
+        }
         let mut replies = std::mem::take(&mut batch.replies);
         self.state.metrics.start_lap();
         for index in 0..batch.requests.len() {
@@ -217,6 +221,7 @@ impl Core {
         if let Handler::Script(kind) = request.entry.command.handler {
             let caller = Caller::There(origin, request.reply_to);
             let done = self.run_script(caller, request.entry, kind, request.view, args, replies);
+            self.after_command();
             return done.unwrap_or(Done {
                 parked: true,
                 reply_end: replies.len(),
@@ -384,7 +389,7 @@ impl Core {
     fn obey(&mut self, origin: ShardId, control: Control) {
         match control {
             Control::Lock(id, scope) => {
-                let outcome = self.locks.request(Owner::Transaction(id), scope);
+                let outcome = self.claim(id, scope);
                 self.tell_locked(id, outcome);
             }
             Control::Locked(id, outcome) => self.locked(origin, id, outcome),
@@ -412,7 +417,9 @@ impl Core {
             Control::Multi(message) => self.heed_multi(message),
             Control::PubSub(message) => self.hear(origin, message),
             Control::Tracking(message) => self.heed_tracking(message),
-            Control::Monitor(line) => self.state.feed_monitors(&line),
+            // Shown before the requests that it came with.
+            Control::Monitor(_) => {}
+            Control::Calls(to, calls) => self.state.log_calls(to, calls),
         }
     }
 
@@ -457,16 +464,12 @@ impl CoreState {
         let handler = shard_handler(entry);
         let start = replies.len();
         let may_postpone = self.postponed.take_permission();
-        if let Runs::Script(kind) = handler {
-            return self.run_script_whole(entry, kind, view, args, replies);
-        }
         let mut context = shard_context(self, view);
         context.may_postpone = may_postpone;
         let mut encoder = Encoder::new(replies, view.resp);
         let result = match handler {
             Runs::Handler(handler) => handler(&mut context, args, &mut encoder),
             Runs::Blocking(blocking) => blocking.run_once(&mut context, args, &mut encoder),
-            Runs::Script(_) => unreachable!("scripts have been run already"),
         };
         let failed = result.is_err();
         if let Err(error) = result {
@@ -477,6 +480,6 @@ impl CoreState {
             self.remember_read(entry, view, args);
         }
         let nanoseconds = self.metrics.lap();
-        Done { reply_end: replies.len(), nanoseconds, failed, parked: false }
+        Done { reply_end: replies.len(), nanoseconds, failed, ..Done::default() }
     }
 }

@@ -52,6 +52,10 @@ pub struct Shared {
     pub busy_functions: AtomicUsize,
     /// The libraries of functions.
     pub functions: Functions,
+    /// Scripts that hold all shards: time stands still for the keyspace while there is one.
+    pub wide_scripts: AtomicUsize,
+    /// Scripts may call what is not for scripts (`DEBUG SET-DISABLE-DENY-SCRIPTS`).
+    pub scripts_unrestricted: AtomicBool,
     /// What carries out changes of the configuration that concern the process, once it is there.
     pub host: OnceLock<Box<dyn Host>>,
     /// What reads and writes files, once it is there.
@@ -101,6 +105,8 @@ impl Shared {
             busy_scripts: AtomicUsize::new(0),
             busy_functions: AtomicUsize::new(0),
             functions: Functions::default(),
+            wide_scripts: AtomicUsize::new(0),
+            scripts_unrestricted: AtomicBool::new(false),
             host: OnceLock::new(),
             disk: OnceLock::new(),
             carrier: OnceLock::new(),

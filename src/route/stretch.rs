@@ -48,7 +48,7 @@ impl Core {
                 Encoder::new(&mut output, view.resp).error_bytes(&error.to_wire());
             }
             let nanoseconds = self.state.metrics.lap();
-            let done = Done { reply_end: output.len(), nanoseconds, failed, parked: false };
+            let done = Done { reply_end: output.len(), nanoseconds, failed, ..Done::default() };
             last = Some(entry);
             count += 1;
             if let Some(work) = self.state.postponed.take() {

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::blocking::Registration;
 use super::engine::{ConnectionKey, ShardId};
-use super::message::{ClientView, OwnedArgs, Reply, Task};
+use super::message::{Blame, ClientView, OwnedArgs, Reply, Task};
 use super::multi::{Plan, Ran};
 use super::shard_map::ShardMap;
 use super::shared::Shared;
@@ -54,6 +54,8 @@ pub struct Request {
     pub(super) registration: Option<Registration>,
     /// What it does, where its arguments do not tell.
     pub(super) plan: Option<Box<Plan>>,
+    /// A script has called it.
+    pub(super) called: bool,
     args: OwnedArgs,
 }
 
@@ -81,7 +83,7 @@ impl Request {
     ) -> Self {
         let (home, map, now_ms) = (state.id, state.shared.map, state.unix_ms());
         let shared = Arc::clone(&state.shared);
-        let (registration, plan) = (None, None);
+        let (registration, plan, called) = (None, None, false);
         Self {
             entry,
             connection,
@@ -93,6 +95,7 @@ impl Request {
             shared,
             registration,
             plan,
+            called,
             args,
         }
     }
@@ -223,6 +226,10 @@ pub(super) struct Exchange {
     pub(super) ran: Vec<Ran>,
     /// Messages for the client itself, who gets them after the reply.
     pub(super) own_messages: Vec<Publication>,
+    /// The reply that is about to be given is an error, and whose.
+    pub(super) blame: Option<Blame>,
+    /// It has done nothing, and is to be coordinated again, as a script that needs everything.
+    pub(super) again: Option<ClientView>,
 }
 
 /// An attempt of a blocking command after which it waits.
@@ -306,6 +313,17 @@ impl Transaction {
         self.exchange.borrow_mut().in_vain = Some(InVain { args });
     }
 
+    /// Tells that the reply is an error, though it is given as any other, and whose.
+    pub(super) fn blame(&self, blame: Blame) {
+        self.exchange.borrow_mut().blame = Some(blame);
+    }
+
+    /// Has a script that has left nothing behind begin again when it returns, under locks on
+    /// everything.
+    pub(super) fn begin_again(&self, view: ClientView) {
+        self.exchange.borrow_mut().again = Some(view);
+    }
+
     /// Lets the core do other work before the coordination goes on; the locks stay. For those with
     /// many hops, which would hold up the core when the tasks are its own.
     pub async fn rest(&self) {
@@ -384,6 +402,7 @@ pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_
         // Under a pause, reading does not even remove what is due.
         no_touch: view.no_touch || state.pause.is_some(),
         resp: view.resp,
+        scripted: view.scripted,
         map: state.shared.map,
         figures: &mut state.keyspace_figures,
         string_max: state.limits.max_bulk_len as usize,

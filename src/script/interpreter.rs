@@ -62,6 +62,12 @@ pub struct Finished {
 
 /// A script that has not begun: why, and the interpreter.
 pub type NotStarted = (Box<Interpreter>, CommandError);
+impl Finished {
+    /// Whether the reply is an error.
+    pub fn is_error(&self) -> bool {
+        self.reply.first() == Some(&b'-')
+    }
+}
 
 /// What a script wants.
 #[derive(Debug)]

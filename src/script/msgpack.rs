@@ -103,10 +103,10 @@ fn pack_number(number: f64, out: &mut Vec<u8>) {
 }
 
 fn pack_table(table: &Table, out: &mut Vec<u8>, level: usize) -> Result<(), Failure> {
-    let mut pairs = Vec::new();
-    let (mut max, mut is_array) = (0.0, true);
+    // Twice through the table: a handle on each of its values at once would be too many for Lua.
+    let (mut length, mut max, mut is_array) = (0, 0.0, true);
     for pair in table.pairs::<Value, Value>() {
-        let (key, value) = pair?;
+        let (key, _) = pair?;
         let index = match key {
             Value::Integer(index) => index as f64,
             Value::Number(index) => index,
@@ -114,9 +114,8 @@ fn pack_table(table: &Table, out: &mut Vec<u8>, level: usize) -> Result<(), Fail
         };
         is_array &= index > 0.0 && index.fract() == 0.0;
         max = index.max(max);
-        pairs.push((key, value));
+        length += 1;
     }
-    let length = pairs.len();
     if is_array && max as usize == length {
         match length {
             0..16 => out.push(0x90 | length as u8),
@@ -133,7 +132,8 @@ fn pack_table(table: &Table, out: &mut Vec<u8>, level: usize) -> Result<(), Fail
         16..=0xffff => head(0xde, &(length as u16).to_be_bytes(), out),
         _ => head(0xdf, &(length as u32).to_be_bytes(), out),
     }
-    for (key, value) in pairs {
+    for pair in table.pairs::<Value, Value>() {
+        let (key, value) = pair?;
         pack(&key, out, level + 1)?;
         pack(&value, out, level + 1)?;
     }

@@ -72,6 +72,7 @@ units! {
     quit: "unit/quit",
     rdb: "integration/rdb",
     scan: "unit/scan",
+    scripting: "unit/scripting",
     set: "unit/type/set",
     slowlog: "unit/slowlog",
     sort: "unit/sort",

@@ -169,6 +169,13 @@ const STRINGS: Loading = Loading::rising("SET key:{n} {value}", Span::Keys);
 /// Counters begin high, so that they keep their number of digits.
 const COUNTERS: Loading = Loading::rising("SET ctr:{n} 100000000", Span::Keys);
 
+/// A script that reads a key and writes it.
+const READ_AND_WRITE: Loading = Loading::once(
+    "SCRIPT LOAD 'local v = redis.call(\"GET\", KEYS[1]) \
+     redis.call(\"SET\", KEYS[1], ARGV[1]) return v'",
+)
+.with_lines(2);
+
 /// Collections of 100 elements of 20 bytes, a thousand of each kind.
 const HUNDREDS: Span = Span::Between(0, 100_000);
 const LISTS_OF_100: Loading = Loading::rising("RPUSH list:{n/100} element:{=}", HUNDREDS);
@@ -248,6 +255,25 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         // OK, ten times QUEUED, and an array of ten lines.
         reply: Reply::Lines(22),
         loaded: &[STRINGS],
+        ..WORKLOAD
+    },
+    Workload {
+        name: "eval",
+        title: "EVAL (GET and SET)",
+        group: Group::Strings,
+        request: "EVAL 'local v = redis.call(\"GET\", KEYS[1]) \
+                  redis.call(\"SET\", KEYS[1], ARGV[1]) return v' 1 key:{n} {value}",
+        reply: Reply::Value,
+        loaded: &[STRINGS],
+        ..WORKLOAD
+    },
+    Workload {
+        name: "evalsha",
+        title: "EVALSHA (GET and SET)",
+        group: Group::Strings,
+        request: "EVALSHA 6bd77f9725ee473fd5ab37e7fd279615ba9c406d 1 key:{n} {value}",
+        reply: Reply::Value,
+        loaded: &[STRINGS, READ_AND_WRITE],
         ..WORKLOAD
     },
     Workload {

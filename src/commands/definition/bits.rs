@@ -31,6 +31,12 @@ macro_rules! bit_set {
                 Self(self.0 & other.0)
             }
 
+            /// What is in this set and not in `other`.
+            #[must_use]
+            pub const fn without(self, other: Self) -> Self {
+                Self(self.0 & !other.0)
+            }
+
             /// Whether every member of `other` is in this set.
             pub const fn has(self, other: Self) -> bool {
                 self.0 & other.0 == other.0

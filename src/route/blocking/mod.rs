@@ -184,7 +184,7 @@ impl Core {
             self.state.remember_read(entry, view, args);
         }
         let nanoseconds = self.state.metrics.lap();
-        (attempt, Done { reply_end: reply.len(), nanoseconds, failed, parked: false })
+        (attempt, Done { reply_end: reply.len(), nanoseconds, failed, ..Done::default() })
     }
 
     /// Notes that a connection waits from now on.
@@ -199,6 +199,8 @@ impl Core {
     ) -> Pending {
         let connection = &mut self.state.connections[key.0 as usize];
         connection.blocked = Blocked::Waiting;
+        // It counts when it is done.
+        connection.client.commands = connection.client.commands.saturating_sub(1);
         let (client, view) = (connection.client.id, connection.client.view);
         let to = ReplyTo { connection: key, client, sequence: connection.reserve() };
         let claim = Arc::new(Claim::default());
@@ -260,7 +262,8 @@ impl Core {
     /// Gives a client that waits its reply, and lets it go on.
     fn resume(&mut self, to: ReplyTo, reply: &[u8]) {
         self.fill(to, reply);
-        if self.connection_of(to).is_some() {
+        if let Some(connection) = self.connection_of(to) {
+            connection.client.commands += 1;
             self.unblock(to.connection);
         }
     }

@@ -619,6 +619,7 @@ fn insert(waiters: &mut Waiters, client: u64, keys: &[&str]) {
             import_source: false,
             tracks: false,
             client,
+            scripted: false,
         },
         claim: Arc::default(),
     };

@@ -9,10 +9,12 @@ use kvasir_proto::Encoder;
 
 use super::Message;
 use super::queue::{Place, Queue, Queued};
+use super::session::refusal_of;
 use super::watch::Watch;
 use crate::commands::definition::Handler;
 use crate::commands::help::answer_help;
 use crate::commands::table::Entry;
+use crate::errors::CommandError;
 use crate::pubsub::Receivers;
 use crate::pubsub::message::Publication;
 use crate::route::core::{Core, CoreState};
@@ -39,6 +41,8 @@ pub struct Errand {
     nanoseconds: u64,
     /// Messages for the client itself, who gets them after the reply.
     own_messages: Vec<Publication>,
+    /// Nothing was done; the reply tells why.
+    refused: bool,
 }
 
 #[derive(Debug)]
@@ -78,8 +82,28 @@ impl Errand {
         watch: Option<Arc<Watch>>,
     ) -> Box<Self> {
         let (reply, done, own_messages) = (Vec::new(), Vec::new(), Vec::new());
-        let (head, nanoseconds) = (0, 0);
-        Box::new(Self { home, to, view, work, watch, reply, done, head, nanoseconds, own_messages })
+        let (head, nanoseconds, refused) = (0, 0, false);
+        Box::new(Self {
+            home,
+            to,
+            view,
+            work,
+            watch,
+            reply,
+            done,
+            head,
+            nanoseconds,
+            own_messages,
+            refused,
+        })
+    }
+
+    /// The command that it is done for.
+    pub(in crate::route) fn entry(&self) -> &'static Entry {
+        match &self.work {
+            Work::Execute(queue) => queue.request().0,
+            Work::Watch(entry, _) => entry,
+        }
     }
 }
 
@@ -98,16 +122,31 @@ impl Core {
         if !self.locks.is_idle() {
             let scope = self.scope_of_errand(&errand);
             if !self.locks.admits(&scope) {
-                return self.park_errand(errand, scope);
+                return match self.busy(errand.entry()) {
+                    Some(busy) => self.refuse_errand(errand, busy),
+                    None => self.park_errand(errand, scope),
+                };
             }
         }
         self.run_errand(errand);
         self.after_command();
     }
 
+    /// Ends an errand of which nothing has been done.
+    pub(in crate::route) fn refuse_errand(&mut self, mut errand: Box<Errand>, why: CommandError) {
+        errand.refused = true;
+        let error = refusal_of(errand.entry(), why).to_wire();
+        Encoder::new(&mut errand.reply, errand.view.resp).error_bytes(&error);
+        self.send_home(errand);
+    }
+
     /// Runs an errand that nothing stands in the way of.
     pub(in crate::route) fn run_errand(&mut self, mut errand: Box<Errand>) {
         self.state.do_errand(&mut errand);
+        self.send_home(errand);
+    }
+
+    fn send_home(&mut self, errand: Box<Errand>) {
         if errand.home == self.state.id {
             self.end_errand(*errand);
         } else {
@@ -137,8 +176,9 @@ impl Core {
 
     /// An errand of this core's client has been run: everything is counted, and replied.
     pub(super) fn end_errand(&mut self, errand: Errand) {
-        let Errand { to, work, reply, done, head, nanoseconds, own_messages, .. } = errand;
-        let whole = Done { reply_end: reply.len(), nanoseconds, ..Done::default() };
+        let Errand { to, work, reply, done, head, nanoseconds, own_messages, refused, .. } = errand;
+        let failed = refused;
+        let whole = Done { reply_end: reply.len(), nanoseconds, failed, ..Done::default() };
         match work {
             Work::Watch(entry, args) => self.record(entry, whole, args.view(), &reply, to),
             Work::Execute(queue) => {

@@ -28,6 +28,7 @@ pub use part::Answer;
 pub(super) use part::Ran;
 pub(super) use queue::Queue;
 pub use session::Figures;
+pub(super) use session::refusal_of;
 pub use watch::Watches;
 pub(super) use watch::{WATCHED_CHANGES, WatchId, Watching};
 

@@ -40,6 +40,8 @@ pub(in crate::route) struct Ran {
     /// The reply if it is an error; else nothing.
     error: Vec<u8>,
     reply_bytes: usize,
+    /// The database in which a script has called it, if one has.
+    called_in: Option<u32>,
 }
 
 /// The arguments of a part.
@@ -64,7 +66,7 @@ impl Ran {
     /// A part with this reply.
     pub(super) fn new(entry: &'static Entry, args: PartArgs, done: Done, reply: &[u8]) -> Self {
         let error = if done.failed { reply.to_vec() } else { Vec::new() };
-        Self { entry, args, done, error, reply_bytes: reply.len() }
+        Self { entry, args, done, error, reply_bytes: reply.len(), called_in: None }
     }
 }
 
@@ -95,6 +97,7 @@ impl Transaction {
     /// coordinator.
     pub async fn run(&self, request: Request) -> Answer {
         let (entry, args, view) = (request.entry, request.owned_args(), request.view);
+        let called_in = request.called.then_some(view.db);
         let answer = match way(&request) {
             Err(error) => Parted::failed(&error, view),
             Ok(Way::Shard(shard)) => {
@@ -120,7 +123,7 @@ impl Transaction {
         };
         let Parted { reply, done, view } = answer;
         let failed = done.failed;
-        let part = Ran::new(entry, PartArgs::Owned(args), done, &reply);
+        let part = Ran { called_in, ..Ran::new(entry, PartArgs::Owned(args), done, &reply) };
         self.exchange.borrow_mut().ran.push(part);
         Answer { reply, failed, view }
     }
@@ -141,7 +144,9 @@ impl Transaction {
                     view.tracks = self.on(home, look).await.unwrap_or(view.tracks);
                 }
                 let nanoseconds = stopwatch.elapsed_ns(began);
-                Parted { done: Done { nanoseconds, ..Done::default() }, reply, view }
+                let blame = self.exchange.borrow_mut().blame.take();
+                let (failed, blame) = (blame.is_some(), blame.unwrap_or_default());
+                Parted { done: Done { nanoseconds, failed, blame, ..Done::default() }, reply, view }
             }
         }
     }
@@ -230,7 +235,13 @@ impl Core {
     pub(in crate::route) fn record_part(&mut self, part: &Ran, to: ReplyTo) {
         let args = part.args.view();
         self.record_long(part.entry, part.done, args, &part.error, part.reply_bytes, to);
-        self.show_part(part.entry, args, to);
+        match part.called_in {
+            Some(db) => {
+                self.state.show_call(part.entry, args, db);
+                self.state.count_calls(to, 1);
+            }
+            None => self.show_part(part.entry, args, to),
+        }
     }
 
     /// Shows a part to monitors, if its client is still there.

@@ -66,10 +66,11 @@ pub(in crate::route) struct Queue {
 }
 
 impl Queue {
-    /// Adds a command, for a client that had this database selected at `MULTI`.
+    /// Adds a command that does this, for a client that had this database selected at `MULTI`.
     pub(super) fn push(
         &mut self,
         entry: &'static Entry,
+        flags: Flags,
         (place, hash): (Place, u64),
         client_db: u32,
         args: Args<'_>,
@@ -83,7 +84,7 @@ impl Queue {
         let db = self.db.unwrap_or(client_db);
         let queued = Queued { hash, ..self.keep(entry, place, db, args) };
         self.commands.push(queued);
-        self.flags = self.flags.or(entry.command.flags);
+        self.flags = self.flags.or(flags);
     }
 
     /// Notes that the last command selects this database.
@@ -200,7 +201,8 @@ mod tests {
         for place in places {
             let entry = table().by_full_name(b"get").expect("it exists");
             let ranges = [ArgRange { start: 0, len: 3 }, ArgRange { start: 3, len: 1 }];
-            queue.push(entry, (*place, 0), 5, Args::new(b"getk", &ranges));
+            let args = Args::new(b"getk", &ranges);
+            queue.push(entry, entry.command.flags, (*place, 0), 5, args);
         }
         queue
     }
@@ -210,7 +212,8 @@ mod tests {
         let mut queue = queue(&[Place::Home, Place::Spread]);
         queue.select(7);
         let entry = table().by_full_name(b"get").expect("it exists");
-        queue.push(entry, (Place::Home, 0), 5, Args::new(b"xy", &[ArgRange { start: 1, len: 1 }]));
+        let args = Args::new(b"xy", &[ArgRange { start: 1, len: 1 }]);
+        queue.push(entry, Flags::NONE, (Place::Home, 0), 5, args);
         let shown = |queued: &Queued| {
             (queued.db, queue.args(queued).iter().map(<[u8]>::to_vec).collect::<Vec<_>>())
         };

@@ -64,6 +64,22 @@ impl Connection {
     }
 }
 
+/// What a client is told whose `EXEC` was refused for this reason.
+fn discarding(error: &CommandError) -> CommandError {
+    // An error of no special kind is quoted without its code.
+    let text = error.to_string();
+    let reason = text.strip_prefix("ERR ").unwrap_or(&text);
+    CommandError::Custom(format!("EXECABORT Transaction discarded because of: {reason}"))
+}
+
+/// What a client is told whose command was refused for this reason after it had been accepted.
+pub(in crate::route) fn refusal_of(entry: &Entry, error: CommandError) -> CommandError {
+    match entry.command.handler {
+        Handler::Transaction(TransactionStep::Execute) => discarding(&error),
+        _ => error,
+    }
+}
+
 impl Core {
     /// A command about the transaction of a connection.
     pub(in crate::route) fn step(
@@ -93,6 +109,12 @@ impl Core {
             TransactionStep::Watch if connection.transaction().touched => Ok(()),
             TransactionStep::Watch => return self.watch(key, entry, args),
             TransactionStep::Execute => {
+                // As in the peers, one that waits for a slow script is told so in any case.
+                if connection.queue.as_ref().is_some_and(|queue| queue.failed())
+                    && let Some(busy) = self.busy(entry)
+                {
+                    return Err(busy);
+                }
                 match self.take_queue(key, entry, args) {
                     Ok(Some(queue)) => self.execute(key, entry, *queue, args),
                     Ok(None) => self.end_unexecuted(key, entry, args, &Ok(())),
@@ -143,8 +165,30 @@ impl Core {
         }
         let nanoseconds = self.state.metrics.lap();
         let failed = result.is_err();
-        let done = Done { reply_end: buffer.len(), nanoseconds, failed, parked: false };
+        let done = Done { reply_end: buffer.len(), nanoseconds, failed, ..Done::default() };
         self.end_reply(key, entry, buffer, start, done, args);
+    }
+
+    /// Refuses a command behind `MULTI` that would have to wait for a script that has run for too
+    /// long, as far as this core can tell.
+    pub(in crate::route) fn check_busy_in_queue(
+        &self,
+        entry: &'static Entry,
+        request: Ahead,
+        args: Args<'_>,
+    ) -> Result<(), CommandError> {
+        if !self.is_busy() {
+            return Ok(());
+        }
+        let concerned = match self.place_of(entry, request, args) {
+            Place::One(shard) => shard == self.state.id,
+            Place::Spread => true,
+            Place::Home | Place::Publish => false,
+        };
+        match self.busy_error(entry) {
+            Some(busy) if concerned => Err(busy),
+            _ => Ok(()),
+        }
     }
 
     /// Queues a request behind `MULTI`.
@@ -157,13 +201,14 @@ impl Core {
     ) {
         let place = self.place_of(entry, request, args);
         let query_buffer_max = self.state.query_buffer_max;
+        let flags = self.state.flags_of(entry, args);
         let connection = &mut self.state.connections[key.0 as usize];
         let (db, resp) = (connection.client.view.db, connection.client.view.resp);
         let touched = connection.watching.as_ref().is_some_and(|w| w.watch.is_touched(0));
         let queue = connection.queue.as_mut().expect("invariant: only behind MULTI");
         // What will not be executed need not be kept.
         if !queue.failed() && !touched {
-            queue.push(entry, (place, request.hash), db, args);
+            queue.push(entry, flags, (place, request.hash), db, args);
             // Where its keys will lie is told by the database that will be selected then.
             if entry.full_name == "select" {
                 let databases = self.state.shared.config.load().process.databases;
@@ -195,7 +240,6 @@ impl Core {
             Handler::Placed { .. } if self.state.shared.map.shards() == 1 => {
                 Place::One(self.state.id)
             }
-            Handler::Script(_) if self.state.shared.map.shards() == 1 => Place::One(self.state.id),
             Handler::Placed { .. } | Handler::Global(..) | Handler::Script(_) => Place::Spread,
             Handler::Publish(_) => Place::Publish,
             Handler::Local(_)
@@ -221,11 +265,7 @@ impl Core {
         let step = entry.or(named).map(|entry| entry.command.handler);
         if matches!(step, Some(Handler::Transaction(TransactionStep::Execute))) {
             self.state.discard(key);
-            // An error of no special kind is quoted without its code.
-            let text = error.to_string();
-            let reason = text.strip_prefix("ERR ").unwrap_or(&text);
-            let text = format!("EXECABORT Transaction discarded because of: {reason}");
-            return CommandError::Custom(text);
+            return discarding(&error);
         }
         if let Some(queue) = &mut self.state.connections[key.0 as usize].queue {
             queue.fail();

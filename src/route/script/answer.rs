@@ -10,6 +10,7 @@ use super::super::engine::{ConnectionKey, ShardId, SocketInfo};
 use super::super::locks::{Mode, Scope};
 use super::super::message::{Done, OwnedArgs};
 use super::super::transaction::{Request, Transaction};
+use super::undo::Undo;
 use super::{Run, error_reply};
 use crate::commands::context::{Coordinator, LocalHandler};
 use crate::commands::definition::{Flags, Handler};
@@ -18,6 +19,20 @@ use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
 use crate::pubsub::message::{Publication, Topic};
 use crate::script::cache::Reach;
+
+/// Bytes of messages that a script has published and that wait for its end.
+const PUBLISHED_BYTES_MAX: usize = 64 << 10;
+
+/// What a script may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hold {
+    /// The shard that it runs on, as far as nobody else has claimed it.
+    Shard,
+    /// Keys of several shards: what uses them is run by its coordinator.
+    Keys,
+    /// Everything.
+    All,
+}
 
 /// What became of a call.
 pub(super) enum Verdict {
@@ -30,7 +45,8 @@ pub(super) enum Verdict {
 /// What a call is refused with by the rules of scripts.
 fn refusal(run: &Run, entry: &Entry) -> Option<&'static str> {
     let flags = entry.command.flags;
-    if flags.has(Flags::NOSCRIPT) || matches!(entry.command.handler, Handler::Script(_)) {
+    let is_script = matches!(entry.command.handler, Handler::Script(_));
+    if flags.has(Flags::NOSCRIPT) && !run.unrestricted || is_script {
         return Some("ERR This Redis command is not allowed from script");
     }
     if run.read_only && (flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE)) {
@@ -46,18 +62,18 @@ impl CoreState {
     /// Answers the call that a script has made, if that is possible here and now.
     ///
     /// `admits` tells of a request whether nobody else has claimed what it uses on this shard; it
-    /// is not asked when the script holds everything.
+    /// is asked for [`Hold::Shard`] alone.
     pub(super) fn answer(
         &mut self,
         run: &mut Run,
-        everything: bool,
+        hold: Hold,
         admits: impl Fn(&'static Entry, Args<'_>, u32) -> bool,
     ) -> Verdict {
         let mut call = std::mem::take(&mut *run.running.call());
         let mut reply = std::mem::take(&mut call.reply);
         reply.clear();
         run.view.resp = run.running.resp();
-        let verdict = self.answer_with(run, everything, admits, call.args(), &mut reply);
+        let verdict = self.answer_with(run, hold, admits, call.args(), &mut reply);
         call.reply = reply;
         *run.running.call() = call;
         verdict
@@ -66,7 +82,7 @@ impl CoreState {
     fn answer_with(
         &mut self,
         run: &mut Run,
-        everything: bool,
+        hold: Hold,
         admits: impl Fn(&'static Entry, Args<'_>, u32) -> bool,
         args: Args<'_>,
         reply: &mut Vec<u8>,
@@ -84,12 +100,13 @@ impl CoreState {
         let writes = entry.command.flags.has(Flags::WRITE);
         let alone = self.shared.map.shards() == 1;
         self.note_straying(run, entry, args);
-        let reach = run.script.reach();
-        // Whoever acts must be sure to come to the end with what it has.
-        let acts = writes || entry.command.flags.has(Flags::MAY_REPLICATE);
-        let keeps = alone || reach == Reach::OneShard && run.owner.is_some();
-        let trusted = everything || keeps && run.undisturbed;
-        if acts && !run.acted && !trusted {
+        let admitted = match hold {
+            Hold::Shard => admits(entry, args, run.view.db),
+            Hold::Keys => false,
+            Hold::All => true,
+        };
+        let here = hold == Hold::Shard;
+        if here && !self.may_act(run, entry, args, admitted) {
             return Verdict::Beyond(entry, OwnedArgs::new(args));
         }
         if let Handler::Blocking(blocking) = entry.command.handler
@@ -98,14 +115,11 @@ impl CoreState {
             Encoder::new(reply, run.view.resp).error_bytes(&error.to_wire());
             return Verdict::Answered;
         }
-        let admitted = everything || admits(entry, args, run.view.db);
         let start = self.metrics.ticks();
         let done = match entry.command.handler {
             Handler::Local(handler) => Some(self.run_aside(run, handler, args, reply)),
             Handler::Help(_) => Some(self.run_aside(run, answer_help, args, reply)),
-            Handler::Publish(topic) if !everything => {
-                Some(self.publish_aside(topic, args, run, reply))
-            }
+            Handler::Publish(topic) if here => self.publish_aside(topic, args, run, reply),
             Handler::Shard(_) | Handler::Multi { .. } | Handler::Blocking(_)
                 if admitted && self.owns(entry, args) =>
             {
@@ -116,22 +130,71 @@ impl CoreState {
                 self.metrics.start_lap();
                 Some(self.run_here(entry, run.view, args, reply))
             }
-            Handler::Global(_, coordinator) if admitted && alone && !everything => {
+            // What is not for scripts may wait.
+            Handler::Global(_, coordinator) if admitted && alone && here && !run.unrestricted => {
                 Some(self.run_on_only_shard(run, entry, coordinator, args, reply))
             }
             _ => None,
         };
         let Some(mut done) = done else {
-            run.wrote |= writes && everything;
-            run.acted |= acts && everything;
+            run.wrote |= writes && hold == Hold::All;
             return Verdict::Beyond(entry, OwnedArgs::new(args));
         };
         run.wrote |= writes;
-        run.acted |= acts;
         done.nanoseconds = self.shared.stopwatch.elapsed_ns(start);
         self.metrics.record(entry, done, reply);
-        self.follow_journal();
+        self.note_call(run, entry, done.nanoseconds, args, reply.len(), !here);
+        if run.undo.is_empty() {
+            self.follow_journal();
+        }
         Verdict::Answered
+    }
+
+    /// Whether a call may run for a script that has only this shard, as far as what it changes
+    /// goes: it changes nothing, what it changes can be taken back, or the script is known to come
+    /// to its end with what it has. In the last case nothing is taken back any more.
+    fn may_act(
+        &mut self,
+        run: &mut Run,
+        entry: &'static Entry,
+        args: Args<'_>,
+        admitted: bool,
+    ) -> bool {
+        let flags = entry.command.flags;
+        let acts = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
+        if !acts || run.irrevocable {
+            return true;
+        }
+        let alone = self.shared.map.shards() == 1;
+        if matches!(entry.command.handler, Handler::Publish(_)) {
+            if run.published_bytes < PUBLISHED_BYTES_MAX {
+                return true;
+            }
+        } else if !admitted || !alone && !self.owns(entry, args) {
+            // It cannot run here, whatever it changes.
+            return true;
+        } else if !alone || !run.undisturbed || run.unrestricted {
+            let mut undo = std::mem::take(&mut run.undo);
+            let kept = self.keep_before(&mut undo, entry, args, run.view.db);
+            run.undo = undo;
+            if kept {
+                return true;
+            }
+        }
+        let keeps = alone || run.script.reach() == Reach::OneShard && run.owner.is_some();
+        run.irrevocable = keeps && run.undisturbed;
+        if run.irrevocable {
+            self.commit(run);
+        }
+        run.irrevocable
+    }
+
+    /// What a script has changed is not taken back any more: others are told.
+    pub(super) fn commit(&mut self, run: &mut Run) {
+        run.undo = Undo::default();
+        run.published_bytes = 0;
+        self.published.extend(run.published.drain(..));
+        self.follow_journal();
     }
 
     fn refuse(
@@ -187,29 +250,36 @@ impl CoreState {
         connection.client.view = run.view;
         let key = ConnectionKey(self.connections.insert(connection) as u32);
         self.metrics.start_lap();
+        // No time passes for a script.
+        let now = std::mem::replace(&mut self.now, run.now);
         let done = self.run_locally(key, handler, args, reply);
+        self.now = now;
         let connection = self.connections.remove(key.0 as usize);
         run.view.db = connection.client.view.db;
         done
     }
 
-    /// Publishes for a script that does not have the other cores: subscribers get the message when
-    /// the script is done, its client after the reply; those of other cores are not counted.
+    /// Publishes for a script that does not have the other cores: the message goes out when the
+    /// script is done. Subscribers of other cores could not be counted: there are none, unless the
+    /// script cannot begin again.
     fn publish_aside(
         &mut self,
         topic: Topic,
         args: Args<'_>,
-        run: &Run,
+        run: &mut Run,
         reply: &mut Vec<u8>,
-    ) -> Done {
+    ) -> Option<Done> {
         let (channel, payload) = (args.at(1), args.at(2));
+        let cores = self.cores_of(topic, channel);
+        if !run.irrevocable && cores.iter(self.shared.map.shards()).any(|core| core != self.id) {
+            return None;
+        }
         let message = Publication { topic, channel: channel.into(), payload: payload.into() };
         let count = self.pubsub.receivers(topic, channel);
-        if !self.cores_of(topic, channel).is_empty() {
-            self.notices.push_back(message);
-        }
+        run.published_bytes += channel.len() + payload.len();
+        run.published.push(message);
         Encoder::new(reply, run.view.resp).integer(count as i64);
-        Done { reply_end: reply.len(), ..Done::default() }
+        Some(Done { reply_end: reply.len(), ..Done::default() })
     }
 
     /// Runs a coordinator on a server with this one shard, whose hops all end here at once.

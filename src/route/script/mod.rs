@@ -4,18 +4,22 @@
 //! there in one turn, without locks. Each call runs at once, as long as that shard owns its keys
 //! and no transaction has claimed them. When one reaches beyond, and nothing has been written, the
 //! script is given up and begun again under locks on everything (`wide`), where calls visit
-//! whatever shard they like. A script that is not known to keep to its shard is given up in the
-//! same way before it writes for the first time, so that nothing is ever undone; what it then does
-//! under the locks tells whether the next run may write without them ([`Reach`]).
+//! whatever shard they like. What it has written until then is taken back (`undo`). A script that
+//! is about to do what cannot be taken back is given up in the same way, unless it is known to keep
+//! to its shard: what it does under the locks tells that for later runs ([`Reach`]).
 //!
 //! A script that runs for long on its shard claims all of it and goes on a little in each round
 //! (`turn`); so does one that holds all shards. In between, the cores serve whoever needs nothing
 //! of what is held.
 
 mod answer;
+mod busy;
 mod functions;
+mod narrow;
+mod shown;
 mod subject;
 mod turn;
+mod undo;
 mod wide;
 
 use std::collections::HashMap;
@@ -24,20 +28,24 @@ use std::sync::atomic::Ordering;
 
 use kvasir_proto::{Args, Encoder, Resp};
 
+use self::shown::{News, Traces};
+use self::undo::Undo;
 use super::core::{Core, CoreState};
-use super::engine::{ConnectionKey, ShardId};
-use super::message::{ClientView, OwnedArgs, ReplyTo};
-use crate::commands::definition::{Handler, ScriptKind, ScriptSource};
+use super::engine::{ConnectionKey, Now, ShardId};
+use super::message::{Blame, ClientView, Done, OwnedArgs, ReplyTo};
+use crate::commands::definition::{Flags, Handler, ScriptKind, ScriptSource};
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
+use crate::pubsub::message::Publication;
 use crate::script::cache::{self, Digest, Reach, Script};
 use crate::script::exchange::Ending;
-use crate::script::interpreter::{Interpreter, Running};
-use crate::script::shebang::Declared;
+use crate::script::interpreter::{Finished, Interpreter, Running};
+use crate::script::shebang::{self, Declared};
 use functions::LoadRun;
 pub use functions::{LoadTime, RunningFunction, forget_libraries, run_library};
 use subject::Subject;
 
+pub use shown::LoggedCall;
 pub(super) use wide::widely;
 
 /// Memory of one interpreter where there is no `maxmemory`, bytes.
@@ -48,6 +56,10 @@ const MEMORY_MIN: u64 = 64 << 20;
 const IDLE_MAX: usize = 4;
 /// How long a script runs before others have their turn.
 const TURN_NS: u64 = 1_000_000;
+
+/// What a script is told of a key that it can no longer get.
+const TOO_LATE: &str = "ERR Script has written before it used a key of another shard for the first \
+    time; run it again";
 
 /// What an unknown digest is answered with.
 const NO_SCRIPT: CommandError = CommandError::Other("NOSCRIPT No matching script.");
@@ -72,21 +84,37 @@ pub(super) struct Run {
     view: ClientView,
     /// The shard that owns the declared keys, if there are any and one does.
     owner: Option<ShardId>,
+    /// Its declared keys lie on several shards.
+    apart: bool,
     read_only: bool,
     allow_oom: bool,
+    /// It may call what is not for scripts.
+    unrestricted: bool,
     /// Memory was exhausted when it began.
     out_of_memory: bool,
     wrote: bool,
-    /// It has written or published: it cannot be given up any more.
-    acted: bool,
+    /// It has done what cannot be taken back.
+    irrevocable: bool,
+    /// What it has changed, as it was.
+    undo: Undo,
+    /// What it has published, which goes out when it ends.
+    published: Vec<Publication>,
+    published_bytes: usize,
     /// Nobody else has claimed anything of its shard.
     undisturbed: bool,
     /// It has used keys that its owner does not have.
     strayed: bool,
     ending: Option<Ending>,
     began: u64,
+    /// The time for the script.
+    now: Now,
     /// It has run for longer than `busy-reply-threshold`.
     busy: bool,
+    /// Who waits for it, and on which core.
+    client: (ShardId, ReplyTo),
+    traces: Traces,
+    /// Calls that have run.
+    calls: u32,
 }
 
 /// The scripts of one core.
@@ -102,6 +130,7 @@ pub struct Scripts {
     held: HashMap<u64, Run, ahash::RandomState>,
     jobs: turn::Jobs,
     next: u64,
+    news: News,
 }
 
 /// What `SCRIPT KILL` or `FUNCTION KILL` came to on one core.
@@ -121,6 +150,11 @@ impl Scripts {
     /// Whether a script of this core waits for its next turn.
     pub(super) fn any_jobs(&self) -> bool {
         !self.jobs.is_empty()
+    }
+
+    /// Whether something that scripts have left waits to be handed on.
+    pub(super) fn has_news(&self) -> bool {
+        !self.news.is_empty()
     }
 
     /// Whether the shard is held by a script that has run for longer than `busy-reply-threshold`.
@@ -161,6 +195,10 @@ impl Scripts {
         self.next += 1;
         self.held.insert(number, run);
         number
+    }
+
+    fn held_mut(&mut self, number: u64) -> &mut Run {
+        self.held.get_mut(&number).expect("invariant: a script that has stopped is held")
     }
 
     fn take(&mut self, number: u64) -> Run {
@@ -207,7 +245,9 @@ impl CoreState {
             return self.keep_for_functions(interpreter);
         }
         let current = self.scripts.flushes == self.shared.scripts.flushes();
-        if current && self.scripts.idle.len() < IDLE_MAX {
+        // What a script has left must not be in the way of the next before it is collected.
+        let has_room = interpreter.memory() <= self.interpreter_memory() / 2;
+        if current && has_room && self.scripts.idle.len() < IDLE_MAX {
             let cache = &self.shared.scripts;
             interpreter.forget(|digest| cache.contains(digest));
             self.scripts.idle.push(interpreter);
@@ -250,6 +290,7 @@ impl CoreState {
         kind: ScriptKind,
         args: Args<'_>,
         view: ClientView,
+        client: (ShardId, ReplyTo),
     ) -> Result<Run, CommandError> {
         let (running, script, out_of_memory) = match kind.source {
             ScriptSource::Function => self.start_function(kind, args, view)?,
@@ -263,18 +304,27 @@ impl CoreState {
             running,
             script,
             command: None,
-            view: ClientView { resp: Resp::V2, ..view },
+            view: ClientView { resp: Resp::V2, scripted: true, ..view },
             owner,
             read_only: kind.read_only || declared.any && declared.no_writes,
             allow_oom: declared.any && declared.allow_oom,
+            unrestricted: self.shared.scripts_unrestricted.load(Ordering::Relaxed),
             out_of_memory,
             wrote: false,
-            acted: false,
+            irrevocable: false,
+            undo: Undo::default(),
+            published: Vec::new(),
+            published_bytes: 0,
             undisturbed: true,
             strayed: owner.is_none(),
+            apart: owner.is_none() && !keys.is_empty(),
             ending: None,
             began: self.shared.stopwatch.ticks(),
+            now: self.now,
             busy: false,
+            client,
+            traces: Traces::default(),
+            calls: 0,
         })
     }
 
@@ -314,11 +364,20 @@ impl CoreState {
     }
 
     /// Takes leave of a script that has ended: its interpreter is for the next.
-    fn end_script(&mut self, run: Run) {
+    fn end_script(&mut self, mut run: Run) {
+        self.release_traces(&mut run);
+        self.published.append(&mut run.published.into());
         if run.busy {
             tracing::info!("A slow script has ended: {}", run.script.name());
         }
         self.keep_interpreter(run.running.into_interpreter());
+    }
+
+    /// As [`end_script`](Self::end_script), for one that begins again: it leaves nothing.
+    fn forget_run(&mut self, mut run: Run) {
+        run.traces = Traces::default();
+        run.published.clear();
+        self.end_script(run);
     }
 
     /// Notes how long a script has been running. Returns whether it has just become a busy one.
@@ -351,6 +410,41 @@ pub fn busy_error(is_function: bool, compatible: bool) -> CommandError {
         "BUSY {name} is busy running a script. You can only call {} or SHUTDOWN NOSAVE.",
         kill_command(is_function)
     ))
+}
+
+impl CoreState {
+    /// What a request does: what its definition says or, of a script, what that declares.
+    pub(super) fn flags_of(&self, entry: &Entry, args: Args<'_>) -> Flags {
+        let flags = entry.command.flags;
+        let Handler::Script(kind) = entry.command.handler else { return flags };
+        if kind.read_only {
+            return flags;
+        }
+        let declared = match kind.source {
+            ScriptSource::Text => shebang::parse(args.at(1)).ok().map(|(declared, _)| declared),
+            _ => self.known_subject(kind, args).map(|subject| subject.declared()),
+        };
+        match declared {
+            Some(declared) if declared.no_writes => flags.without(Flags::MAY_REPLICATE),
+            Some(declared) if declared.any => flags.or(Flags::WRITE),
+            _ => flags,
+        }
+    }
+}
+
+/// How a script with so many calls has ended, for its command's figures.
+fn done_of(finished: &Finished, reply_end: usize, nanoseconds: u64, calls: u32) -> Done {
+    let failed = finished.failed || finished.is_error();
+    Done { reply_end, nanoseconds, failed, blame: blame_of(finished), calls, parked: false }
+}
+
+/// Whose the error is that a script has ended with, if it has.
+fn blame_of(finished: &Finished) -> Blame {
+    match (finished.counted, finished.failed) {
+        (true, _) => Blame::Counted,
+        (false, true) => Blame::Command,
+        (false, false) => Blame::Script,
+    }
 }
 
 /// Whether a script that declares this may run.
@@ -402,32 +496,32 @@ impl Core {
         let Handler::Script(kind) = entry.command.handler else {
             unreachable!("only scripts are routed here");
         };
-        let subject = self.state.known_subject(kind, args);
+        if found.is_err() {
+            // A malformed request is refused wherever it is.
+            self.run_on(self.state.id, key, entry, hash, args);
+            return Ok(());
+        }
+        // A text costs a hash, which is computed where the script runs, if that is one shard.
+        let subject = match kind.source {
+            ScriptSource::Text if any && owner.is_none() => {
+                let digest = crate::sha1::sha1(args.at(1));
+                self.state.know(Some(digest), b"", false).ok().map(Subject::Script)
+            }
+            _ => self.state.known_subject(kind, args),
+        };
         let wide = subject.is_some_and(|subject| subject.reach() == Reach::Everything);
         match owner {
-            // A malformed request is refused wherever it is.
-            _ if wide && map.shards() > 1 && found.is_ok() => {
-                self.coordinate(key, entry, widely, args)?;
-            }
-            _ if found.is_err() || !any => self.run_on(self.state.id, key, entry, hash, args),
+            _ if wide && map.shards() > 1 => self.coordinate(key, entry, widely, args)?,
             Some(owner) => self.run_on(owner, key, entry, hash, args),
-            None => self.coordinate(key, entry, widely, args)?,
+            None if !any => self.run_on(self.state.id, key, entry, hash, args),
+            None => {
+                let db = self.state.connections[key.0 as usize].client.view.db;
+                let mut scopes = Vec::new();
+                self.add_scopes_of_keys(entry, args, db, &mut scopes)?;
+                self.coordinate_in(key, entry, narrow::narrowly, args, scopes, None);
+            }
         }
         Ok(())
-    }
-
-    /// What a command is told that would have to wait for a script that has run for too long.
-    pub(super) fn busy(&self, entry: &Entry) -> Option<CommandError> {
-        use crate::commands::definition::Flags;
-        let busy = self.state.shared.busy_scripts.load(Ordering::Relaxed) > 0
-            || self.state.scripts.is_busy();
-        if !busy || entry.command.flags.has(Flags::ALLOW_BUSY) {
-            return None;
-        }
-        let is_function = self.state.scripts.has_busy_function()
-            || self.state.shared.busy_functions.load(Ordering::Relaxed) > 0;
-        let compatible = self.state.shared.config.load().process.redis_compatibility;
-        Some(busy_error(is_function, compatible))
     }
 }
 
@@ -439,7 +533,7 @@ fn error_reply(text: &str, reply: &mut Vec<u8>) {
 /// What has been learnt of a script's keys by a run that had every shard.
 fn learn(run: &Run) {
     let reach = if run.strayed { Reach::Everything } else { Reach::OneShard };
-    if run.strayed || run.wrote {
+    if !run.apart && (run.strayed || run.wrote) {
         run.script.note_reach(reach);
     }
 }

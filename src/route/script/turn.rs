@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 
 use kvasir_proto::{Args, Encoder};
 
-use super::super::core::{Core, CoreState};
+use super::super::core::Core;
 use super::super::engine::ConnectionKey;
 use super::super::locks::Owner;
 use super::super::message::{ClientView, Control, Done, OwnedArgs, ReplyTo};
 use super::super::transaction::Request;
-use super::answer::Verdict;
-use super::{Caller, Run, TURN_NS, error_reply, widely};
+use super::answer::{Hold, Verdict};
+use super::{Caller, Run, TOO_LATE, TURN_NS, done_of, error_reply, widely};
 use crate::commands::definition::ScriptKind;
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
@@ -21,10 +21,6 @@ use crate::route::locks::{Mode, Outcome, Scope, TransactionId};
 use crate::script::cache::Reach;
 use crate::script::exchange::Ending;
 use crate::script::interpreter::{Finished, Step};
-
-/// What a script tells of a key that it can no longer get.
-const TOO_LATE: &str = "ERR Script has written before it used a key of another shard for the first \
-    time; run it again";
 
 /// Scripts that go on in turns.
 #[derive(Default)]
@@ -73,7 +69,7 @@ impl Core {
         let mut reply = Vec::new();
         let caller = Caller::Here(key);
         let Some(mut done) = self.run_script(caller, entry, kind, view, args, &mut reply) else {
-            return;
+            return self.after_command();
         };
         let mut buffer = self.state.connections[key.0 as usize].reply_start();
         let start = buffer.len();
@@ -101,17 +97,21 @@ impl Core {
         if let Some(busy) = self.busy(entry) {
             return refuse(&busy, reply);
         }
-        let mut run = match self.state.begin_script(entry, kind, args, view) {
+        let client = self.client_of(caller);
+        let mut run = match self.state.begin_script(entry, kind, args, view, client) {
             Ok(run) => run,
             Err(error) => return refuse(&error, reply),
         };
         match self.turn(&mut run, None) {
             Turn::Done(finished) => {
                 reply.extend_from_slice(&finished.reply);
+                if run.wrote && !run.strayed {
+                    run.script.note_reach(Reach::OneShard);
+                }
+                let calls = run.calls;
                 self.state.end_script(run);
                 let nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
-                let failed = finished.failed;
-                Some(Done { reply_end: reply.len(), nanoseconds, failed, parked: false })
+                Some(done_of(&finished, reply.len(), nanoseconds, calls))
             }
             Turn::Over => {
                 let (origin, to) = self.expect_reply(caller);
@@ -133,6 +133,17 @@ impl Core {
                 let waits = matches!(caller, Caller::Here(_));
                 self.widen(origin, to, entry, view, args, waits);
                 None
+            }
+        }
+    }
+
+    /// Who waits for a script.
+    fn client_of(&self, caller: Caller) -> (ShardId, ReplyTo) {
+        match caller {
+            Caller::There(origin, to) => (origin, to),
+            Caller::Here(key) => {
+                let client = self.state.connections[key.0 as usize].client.id;
+                (self.state.id, ReplyTo { connection: key, client, sequence: 0 })
             }
         }
     }
@@ -179,11 +190,11 @@ impl Core {
                             }
                         }
                     };
-                    if let Verdict::Beyond(..) = self.state.answer(run, false, admits) {
+                    if let Verdict::Beyond(..) = self.state.answer(run, Hold::Shard, admits) {
                         if run.strayed {
                             run.script.note_reach(Reach::Everything);
                         }
-                        if !run.acted {
+                        if !run.irrevocable {
                             return Turn::Beyond;
                         }
                         error_reply(TOO_LATE, &mut run.running.call().reply);
@@ -193,9 +204,11 @@ impl Core {
         }
     }
 
+    /// Ends a script that is to begin again, as if it had never run.
     fn give_up(&mut self, mut run: Run) {
         run.running.end(Ending::Abandoned);
-        self.state.end_script(run);
+        self.state.take_back(&mut run.undo);
+        self.state.forget_run(run);
     }
 
     /// Gives the scripts of this core that take long their next turns.
@@ -203,18 +216,22 @@ impl Core {
         for _ in 0..self.state.scripts.jobs.0.len() {
             let Some(job) = self.state.scripts.jobs.0.pop_front() else { break };
             let mut run = self.state.scripts.take(job.number);
-            self.state.note_duration(&mut run);
+            let became_busy = self.state.note_duration(&mut run);
             let owner = Owner::Script(job.number);
             match self.turn(&mut run, Some(owner)) {
                 Turn::Over => {
                     self.state.scripts.held.insert(job.number, run);
                     self.state.scripts.jobs.0.push_back(job);
+                    if became_busy {
+                        self.turn_away(Some(owner));
+                    }
                 }
                 Turn::Done(finished) => {
                     let nanoseconds = self.state.shared.stopwatch.elapsed_ns(run.began);
+                    let calls = run.calls;
                     self.state.end_script(run);
-                    let (reply, failed) = (finished.reply, finished.failed);
-                    let done = Done { reply_end: reply.len(), nanoseconds, failed, parked: false };
+                    let done = done_of(&finished, finished.reply.len(), nanoseconds, calls);
+                    let reply = finished.reply;
                     self.reply_late(job.origin, job.to, job.entry, reply, done, job.args);
                     self.release(owner);
                     self.after_command();
@@ -285,41 +302,5 @@ impl Core {
         let (key, client) = (to.connection, to.client);
         let request = Request::of_owned(entry, key, client, view, &self.state, args);
         self.begin_detached(to, scopes, request, widely, !waits, asked);
-    }
-}
-
-impl CoreState {
-    /// Runs a script in one go on the only shard, as a part of a transaction.
-    pub(in crate::route) fn run_script_whole(
-        &mut self,
-        entry: &'static Entry,
-        kind: ScriptKind,
-        view: ClientView,
-        args: Args<'_>,
-        reply: &mut Vec<u8>,
-    ) -> Done {
-        let began = self.metrics.ticks();
-        let mut run = match self.begin_script(entry, kind, args, view) {
-            Ok(run) => run,
-            Err(error) => {
-                Encoder::new(reply, view.resp).error_bytes(&error.to_wire());
-                return Done { reply_end: reply.len(), failed: true, ..Done::default() };
-            }
-        };
-        let finished = loop {
-            match run.running.go_on() {
-                Step::Done(finished) => break finished,
-                Step::Slice => {}
-                Step::Call => {
-                    if let Verdict::Beyond(..) = self.answer(&mut run, false, |_, _, _| true) {
-                        error_reply(TOO_LATE, &mut run.running.call().reply);
-                    }
-                }
-            }
-        };
-        reply.extend_from_slice(&finished.reply);
-        self.end_script(run);
-        let nanoseconds = self.shared.stopwatch.elapsed_ns(began);
-        Done { reply_end: reply.len(), nanoseconds, failed: finished.failed, parked: false }
     }
 }

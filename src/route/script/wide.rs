@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use super::super::core::CoreState;
-use super::super::message::{ClientView, OwnedArgs};
+use super::super::engine::ShardId;
+use super::super::message::{ClientView, OwnedArgs, ReplyTo};
 use super::super::transaction::{Request, Transaction};
-use super::answer::Verdict;
-use super::{TURN_NS, learn};
+use super::answer::{Hold, Verdict};
+use super::{TURN_NS, blame_of, learn};
 use crate::commands::context::Coordination;
 use crate::commands::definition::{Handler, ScriptKind};
 use crate::commands::table::Entry;
@@ -30,17 +31,21 @@ pub(in crate::route) fn widely(transaction: Transaction, request: Request) -> Co
         };
         let (entry, view, home) = (request.entry, request.view, request.home);
         let args = request.owned_args();
-        let begin = move |state: &mut CoreState| state.begin_widely(entry, kind, args, view);
+        let to = ReplyTo { connection: request.connection, client: request.client, sequence: 0 };
+        let begin =
+            move |state: &mut CoreState| state.begin_widely(entry, kind, args, view, (home, to));
         let number = transaction.on(home, begin).await?;
         let mut reply: Option<Vec<u8>> = None;
         loop {
             let given = reply.take();
             let advance = move |state: &mut CoreState| state.advance(number, given);
             match transaction.on(home, advance).await {
-                Advance::Done(finished) => return result(finished),
+                Advance::Done(finished) => return Ok(end_with(&transaction, finished)),
                 Advance::Over => transaction.rest().await,
                 Advance::Call(entry, view, args) => {
-                    let answer = transaction.run(request.call(entry, view, args)).await;
+                    let mut call = request.call(entry, view, args);
+                    call.called = true;
+                    let answer = transaction.run(call).await;
                     reply = Some(answer.reply);
                 }
             }
@@ -48,13 +53,12 @@ pub(in crate::route) fn widely(transaction: Transaction, request: Request) -> Co
     })
 }
 
-fn result(finished: Finished) -> Result<Vec<u8>, CommandError> {
-    if !finished.failed {
-        return Ok(finished.reply);
+/// The reply of a coordinated script that has ended.
+pub(super) fn end_with(transaction: &Transaction, finished: Finished) -> Vec<u8> {
+    if finished.failed || finished.is_error() {
+        transaction.blame(blame_of(&finished));
     }
-    let text = finished.reply.strip_prefix(b"-").and_then(|text| text.strip_suffix(b"\r\n"));
-    let argument = text.unwrap_or(&finished.reply).to_vec();
-    Err(CommandError::Quoting { before: "", argument, after: "" })
+    finished.reply
 }
 
 impl CoreState {
@@ -64,9 +68,11 @@ impl CoreState {
         kind: ScriptKind,
         args: OwnedArgs,
         view: ClientView,
+        client: (ShardId, ReplyTo),
     ) -> Result<u64, CommandError> {
-        let mut run = self.begin_script(entry, kind, args.view(), view)?;
+        let mut run = self.begin_script(entry, kind, args.view(), view, client)?;
         run.command = Some(args);
+        self.shared.wide_scripts.fetch_add(1, Ordering::Relaxed);
         Ok(self.scripts.hold(run))
     }
 
@@ -77,11 +83,7 @@ impl CoreState {
         if let Some(reply) = reply {
             run.running.call().reply = reply;
         }
-        if self.note_duration(&mut run) {
-            let is_function = usize::from(run.script.is_function());
-            self.shared.busy_scripts.fetch_add(1, Ordering::Relaxed);
-            self.shared.busy_functions.fetch_add(is_function, Ordering::Relaxed);
-        }
+        self.note_duration_everywhere(&mut run);
         let began = self.metrics.ticks();
         let advance = loop {
             let step = match run.ending.take() {
@@ -92,18 +94,16 @@ impl CoreState {
                 Step::Slice if self.shared.stopwatch.elapsed_ns(began) < TURN_NS => {}
                 Step::Slice => break Advance::Over,
                 Step::Done(finished) => {
-                    if run.busy {
-                        let is_function = usize::from(run.script.is_function());
-                        self.shared.busy_scripts.fetch_sub(1, Ordering::Relaxed);
-                        self.shared.busy_functions.fetch_sub(is_function, Ordering::Relaxed);
-                    }
+                    self.forget_duration(&run);
+                    self.shared.wide_scripts.fetch_sub(1, Ordering::Relaxed);
                     learn(&run);
+                    self.count_calls(run.client.1, run.calls);
                     self.end_script(run);
                     return Advance::Done(finished);
                 }
                 Step::Call => {
                     if let Verdict::Beyond(entry, args) =
-                        self.answer(&mut run, true, |_, _, _| true)
+                        self.answer(&mut run, Hold::All, |_, _, _| true)
                     {
                         break Advance::Call(entry, run.view, args);
                     }

@@ -136,7 +136,8 @@ fn sort_here(
     access: Access,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let options = SortOptions::parse(args, access)?;
+    let scripted = context.scripted;
+    let options = SortOptions { scripted, ..SortOptions::parse(args, access)? };
     let elements = load(context, args.at(1))?;
     let by = options.sorted_by().map(|by| find_all(context, &elements.lookups(by)));
     let elements = elements.sorted(&options, by)?;
@@ -160,8 +161,8 @@ async fn sort_between(
     access: Access,
 ) -> Result<Vec<u8>, CommandError> {
     let args = request.args();
-    let options = SortOptions::parse(args, access)?;
     let view = request.view;
+    let options = SortOptions { scripted: view.scripted, ..SortOptions::parse(args, access)? };
     let key: Box<[u8]> = args.at(1).into();
     let read = move |state: &mut CoreState| load(&mut shard_context(state, view), &key);
     let elements = transaction.on(request.owner(args.at(1)), read).await?;

@@ -16,6 +16,7 @@ pub(super) enum Access {
 
 /// What SORT is asked for.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub(super) struct SortOptions<'a> {
     /// What to sort by; the elements themselves if it is not given.
     pub(super) by: Option<Pattern<'a>>,
@@ -30,6 +31,8 @@ pub(super) struct SortOptions<'a> {
     pub(super) is_descending: bool,
     /// Where to store the result.
     pub(super) store: Option<&'a [u8]>,
+    /// A script asks, for which a set always has the same order.
+    pub(super) scripted: bool,
 }
 
 impl<'a> SortOptions<'a> {

@@ -65,8 +65,9 @@ impl Elements {
         let Self { mut elements, kind } = self;
         let range = options.range(elements.len());
         if options.keeps_order {
-            // A set has no order: what is stored of it is the same whatever its encoding is.
-            if kind == Kind::Set && options.store.is_some() {
+            // A set has no order: what is stored of it, and what a script is told, is the same
+            // whatever its encoding is.
+            if kind == Kind::Set && (options.store.is_some() || options.scripted) {
                 elements.sort_unstable();
                 if options.is_descending {
                     elements.reverse();

@@ -11,6 +11,7 @@ mod reload;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kvasir_proto::{Args, number};
@@ -200,9 +201,9 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand::new(
         "SET-DISABLE-DENY-SCRIPTS",
         "<0|1>",
-        "Nothing yet: there are no scripts.",
+        "Whether scripts may call what is not for scripts.",
         1..=1,
-        nothing,
+        unrestrict_scripts,
     ),
     Subcommand::new(
         "SET-SKIP-CHECKSUM-VALIDATION",
@@ -284,6 +285,12 @@ fn set_active_expire(transaction: Transaction, request: Request) -> Coordination
         transaction.on_all(move |state| state.active_expire = active).await;
         Ok(request.ok())
     })
+}
+
+fn unrestrict_scripts(_: Transaction, request: Request) -> Coordination {
+    let unrestricted = request.args().at(2) == b"1";
+    request.shared.scripts_unrestricted.store(unrestricted, Ordering::Relaxed);
+    Box::pin(async move { Ok(request.ok()) })
 }
 
 fn pause_cron(transaction: Transaction, request: Request) -> Coordination {

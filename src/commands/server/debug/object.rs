@@ -1,6 +1,6 @@
 //! `DEBUG OBJECT`, `SDSLEN`, `STRUCTSIZE`, `HTSTATS-KEY`: one value, and how it is stored.
 
-use kvasir_shard::{Key, ValueRef};
+use kvasir_shard::{Key, Overdue, ValueRef};
 
 use super::dataset::describe_table;
 use crate::commands::arguments::is_word;
@@ -21,8 +21,12 @@ async fn on_value<R: Send + 'static>(
     let db = request.view.db;
     let task = move |state: &mut CoreState| {
         let key = state.shared.map.key(&bytes);
+        // Also what is due and has not been removed yet.
+        state.shard.set_overdue(Overdue::Live);
         let exists = state.shard.peek(db, &key).is_some();
-        exists.then(|| look(state, &key))
+        let seen = exists.then(|| look(state, &key));
+        state.shard.set_overdue(state.overdue());
+        seen
     };
     transaction.on(request.owner(request.args().at(2)), task).await.ok_or(CommandError::NoSuchKey)
 }
