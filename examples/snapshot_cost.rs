@@ -57,10 +57,17 @@ fn read_all_over(mut client: Client, seen: &Seen, keys: usize) {
     }
 }
 
-/// Resident bytes of the server and of its children, which share what they have not changed.
+/// Resident bytes of the server and of its children, which share what they have not changed. Where
+/// there are children, asking for that stalls them for some milliseconds.
 fn resident(pid: u32) -> u64 {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let children = children.unwrap_or_default();
+    if children.is_empty() {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        return kib.unwrap_or(0) * 1024;
+    }
     let pids = children.split_whitespace().map(str::to_owned).chain([pid.to_string()]);
     let private = |pid: String| {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
@@ -88,7 +95,7 @@ fn measure(server: &Server, seen: &Seen) -> String {
     let began = Instant::now();
     client.run("BGSAVE");
     let mut most = 0;
-    let ended = poll_every(Duration::from_millis(20), Duration::from_secs(600), || {
+    let ended = poll_every(Duration::from_millis(50), Duration::from_secs(600), || {
         most = most.max(resident(server.pid()));
         (!is_saving(&mut client)).then_some(())
     });
