@@ -4,9 +4,10 @@
 //! records with the database that they belong to, so that pieces may follow each other in any
 //! order. A collection that is saved in parts makes pieces of its own, which the thread collects
 //! until they are all there ([`super::save`]). What costs much to encode (long texts, lists,
-//! streams) is only copied here, and encoded by the thread.
+//! streams) is only copied here, and encoded by the thread, which compresses strings as well.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,6 +21,7 @@ use super::rdb::WriteOptions;
 use super::rdb::write::file::{
     Needs, Usage, write_attributes, write_key, write_select, write_text,
 };
+use super::rdb::write::is_compressible;
 use super::rdb::write::portion::Form;
 use super::save::Piece;
 use crate::config::Config;
@@ -30,9 +32,12 @@ use crate::route::core::access_stamp;
 const PIECE_BYTES: usize = 128 * 1024;
 /// The walk waits while so many bytes wait to be taken by the thread.
 const FULL_BYTES: usize = 1 << 20;
-/// Nobody may write while so many do: what is changed is saved first, and a disk that is slower
-/// than those who write would have all of the data set wait in memory.
-const CHOKED_BYTES: usize = 16 << 20;
+/// Nobody may write while so many do, or this part of what the server has in use: what is changed
+/// is saved first, and a disk that is slower than those who write would have all of the data set
+/// wait in memory.
+const CHOKED_BYTES_MIN: usize = 16 << 20;
+/// See [`CHOKED_BYTES_MIN`]: a fiftieth, for all shards together.
+const CHOKED_SHARE: usize = 50;
 /// Collections of up to so many elements are saved whole, which takes some 100 us at most.
 const WHOLE_ELEMENTS_MAX: usize = 512;
 /// Texts above this size are encoded by the thread.
@@ -45,6 +50,8 @@ pub struct Plan {
     usage: Option<UsageKind>,
     /// The moment of the cut, by which times of use are told.
     now_ms: u64,
+    /// So many bytes may wait for the thread before nobody may write.
+    choked_bytes: usize,
 }
 
 /// What the eviction policy wants to know of a key's use, and the file keeps for it.
@@ -55,8 +62,10 @@ enum UsageKind {
 }
 
 impl Plan {
-    /// By the configuration.
-    pub fn new(config: &Config, now_ms: u64) -> Self {
+    /// By the configuration, for so many shards that have so many bytes in use together.
+    pub fn new(config: &Config, now_ms: u64, shards: u16, used_bytes: u64) -> Self {
+        let share = usize::try_from(used_bytes).unwrap_or(usize::MAX) / CHOKED_SHARE;
+        let choked_bytes = CHOKED_BYTES_MIN.max(share / usize::from(shards));
         let usage = match config.memory.policy {
             MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => Some(UsageKind::Idle),
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
@@ -64,7 +73,8 @@ impl Plan {
             }
             _ => None,
         };
-        Self { options: WriteOptions { compress: config.persistence.compress }, usage, now_ms }
+        let options = WriteOptions { compress: config.persistence.compress };
+        Self { options, usage, now_ms, choked_bytes }
     }
 
     /// How the server-wide parts of the file are written.
@@ -171,6 +181,8 @@ pub struct Part {
     outbox: Arc<Outbox>,
     /// The piece that is being made, and its present database.
     piece: Vec<u8>,
+    /// The strings in it that the thread is to compress.
+    texts: Vec<Range<usize>>,
     db: Option<u32>,
     keys: u64,
     /// Keys that the link knows of.
@@ -189,6 +201,7 @@ impl Part {
             thread,
             outbox: Arc::new(outbox),
             piece: Vec::new(),
+            texts: Vec::new(),
             db: None,
             keys: 0,
             keys_told: 0,
@@ -226,7 +239,7 @@ impl Part {
 
     /// Whether so much waits to be handed over that nobody may write.
     pub fn is_choked(&self) -> bool {
-        self.outbox.bytes.load(Ordering::Relaxed) >= CHOKED_BYTES
+        self.outbox.bytes.load(Ordering::Relaxed) >= self.plan.choked_bytes
     }
 
     /// Everything has been saved: hands over the rest. To be called again until it has been taken,
@@ -247,7 +260,8 @@ impl Part {
         if !self.piece.is_empty() {
             let piece = std::mem::take(&mut self.piece);
             let bytes = piece.len();
-            self.outbox.push(Piece::Records(piece), bytes);
+            let texts = std::mem::take(&mut self.texts);
+            self.outbox.push(Piece::Uncompressed(piece, texts), bytes);
         }
     }
 
@@ -306,9 +320,14 @@ impl Saver for Part {
             text => {
                 self.select(db);
                 self.plan.attributes(&mut self.piece, entry);
-                // Whoever waits for a change shall not wait for the compression too.
-                let compress = self.plan.options.compress && cause == SaveCause::Walk;
-                write_text(&mut self.piece, entry.key(), text, WriteOptions { compress });
+                write_text(&mut self.piece, entry.key(), text, WriteOptions { compress: false });
+                // What is changed is saved as it is: there may be more of that than the thread
+                // could compress, and somebody would have to wait.
+                let len = text.string_len().unwrap_or(0);
+                let walked = self.plan.options.compress && cause == SaveCause::Walk;
+                if walked && is_compressible(len) {
+                    self.texts.push(self.piece.len() - len..self.piece.len());
+                }
             }
         }
         if self.piece.len() >= PIECE_BYTES {

@@ -12,11 +12,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 
-use super::rdb::crc64;
 use super::rdb::write::file::{Needs, write_end};
+use super::rdb::write::{length_bytes, write_string};
+use super::rdb::{WriteOptions, crc64};
 
 /// Pieces on their way to the thread.
 const PIECES_AHEAD: usize = 16;
@@ -67,6 +69,8 @@ type Encode = Box<dyn FnOnce(&mut Vec<u8>) -> Needs + Send>;
 pub enum Piece {
     /// Whole records.
     Records(Vec<u8>),
+    /// Whole records, with the places of strings that are to be compressed.
+    Uncompressed(Vec<u8>, Vec<Range<usize>>),
     /// A record that is to be encoded.
     Unencoded(Encode),
     /// The next part of the record that has this number.
@@ -81,6 +85,9 @@ impl fmt::Debug for Piece {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Records(bytes) => write!(out, "Records({} bytes)", bytes.len()),
+            Self::Uncompressed(bytes, texts) => {
+                write!(out, "Uncompressed({} bytes, {} texts)", bytes.len(), texts.len())
+            }
             Self::Unencoded(_) => out.write_str("Unencoded"),
             Self::Portion(number, bytes) => write!(out, "Portion({number}, {} bytes)", bytes.len()),
             Self::PortionEnd(number) => write!(out, "PortionEnd({number})"),
@@ -167,6 +174,7 @@ fn write_temporary(path: &Path, target: &Target, pieces: &Receiver<Piece>) -> io
     let needs = loop {
         match pieces.recv() {
             Ok(Piece::Records(bytes)) => body.add(&bytes)?,
+            Ok(Piece::Uncompressed(bytes, texts)) => body.add(&compress(&bytes, &texts))?,
             Ok(Piece::Unencoded(encode)) => {
                 let mut bytes = Vec::new();
                 encoded_needs = encoded_needs.max(encode(&mut bytes));
@@ -199,6 +207,19 @@ fn write_temporary(path: &Path, target: &Target, pieces: &Receiver<Piece>) -> io
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&header)?;
     file.sync_all()
+}
+
+/// The records with these strings compressed, where that saves something.
+fn compress(records: &[u8], texts: &[Range<usize>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(records.len());
+    let mut from = 0;
+    for text in texts {
+        out.extend_from_slice(&records[from..text.start - length_bytes(text.len())]);
+        write_string(&mut out, &records[text.clone()], WriteOptions { compress: true });
+        from = text.end;
+    }
+    out.extend_from_slice(&records[from..]);
+    out
 }
 
 fn portion_path(path: &Path, number: u64) -> PathBuf {
@@ -390,6 +411,27 @@ mod tests {
             item => panic!("{item:?}"),
         });
         assert_eq!(keys.collect::<Vec<_>>(), [b"k", b"a", b"b"]);
+    }
+
+    #[test]
+    fn strings_are_compressed_by_the_thread() {
+        let options = WriteOptions { compress: false };
+        for len in [21, 63, 64, 1000, 20_000] {
+            let noise: Vec<u8> = (0..len).map(|at: usize| (at * at * 31 >> 3) as u8).collect();
+            let texts = [vec![b'a'; len], noise];
+            let (mut records, mut plain, mut places) = (vec![], vec![], vec![]);
+            for text in &texts {
+                for out in [&mut records, &mut plain] {
+                    out.extend_from_slice(b"before");
+                }
+                write_string(&mut records, text, options);
+                places.push(records.len() - len..records.len());
+                write_string(&mut plain, text, WriteOptions { compress: true });
+            }
+            records.push(b'!');
+            plain.push(b'!');
+            assert_eq!(compress(&records, &places), plain);
+        }
     }
 
     #[test]

@@ -145,7 +145,8 @@ async fn write(
     let config = shared.config.load_full();
     let now_ms = now_ms(transaction).await;
     let mut writer = disk.write(target(&config)).map_err(SaveError::Failed)?;
-    let head = head(shared, Plan::new(&config, now_ms), now_ms / 1000);
+    let plan = Plan::new(&config, now_ms, shared.map.shards(), shared.memory.used_now());
+    let head = head(shared, plan, now_ms / 1000);
     let written = write_parts(transaction, shared, &writer, head, after).await;
     if written.is_err() {
         // The next snapshot's file has the same name until it is whole.

@@ -65,6 +65,21 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8], options: WriteOptions) {
     Writer { out, options }.string(text);
 }
 
+/// Bytes of the length before a string of so many that is written as it is.
+pub fn length_bytes(len: usize) -> usize {
+    match len {
+        0..0x40 => 1,
+        0x40..0x4000 => 2,
+        _ if u32::try_from(len).is_ok() => 5,
+        _ => 9,
+    }
+}
+
+/// Whether a string of so many bytes is worth compressing, and no integer.
+pub fn is_compressible(len: usize) -> bool {
+    len > COMPRESS_ABOVE_BYTES
+}
+
 /// Appends the value, without its type's number, to `out`.
 pub fn write_value(out: &mut Vec<u8>, value: &Value, options: WriteOptions) {
     let mut writer = Writer { out, options };
@@ -248,6 +263,7 @@ mod tests {
             let out = written(|writer| writer.length(length));
             assert_eq!(out.len(), bytes);
             assert_eq!(Input::new(&out).length().unwrap(), length);
+            assert_eq!(length_bytes(length as usize), bytes);
         }
     }
 
