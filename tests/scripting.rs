@@ -74,8 +74,8 @@ fn scripts_that_meet_from_both_sides_lose_nothing() {
     assert_eq!(show(&client.run("MGET foo bar")), "[1000 1000]");
 }
 
-/// Writes to its declared keys, whatever they hold, and then perhaps uses a key of another shard for
-/// the first time.
+/// Writes to its declared keys, whatever they hold, and then perhaps uses a key of another shard
+/// for the first time.
 const STRAYING: &str = "redis.call('INCR', KEYS[1]) redis.call('RPUSH', KEYS[2], ARGV[1]) \
     redis.call('HSET', KEYS[3], ARGV[1], '1', 'x', ARGV[1]) redis.call('DEL', KEYS[4]) \
     redis.call('ZADD', KEYS[5], ARGV[1], ARGV[1]) redis.call('PEXPIRE', KEYS[6], 1000000) \

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// Codes that are told apart while scripts make up new ones: who makes up codes without end must not
-/// grow the server.
+/// Codes that are told apart while scripts make up new ones: who makes up codes without end must
+/// not grow the server.
 const MADE_UP_MAX: usize = 128;
 /// Codes of others that are told apart. There are far fewer.
 const CODES_MAX: usize = 1024;

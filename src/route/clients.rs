@@ -167,8 +167,8 @@ impl Core {
     }
 }
 
-/// Whether monitors are shown a command. Scripts are skipped where commands are shown as a matter of
-/// course, and shown by the peers when they begin.
+/// Whether monitors are shown a command. Scripts are skipped where commands are shown as a matter
+/// of course, and shown by the peers when they begin.
 pub(super) fn is_shown(entry: &Entry) -> bool {
     let flags = entry.command.flags;
     let skipped =

@@ -8,6 +8,9 @@
 //! is about to do what cannot be taken back is given up in the same way, unless it is known to keep
 //! to its shard: what it does under the locks tells that for later runs ([`Reach`]).
 //!
+//! A script whose declared keys lie on several shards is coordinated under locks on those keys
+//! (`narrow`), and begins again in the same way when it needs more.
+//!
 //! A script that runs for long on its shard claims all of it and goes on a little in each round
 //! (`turn`); so does one that holds all shards. In between, the cores serve whoever needs nothing
 //! of what is held.

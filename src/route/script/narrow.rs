@@ -3,9 +3,9 @@
 //!
 //! A call for which they are enough runs where its keys are, as a part of the transaction. One that
 //! needs more ends the script, which begins again under locks on everything; before, what it has
-//! changed is put back. For that each declared key is kept as it was before the script first writes,
-//! which costs a hop. As long as it runs nobody else can see those keys, though who follows the
-//! journal has been told of the changes by then, and is told again.
+//! changed is put back. For that each declared key is kept as it was before the script first
+//! writes, which costs a hop. As long as it runs nobody else can see those keys, though who follows
+//! the journal has been told of the changes by then, and is told again.
 
 use kvasir_proto::Args;
 
