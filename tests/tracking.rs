@@ -60,7 +60,9 @@ impl<'s> Conversation<'s> {
         }
         self.asking.run("DBSIZE");
         let others: Vec<String> = self.clients.keys().filter(|n| *n != name).cloned().collect();
-        others.iter().for_each(|other| heard.extend(self.heard_by(other)));
+        for other in &others {
+            heard.extend(self.heard_by(other));
+        }
         heard
     }
 
@@ -258,7 +260,7 @@ fn whoever_wants_no_replies_is_told() {
 /// The flags and the redirection in a client's line.
 fn described(client: &mut Client) -> (String, String) {
     let line = client.run("CLIENT INFO").as_bytes().map(<[u8]>::to_vec).unwrap_or_default();
-    let line = String::from_utf8(line).unwrap();
+    let line = String::from_utf8(line).expect("a line of text");
     let field = |name: &str| {
         let found = line.split(' ').find_map(|field| field.strip_prefix(name));
         found.unwrap_or_default().to_owned()
@@ -271,11 +273,10 @@ fn clients_and_figures_tell_who_tracks() {
     let info = |client: &mut Client| {
         let text = client.run("INFO clients stats").as_bytes().map(<[u8]>::to_vec).unwrap();
         let text = String::from_utf8(text).unwrap();
-        let fields = ["clients", "total_keys", "total_items", "total_prefixes"].map(|name| {
+        ["clients", "total_keys", "total_items", "total_prefixes"].map(|name| {
             let name = format!("tracking_{name}:");
             text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).unwrap()
-        });
-        fields
+        })
     };
     for shards in [1, 2, 3] {
         let server = Server::kvasir(shards);
@@ -421,7 +422,8 @@ impl Caching {
         match what {
             Value::Array(keys) => {
                 for key in keys {
-                    let key = String::from_utf8(key.as_bytes().unwrap().to_vec()).unwrap();
+                    let key = key.as_bytes().expect("a key is a string").to_vec();
+                    let key = String::from_utf8(key).expect("keys are text here");
                     self.cache.remove(&key);
                 }
             }
@@ -455,11 +457,12 @@ impl Caching {
                 (Awaited::Ignored, _) => {}
                 (Awaited::Changed(keys), _) => {
                     if self.no_loop {
-                        keys.iter().for_each(|key| drop(self.cache.remove(key)));
+                        self.cache.retain(|key, _| !keys.contains(key));
                     }
                 }
-                (Awaited::Values(keys), Value::Array(values)) => self.learn(&keys, values),
-                (Awaited::Transaction(keys), Value::Array(values)) => self.learn(&keys, values),
+                (Awaited::Values(keys) | Awaited::Transaction(keys), Value::Array(values)) => {
+                    self.learn(&keys, values);
+                }
                 (Awaited::Values(keys), value) => self.learn(&keys, vec![value]),
                 (Awaited::Transaction(_), other) => panic!("{}", show(&other)),
             }
@@ -519,7 +522,9 @@ fn change_something(random: &mut Rng, keys: &[String], writer: &mut Client) -> u
         _ if random.one_in(4) => vec!["FLUSHALL ASYNC".to_owned()],
         _ => vec![format!("GETDEL {one}")],
     };
-    lines.iter().for_each(|line| writer.send(&words(line)));
+    for line in &lines {
+        writer.send(&words(line));
+    }
     lines.len()
 }
 
