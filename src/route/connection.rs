@@ -30,6 +30,9 @@ pub enum Blocked {
     Coordinating,
     /// A shard does all of a command of this connection.
     Errand,
+    /// A script of this connection is under way, and may need keys that it has not declared: what
+    /// comes after it must not get to those first.
+    Script,
     /// A blocking command waits for a key.
     Waiting,
     /// `CLIENT PAUSE`, until it ends.

@@ -431,8 +431,11 @@ impl Core {
             return;
         }
         connection.fill(to.sequence, reply);
-        let resume =
-            connection.blocked == Blocked::Pending && connection.pending() < PENDING_MAX / 2;
+        let resume = match connection.blocked {
+            Blocked::Pending => connection.pending() < PENDING_MAX / 2,
+            Blocked::Script => connection.in_order(),
+            _ => false,
+        };
         let finished = connection.is_finished();
         if resume {
             self.unblock(to.connection);

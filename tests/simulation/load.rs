@@ -258,7 +258,9 @@ impl Generator {
                     ops.push(op);
                 }
             }
-            return Action::Plain(Op::Multi(ops));
+            let is_script = self.draws.rng.one_in(2);
+            let op = if is_script { self.draws.script(ops) } else { Op::Multi(ops) };
+            return Action::Plain(op);
         }
         self.command()
     }

@@ -33,6 +33,7 @@ use kvasir_proto::{Args, Encoder, Resp};
 
 use self::shown::{News, Traces};
 use self::undo::Undo;
+use super::connection::Blocked;
 use super::core::{Core, CoreState};
 use super::engine::{ConnectionKey, Now, ShardId};
 use super::message::{Blame, ClientView, Done, OwnedArgs, ReplyTo};
@@ -515,8 +516,8 @@ impl Core {
         let wide = subject.is_some_and(|subject| subject.reach() == Reach::Everything);
         match owner {
             _ if wide && map.shards() > 1 => self.coordinate(key, entry, widely, args)?,
-            Some(owner) => self.run_on(owner, key, entry, hash, args),
-            None if !any => self.run_on(self.state.id, key, entry, hash, args),
+            Some(owner) => self.run_on_one(owner, key, entry, hash, args),
+            None if !any => self.run_on_one(self.state.id, key, entry, hash, args),
             None => {
                 let db = self.state.connections[key.0 as usize].client.view.db;
                 let mut scopes = Vec::new();
@@ -525,6 +526,23 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Runs a script on a shard, where it may turn out to need others. The connection waits for it.
+    fn run_on_one(
+        &mut self,
+        shard: ShardId,
+        key: ConnectionKey,
+        entry: &'static Entry,
+        hash: u64,
+        args: Args<'_>,
+    ) {
+        self.run_on(shard, key, entry, hash, args);
+        let has_others = self.state.shared.map.shards() > 1;
+        let connection = &mut self.state.connections[key.0 as usize];
+        if has_others && connection.blocked == Blocked::No && !connection.in_order() {
+            connection.blocked = Blocked::Script;
+        }
     }
 }
 

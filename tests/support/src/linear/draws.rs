@@ -45,18 +45,14 @@ impl Draws {
         op(from, to)
     }
 
-    /// A script of these commands. One that declares all its keys may have a text that was sent
-    /// before; one that does not has a text of its own.
+    /// A script of these commands, which declares all its keys, some or none, and whose text may
+    /// have been sent before.
     pub fn script(&mut self, ops: Vec<Op>) -> Op {
-        let whole = Op::Multi(ops.clone()).keys();
-        let (declared, number) = match whole {
-            Some(keys) if self.rng.one_in(2) => (keys, 0),
-            keys => {
-                let mut some = keys.unwrap_or_default();
-                some.truncate(self.rng.below(some.len() + 1));
-                (some, self.number())
-            }
-        };
+        let mut declared = Op::Multi(ops.clone()).keys().unwrap_or_default();
+        if self.rng.one_in(2) {
+            declared.truncate(self.rng.below(declared.len() + 1));
+        }
+        let number = if self.rng.one_in(2) { 0 } else { self.number() };
         Op::Script { declared, number, ops }
     }
 
