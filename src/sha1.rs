@@ -33,7 +33,12 @@ pub fn sha1(message: &[u8]) -> [u8; HASH_BYTES] {
 /// A hash in lower-case hexadecimal digits.
 pub fn to_hex(hash: &[u8; HASH_BYTES]) -> String {
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut hex = String::with_capacity(2 * HASH_BYTES);
+    for byte in hash {
+        hex.push(digit(byte >> 4));
+        hex.push(digit(byte & 15));
+    }
+    hex
 }
 
 /// Takes in one block of 64 bytes.

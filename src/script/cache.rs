@@ -195,7 +195,12 @@ pub fn script(body: &[u8], now_us: u64) -> Result<Arc<Script>, CommandError> {
 /// The digest that 40 hexadecimal digits of any case name.
 pub fn digest_of(hex: &[u8]) -> Option<Digest> {
     let hex: &[u8; 2 * sha1::HASH_BYTES] = hex.try_into().ok()?;
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    };
     let mut digest = Digest::default();
     for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;

@@ -165,10 +165,10 @@ impl Interpreter {
         };
         let (run, names, exchange) =
             (self.run.clone(), Rc::clone(&self.names), Rc::clone(&self.exchange));
-        let name = sha1::to_hex(&script.digest);
+        let digest = script.digest;
         self.launch(move || {
             let result = run.call::<(bool, Value)>((function, keys, argv));
-            finish(result, &names, &exchange, &name, resp)
+            finish(result, &names, &exchange, || sha1::to_hex(&digest), resp)
         })
     }
 
@@ -221,7 +221,7 @@ pub(super) fn finish(
     result: mlua::Result<(bool, Value)>,
     names: &Names,
     exchange: &Exchange,
-    name: &str,
+    name: impl FnOnce() -> String,
     resp: Resp,
 ) -> Finished {
     let mut reply = Vec::new();
@@ -233,7 +233,7 @@ pub(super) fn finish(
             Finished { reply, failed: false, counted }
         }
         Ok((false, value)) => {
-            let (text, counted) = convert::failure(&value, names, name);
+            let (text, counted) = convert::failure(&value, names, &name());
             encoder.error_bytes(&text);
             Finished { reply, failed: true, counted }
         }
@@ -241,7 +241,7 @@ pub(super) fn finish(
             let text = message(&error);
             // A script that is made to end may not even come to its error's handler.
             let text = text.strip_prefix("ERR ").unwrap_or(&text);
-            let text = format!("ERR {text} script: {name}");
+            let text = format!("ERR {text} script: {}", name());
             encoder.error_bytes(text.as_bytes());
             Finished { reply, failed: true, counted: false }
         }

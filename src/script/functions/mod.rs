@@ -90,7 +90,7 @@ impl Interpreter {
             match loaded {
                 Ok(()) => {
                     let result = environment.call(id, index, keys, args);
-                    interpreter::finish(result, &names, &exchange, name, resp)
+                    interpreter::finish(result, &names, &exchange, || name.to_string(), resp)
                 }
                 Err(fault) => {
                     let ended = exchange.ending.get().map(Ending::text);
