@@ -92,19 +92,22 @@ pub(super) const MIGRATE: Command = Command {
 
 const MOVED_KEY: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 
-/// The keys are those after `KEYS`, if the one key is empty; a password may be that word as well.
+/// The one key, or those after `KEYS`; with both the request is malformed and has none. A password
+/// may be that word as well.
 fn find_migrated(args: Args<'_>, found: &mut dyn FnMut(usize, KeyFlags)) {
-    let keys = if args.at(3).is_empty() { keys_word(args) } else { None };
-    match keys {
-        Some(word) => (word + 1..args.len()).for_each(|index| found(index, MOVED_KEY)),
+    match keys_word(args) {
         None => found(3, MOVED_KEY),
+        Some(word) if args.at(3).is_empty() => {
+            (word + 1..args.len()).for_each(|index| found(index, MOVED_KEY));
+        }
+        Some(_) => {}
     }
 }
 
 /// Where the word `KEYS` is among the options.
 fn keys_word(args: Args<'_>) -> Option<usize> {
     let mut at = OPTIONS_AT;
-    while let Some(word) = args.get(at) {
+    while let Some(word) = args.get(at).filter(|_| at + 1 < args.len()) {
         if is_word(word, "KEYS") {
             return Some(at);
         }
