@@ -1,5 +1,5 @@
 //! Clients that people use, doing real work against our server at one shard and at two: redis-py,
-//! ioredis, BullMQ, redis-cli and redis-benchmark.
+//! ioredis, `BullMQ`, redis-cli and redis-benchmark.
 //!
 //! The libraries are installed under `target/` on first use, by pip and npm.
 

@@ -417,7 +417,7 @@ mod tests {
     fn strings_are_compressed_by_the_thread() {
         let options = WriteOptions { compress: false };
         for len in [21, 63, 64, 1000, 20_000] {
-            let noise: Vec<u8> = (0..len).map(|at: usize| (at * at * 31 >> 3) as u8).collect();
+            let noise: Vec<u8> = (0..len).map(|at: usize| ((at * at * 31) >> 3) as u8).collect();
             let texts = [vec![b'a'; len], noise];
             let (mut records, mut plain, mut places) = (vec![], vec![], vec![]);
             for text in &texts {

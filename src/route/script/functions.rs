@@ -96,7 +96,10 @@ impl CoreState {
     /// Keeps an interpreter for functions.
     pub(super) fn keep_for_functions(&mut self, interpreter: Interpreter) {
         let is_useful = interpreter.follow(&self.shared.functions.catalog());
-        if is_useful && self.scripts.idle_for_functions.len() < IDLE_MAX {
+        if is_useful
+            && self.has_room(&interpreter)
+            && self.scripts.idle_for_functions.len() < IDLE_MAX
+        {
             self.scripts.idle_for_functions.push(interpreter);
         }
     }

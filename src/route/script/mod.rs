@@ -244,14 +244,18 @@ impl CoreState {
         limit.max(MEMORY_MIN) as usize
     }
 
+    /// Whether what has run in an interpreter leaves enough for the next: it may be garbage that is
+    /// collected much later.
+    fn has_room(&self, interpreter: &Interpreter) -> bool {
+        interpreter.memory() <= self.interpreter_memory() / 2
+    }
+
     fn keep_interpreter(&mut self, mut interpreter: Interpreter) {
         if interpreter.has_functions() {
             return self.keep_for_functions(interpreter);
         }
         let current = self.scripts.flushes == self.shared.scripts.flushes();
-        // What a script has left must not be in the way of the next before it is collected.
-        let has_room = interpreter.memory() <= self.interpreter_memory() / 2;
-        if current && has_room && self.scripts.idle.len() < IDLE_MAX {
+        if current && self.has_room(&interpreter) && self.scripts.idle.len() < IDLE_MAX {
             let cache = &self.shared.scripts;
             interpreter.forget(|digest| cache.contains(digest));
             self.scripts.idle.push(interpreter);
