@@ -348,6 +348,15 @@ fn a_deadline_costs_less_than_14_bytes_more() {
     assert!(overhead < 28.0, "{overhead} bytes");
 }
 
+/// Blocks grow in steps of four bytes, so what six more cost depends on the size by chance.
+#[test]
+fn a_deadline_costs_12_bytes_or_less_over_all_sizes() {
+    let sizes = 32..36;
+    let cost = |bytes| overhead(bytes, true) - overhead(bytes, false);
+    let average = sizes.clone().map(cost).sum::<f64>() / sizes.len() as f64;
+    assert!(average <= 12.0, "{average} bytes");
+}
+
 #[test]
 fn far_deadlines_cost_a_tick_nothing() {
     let mut shard = shard(false);
