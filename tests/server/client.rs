@@ -102,7 +102,6 @@ fn refusals_have_the_peers_texts() {
             ("CLIENT GETREDIR", "-1"),
             ("CLIENT TRACKINGINFO", r#"["flags" ["off"] "redirect" -1 "prefixes" []]"#),
             ("CLIENT TRACKING OFF", "OK"),
-            ("CLIENT TRACKING ON", "-ERR client-side caching comes in a later version"),
             (
                 "CLIENT TRACKING ON BCAST OPTIN",
                 "-ERR OPTIN and OPTOUT are not compatible with BCAST",

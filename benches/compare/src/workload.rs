@@ -596,7 +596,7 @@ mod tests {
             }
             assert_eq!(
                 workload.group == Group::Strings,
-                !all.is_empty() && all.iter().all(|l| l.request.starts_with("SET "))
+                all.iter().any(|loading| loading.request.starts_with("SET "))
             );
             let same = WORKLOADS.iter().position(|other| other.name == workload.name);
             assert_eq!(same, Some(index), "{} is there twice", workload.name);
