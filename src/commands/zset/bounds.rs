@@ -146,6 +146,9 @@ impl<'a> NameBound<'a> {
     }
 }
 
+/// So many members are passed through one by one; as many as small sets have by default.
+const FEW_MEMBERS: usize = 128;
+
 /// An interval of names, for sets whose members all have one score.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NameRange<'a> {
@@ -162,8 +165,8 @@ impl<'a> NameRange<'a> {
     }
 
     /// The members with names in it, if all have one score. Where they have not, the peers promise
-    /// nothing; of a small set they take the first run of names in it, in the direction of the
-    /// command, and so does this.
+    /// nothing; of few members they take the first run of names in it, in the direction of the
+    /// command, but for what chance has made of a skip list, and so does this.
     pub(super) fn ranks(&self, zset: &ZsetRef<'_>, direction: Direction) -> Ranks {
         let name_at = |rank| zset.at(rank).and_then(|(name, _)| name.to_vec()).unwrap_or_default();
         let may_meet = !zset.is_empty()
@@ -172,7 +175,7 @@ impl<'a> NameRange<'a> {
         if !may_meet {
             return Ranks { start: 0, end: 0 };
         }
-        if zset.is_packed() {
+        if zset.is_packed() || zset.len() <= FEW_MEMBERS {
             return self.first_run(zset, direction);
         }
         let start = self.min.rank(zset, true);
