@@ -226,16 +226,7 @@ impl Worker {
 
     fn random_command(&mut self) -> Op {
         match self.draws.rng.below(32) {
-            0..4 => Op::Get(self.draws.key()),
-            4..7 => Op::Set(self.draws.key(), self.draws.value()),
-            7 => Op::SetNx(self.draws.key(), self.draws.value()),
-            8 => Op::GetDel(self.draws.key()),
-            9 => Op::Append(self.draws.key(), "7".to_owned()),
-            10..12 => Op::Incr(self.draws.key()),
-            12 => Op::Del(self.draws.keys()),
-            13 => Op::Unlink(self.draws.keys()),
-            14 => Op::Exists(self.draws.keys()),
-            15..19 => Op::MGet(self.draws.keys()),
+            choice @ 0..Draws::COMMON => self.draws.common(choice),
             19..23 => Op::MSet(self.draws.pairs()),
             23..25 => Op::MSetNx(self.draws.pairs()),
             25..27 => self.draws.transfer(Op::Rename),

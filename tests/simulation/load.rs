@@ -270,16 +270,7 @@ impl Generator {
         let expiry = self.flavour.expiry;
         let counted = !expiry && !self.flavour.lists;
         Action::Plain(match self.draws.rng.below(36) {
-            0..4 => Op::Get(self.draws.key()),
-            4..7 => Op::Set(self.draws.key(), self.draws.value()),
-            7 => Op::SetNx(self.draws.key(), self.draws.value()),
-            8 => Op::GetDel(self.draws.key()),
-            9 => Op::Append(self.draws.key(), "7".to_owned()),
-            10..12 => Op::Incr(self.draws.key()),
-            12 => Op::Del(self.draws.keys()),
-            13 => Op::Unlink(self.draws.keys()),
-            14 => Op::Exists(self.draws.keys()),
-            15..19 => Op::MGet(self.draws.keys()),
+            choice @ 0..Draws::COMMON => self.draws.common(choice),
             19..22 => Op::MSet(self.draws.pairs()),
             22..24 => Op::MSetNx(self.draws.pairs()),
             24..26 => self.draws.transfer(Op::Rename),

@@ -43,7 +43,7 @@ use crate::errors::CommandError;
 use crate::pubsub::message::Publication;
 use crate::script::cache::{self, Digest, Reach, Script};
 use crate::script::exchange::Ending;
-use crate::script::interpreter::{Finished, Interpreter, Running};
+use crate::script::interpreter::{Finished, Interpreter, Running, Step};
 use crate::script::shebang::{self, Declared};
 use functions::LoadRun;
 pub use functions::{LoadTime, RunningFunction, forget_libraries, run_library};
@@ -119,6 +119,16 @@ pub(super) struct Run {
     traces: Traces,
     /// Calls that have run.
     calls: u32,
+}
+
+impl Run {
+    /// Lets it go on until it wants something, or makes it end if it has to.
+    fn step(&mut self) -> Step {
+        match self.ending.take() {
+            Some(ending) => Step::Done(self.running.end(ending)),
+            None => self.running.go_on(),
+        }
+    }
 }
 
 /// The scripts of one core.

@@ -188,18 +188,10 @@ impl CoreState {
         declared: Args<'_>,
         db: u32,
     ) -> Advance {
-        let mut run = self.scripts.take(number);
-        if let Some(reply) = reply {
-            run.running.call().reply = reply;
-        }
-        self.note_duration_everywhere(&mut run);
+        let mut run = self.resume(number, reply);
         let began = self.metrics.ticks();
         let advance = loop {
-            let step = match run.ending.take() {
-                Some(ending) => Step::Done(run.running.end(ending)),
-                None => run.running.go_on(),
-            };
-            match step {
+            match run.step() {
                 Step::Slice if self.shared.stopwatch.elapsed_ns(began) < TURN_NS => {}
                 Step::Slice => break Advance::Over,
                 Step::Done(finished) => {

@@ -171,11 +171,7 @@ impl Core {
             Some(owner) => self.locks.admits_past(owner, &whole),
         };
         loop {
-            let step = match run.ending.take() {
-                Some(ending) => Step::Done(run.running.end(ending)),
-                None => run.running.go_on(),
-            };
-            match step {
+            match run.step() {
                 Step::Done(finished) => return Turn::Done(finished),
                 Step::Slice if stopwatch.elapsed_ns(began) >= TURN_NS => return Turn::Over,
                 Step::Slice => {}

@@ -7,7 +7,7 @@ use super::super::engine::ShardId;
 use super::super::message::{ClientView, OwnedArgs, ReplyTo};
 use super::super::transaction::{Request, Transaction};
 use super::answer::{Hold, Verdict};
-use super::{TURN_NS, blame_of, learn};
+use super::{Run, TURN_NS, blame_of, learn};
 use crate::commands::context::Coordination;
 use crate::commands::definition::{Handler, ScriptKind};
 use crate::commands::table::Entry;
@@ -76,21 +76,23 @@ impl CoreState {
         Ok(self.scripts.hold(run))
     }
 
-    /// Lets a script that has everything go on, with the reply to its last call if that ran
-    /// elsewhere.
-    fn advance(&mut self, number: u64, reply: Option<Vec<u8>>) -> Advance {
+    /// Takes up a coordinated script, with the reply to its last call if that ran elsewhere.
+    pub(super) fn resume(&mut self, number: u64, reply: Option<Vec<u8>>) -> Run {
         let mut run = self.scripts.take(number);
         if let Some(reply) = reply {
             run.running.call().reply = reply;
         }
         self.note_duration_everywhere(&mut run);
+        run
+    }
+
+    /// Lets a script that has everything go on, with the reply to its last call if that ran
+    /// elsewhere.
+    fn advance(&mut self, number: u64, reply: Option<Vec<u8>>) -> Advance {
+        let mut run = self.resume(number, reply);
         let began = self.metrics.ticks();
         let advance = loop {
-            let step = match run.ending.take() {
-                Some(ending) => Step::Done(run.running.end(ending)),
-                None => run.running.go_on(),
-            };
-            match step {
+            match run.step() {
                 Step::Slice if self.shared.stopwatch.elapsed_ns(began) < TURN_NS => {}
                 Step::Slice => break Advance::Over,
                 Step::Done(finished) => {

@@ -45,6 +45,26 @@ impl Draws {
         op(from, to)
     }
 
+    /// So many choices of operations, for [`Draws::common`].
+    pub const COMMON: usize = 19;
+
+    /// The operation of a choice below [`Draws::COMMON`]: what every history has most of.
+    pub fn common(&mut self, choice: usize) -> Op {
+        match choice {
+            0..4 => Op::Get(self.key()),
+            4..7 => Op::Set(self.key(), self.value()),
+            7 => Op::SetNx(self.key(), self.value()),
+            8 => Op::GetDel(self.key()),
+            9 => Op::Append(self.key(), "7".to_owned()),
+            10..12 => Op::Incr(self.key()),
+            12 => Op::Del(self.keys()),
+            13 => Op::Unlink(self.keys()),
+            14 => Op::Exists(self.keys()),
+            15..Self::COMMON => Op::MGet(self.keys()),
+            _ => panic!("choice {choice} is none of the common ones"),
+        }
+    }
+
     /// A script of these commands, which declares all its keys, some or none, and whose text may
     /// have been sent before.
     pub fn script(&mut self, ops: Vec<Op>) -> Op {
