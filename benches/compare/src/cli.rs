@@ -31,7 +31,7 @@ pub(crate) struct Options {
     pub(crate) footprints: Vec<&'static Footprint>,
 
     /// Pipeline depths of the throughput sections [default: 1,16,100; two shards: 1,16,50;
-    /// collections: 16].
+    /// collections: 16; log: 1,16].
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) pipelines: Vec<u32>,
 
@@ -56,6 +56,15 @@ pub(crate) struct Options {
     /// with --quick].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..100_000_000))]
     pub(crate) elements: Option<u64>,
+
+    /// Keys of 1 KB that the snapshot section saves [default: 5 million, 500 thousand with
+    /// --quick].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..100_000_000))]
+    pub(crate) snapshot_keys: Option<u64>,
+
+    /// Keys that the loading section loads [default: 10 million, 1 million with --quick].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..100_000_000))]
+    pub(crate) loaded_keys: Option<u64>,
 
     /// Commands of a measurement that changes its collection's size [default: 1 million, 200
     /// thousand with --quick].
@@ -151,6 +160,8 @@ impl Options {
             Span::Commands => 0..self.amount() / 4 * 5 + 20_000,
             Span::MemoryKeys => 0..self.memory_keys(),
             Span::Elements => 0..self.elements(),
+            Span::SnapshotKeys => 0..self.snapshot_keys(),
+            Span::LoadedKeys => 0..self.loaded_keys(),
             Span::Between(start, end) => start..end,
         }
     }
@@ -186,6 +197,21 @@ impl Options {
         self.elements.unwrap_or(if self.quick { 500_000 } else { 2_000_000 })
     }
 
+    /// Number of keys that the snapshot section saves.
+    pub(crate) fn snapshot_keys(&self) -> u64 {
+        self.snapshot_keys.unwrap_or(if self.quick { 500_000 } else { 5_000_000 })
+    }
+
+    /// Number of keys that the loading section loads.
+    pub(crate) fn loaded_keys(&self) -> u64 {
+        self.loaded_keys.unwrap_or(if self.quick { 1_000_000 } else { 10_000_000 })
+    }
+
+    /// Rounds of the sections about dump files, which take minutes each.
+    pub(crate) fn dump_rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 1 } else { 2 })
+    }
+
     /// How long the idle section watches a server.
     pub(crate) fn idle_for(&self) -> Duration {
         Duration::from_secs(if self.quick { 3 } else { 10 })
@@ -219,6 +245,12 @@ pub(crate) enum Section {
     Elements,
     /// CPU of a server whose connections are idle.
     Idle,
+    /// A snapshot in the background under a full write load.
+    Snapshot,
+    /// The start from a dump file, two shards.
+    Loading,
+    /// The append-only log: what writes cost with it, and reads while the disk is slow, one shard.
+    Log,
 }
 
 impl Section {

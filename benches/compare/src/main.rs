@@ -4,14 +4,17 @@
 //! the server, measures and prints a Markdown report. `--help` lists the ways to measure less.
 //!
 //! What makes the figures comparable: both servers run in the same minutes on the same pinned cores
-//! with persistence off; a round measures each scenario on one server and at once on the other,
-//! alternating who is first, while the one that is not measured is frozen by SIGSTOP; ratios are
-//! taken within a round and their median is reported with the extremes. CPU is the scheduler's
-//! count for all threads of the server process, so it does not depend on how fast the load is.
+//! with persistence off, unless that is what is measured; a round measures each scenario on one
+//! server and at once on the other, alternating who is first, while the one that is not measured is
+//! frozen by SIGSTOP; ratios are taken within a round and their median is reported with the
+//! extremes. CPU is the scheduler's count for all threads of the server process, so it does not
+//! depend on how fast the load is.
 
 mod benchmark;
 mod cli;
+mod dump;
 mod load;
+mod log;
 mod machine;
 mod measure;
 mod numbers;
@@ -82,6 +85,16 @@ fn measure_all(pair: &Pair, options: &Options) -> Result<Results> {
         note("idle");
         let ours = measure::idle(&pair.ours, options)?;
         results.idle = Some((ours, measure::idle(&pair.peer, options)?));
+    }
+    if options.wants(Section::Snapshot) {
+        results.snapshots = dump::snapshots(pair, options, &mut note)?;
+    }
+    if options.wants(Section::Loading) {
+        results.loading = dump::loading(pair, options, &mut note)?;
+    }
+    if options.wants(Section::Log) {
+        results.log_costs = log::costs(pair, options, &mut note)?;
+        results.slow_flushes = log::slow_flushes(pair, options, &mut note)?;
     }
     if options.build {
         note("clean release build");

@@ -138,7 +138,11 @@ impl Subject {
         pipeline: u32,
     ) -> Result<Sample> {
         let sample = || match options.load {
-            LoadKind::Own => own_load(&self.server, options, workload, pipeline),
+            LoadKind::Own => {
+                let connections =
+                    if workload.is_long { LONG_CONNECTIONS } else { options.connections };
+                own_load(&self.server, options, (connections, pipeline), workload)
+            }
             LoadKind::ValkeyBenchmark => benchmark::run(&self.server, options, workload, pipeline),
         };
         pinned(&placement.load, sample)?
@@ -146,7 +150,7 @@ impl Subject {
 }
 
 /// Sends all of `loadings`, one after the other.
-fn load_all(
+pub(crate) fn load_all(
     server: &Server,
     options: &Options,
     value_size: usize,
@@ -156,7 +160,12 @@ fn load_all(
 }
 
 /// Sends one request for each number of `loading`, with deep pipelines.
-fn load(server: &Server, options: &Options, value_size: usize, loading: &Loading) -> Result<()> {
+pub(crate) fn load(
+    server: &Server,
+    options: &Options,
+    value_size: usize,
+    loading: &Loading,
+) -> Result<()> {
     const CONNECTIONS: u32 = 8;
     const PIPELINE: u32 = 100;
     let Range { start, end } = options.range(loading.span);
@@ -173,11 +182,12 @@ fn load(server: &Server, options: &Options, value_size: usize, loading: &Loading
     Ok(())
 }
 
-fn own_load(
+/// Measures a server under a load from this many connections, each with so many commands in flight.
+pub(crate) fn own_load(
     server: &Server,
     options: &Options,
+    (connections, pipeline): (u32, u32),
     workload: &Workload,
-    pipeline: u32,
 ) -> Result<Sample> {
     let size = options.value_size as usize;
     let mut batch = workload.batch(pipeline, size, options.range(workload.span));
@@ -189,7 +199,6 @@ fn own_load(
         server.settle()?;
         (Until::Commands(options.amount() / 4), Until::Commands(options.amount()))
     };
-    let connections = if workload.is_long { LONG_CONNECTIONS } else { options.connections };
     let mut load = Load::connect(server.address, connections)?;
     load.subscribe(server.address, workload.subscribers)?;
     load.run(&mut batch, warm_up)?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::{LoadKind, Options, Section};
+use crate::dump::{LOADED_VALUE_BYTES, SNAPSHOT_VALUE_BYTES, Snapshot};
+use crate::log::{LogCost, Policy, SlowFlush, WRITERS};
 use crate::machine::{Description, Placement};
 use crate::measure::{Elements, Memory, Pair, Sample, Scenario};
 
@@ -23,6 +25,14 @@ pub(crate) struct Results {
     pub(crate) elements: Vec<Elements>,
     /// Cores that ours and the peer use while idle.
     pub(crate) idle: Option<(f64, f64)>,
+    /// Snapshots under a full write load, ours and the peer's, one pair a round.
+    pub(crate) snapshots: Vec<(Snapshot, Snapshot)>,
+    /// Seconds of a start from a dump file, ours and the peer's, one pair a round.
+    pub(crate) loading: Vec<(f64, f64)>,
+    /// Writes without a log and with one, each at each pipeline depth.
+    pub(crate) log_costs: Vec<LogCost>,
+    /// Reads while the disk is slow, ours and the peer's, one pair a round.
+    pub(crate) slow_flushes: Vec<(SlowFlush, SlowFlush)>,
     /// Time of a clean release build.
     pub(crate) build: Option<Duration>,
 }
@@ -52,8 +62,15 @@ struct Figure {
 
 impl Figure {
     fn of(scenario: &Scenario, field: impl Fn(&Sample) -> Option<f64>) -> Option<Self> {
+        Self::of_samples(&scenario.samples, field)
+    }
+
+    fn of_samples(
+        samples: &[(Sample, Sample)],
+        field: impl Fn(&Sample) -> Option<f64>,
+    ) -> Option<Self> {
         let pairs: Option<Vec<(f64, f64)>> =
-            scenario.samples.iter().map(|(a, b)| Some((field(a)?, field(b)?))).collect();
+            samples.iter().map(|(a, b)| Some((field(a)?, field(b)?))).collect();
         let pairs = pairs?;
         let ratios: Vec<f64> = pairs.iter().map(|(ours, peer)| ours / peer).collect();
         Some(Self {
@@ -87,7 +104,8 @@ pub(crate) fn markdown(
     line(
         &mut out,
         &format!(
-            "- {} connections, {}-byte values, {} keys, {} rounds of {:?}, load by {}; persistence off\n",
+            "- {} connections, {}-byte values, {} keys, {} rounds of {:?}, load by {}; persistence off \
+             but where it is measured\n",
             options.connections,
             options.value_size,
             options.keys,
@@ -109,6 +127,10 @@ pub(crate) fn markdown(
         line(&mut out, &format!("| Kvasir | {peer} |\n|---|---|"));
         line(&mut out, &format!("| {:.2} % | {:.2} % |\n", ours * 100.0, theirs * 100.0));
     }
+    snapshot_table(&mut out, results, peer, options);
+    loading_table(&mut out, results, peer, options);
+    log_table(&mut out, results, peer);
+    slow_flush_table(&mut out, results, peer);
     if let Some(time) = results.build {
         line(&mut out, &format!("Clean release build: {:.0} s\n", time.as_secs_f64()));
     }
@@ -211,6 +233,116 @@ fn elements_table(out: &mut String, results: &Results, peer: &str, options: &Opt
     out.push('\n');
 }
 
+/// Medians of a figure of both sides, and of its ratio within a round.
+fn medians<T>(pairs: &[(T, T)], figure: impl Fn(&T) -> f64) -> (f64, f64, f64) {
+    let of = |pick: &dyn Fn(&(T, T)) -> f64| median(pairs.iter().map(pick).collect());
+    (
+        of(&|pair| figure(&pair.0)),
+        of(&|pair| figure(&pair.1)),
+        of(&|pair| figure(&pair.0) / figure(&pair.1)),
+    )
+}
+
+fn snapshot_table(out: &mut String, results: &Results, peer: &str, options: &Options) {
+    let pairs = &results.snapshots;
+    if pairs.is_empty() {
+        return;
+    }
+    let keys = options.snapshot_keys();
+    let what = format!("{keys} keys of {SNAPSHOT_VALUE_BYTES} bytes");
+    line(out, &format!("## BGSAVE under a full write load ({what}, {} rounds)\n", pairs.len()));
+    line(out, &format!("| | Kvasir | {peer} | ratio |\n|---|---|---|---|"));
+    let mut row = |name: &str, unit: &str, figure: fn(&Snapshot) -> f64| {
+        let (ours, theirs, ratio) = medians(pairs, figure);
+        line(out, &format!("| {name} | {ours:.2}{unit} | {theirs:.2}{unit} | **{ratio:.2}** |"));
+    };
+    row("growth of memory", " %", |s| s.growth * 100.0);
+    row("throughput left, of that before", "", Snapshot::left);
+    row("longest read during it", " ms", |s| s.stall_during_ms);
+    row("longest read before it", " ms", |s| s.stall_before_ms);
+    row("writes a second before it", "", |s| s.writes_before);
+    row("duration", " s", |s| s.seconds);
+    out.push('\n');
+}
+
+fn loading_table(out: &mut String, results: &Results, peer: &str, options: &Options) {
+    if results.loading.is_empty() {
+        return;
+    }
+    let (ours, theirs, ratio) = medians(&results.loading, |seconds| *seconds);
+    let what = format!("{} keys of {LOADED_VALUE_BYTES} bytes", options.loaded_keys());
+    line(out, &format!("## Start from a dump file ({what}, two shards)\n"));
+    line(out, &format!("| Kvasir | {peer} | ratio |\n|---|---|---|"));
+    line(out, &format!("| {ours:.2} s | {theirs:.2} s | **{ratio:.2}** |\n"));
+}
+
+/// Throughput with a log over that without one in the same round, medians: ours and the peer's.
+fn rate_left(results: &Results, cost: &LogCost) -> Option<(f64, f64)> {
+    let is_without =
+        |other: &&LogCost| other.policy == Policy::Off && other.pipeline == cost.pipeline;
+    let without = results.log_costs.iter().find(is_without)?;
+    let rounds = || cost.samples.iter().zip(&without.samples);
+    let ours = rounds().map(|(with, without)| with.0.per_second / without.0.per_second);
+    let peer = rounds().map(|(with, without)| with.1.per_second / without.1.per_second);
+    Some((median(ours.collect()), median(peer.collect())))
+}
+
+fn log_table(out: &mut String, results: &Results, peer: &str) {
+    if results.log_costs.is_empty() {
+        return;
+    }
+    line(out, &format!("## Append-only log: SET, {WRITERS} connections, 1 shard\n"));
+    line(
+        out,
+        &format!(
+            "\"Of none\" is throughput over that without a log, in the same round.\n\n\
+             | log | pipeline | CPU ratio | CPU us a command, Kvasir | {peer} | throughput (k/s) | \
+             of none, Kvasir | {peer} | p99 (us) |\n|---|---|---|---|---|---|---|---|---|"
+        ),
+    );
+    for cost in &results.log_costs {
+        let figure = |field: fn(&Sample) -> f64| {
+            let figure = Figure::of_samples(&cost.samples, |sample| Some(field(sample)));
+            figure.expect("invariant: always measured")
+        };
+        let cpu = figure(|s| s.cpu_us);
+        let (ours, theirs) = rate_left(results, cost).expect("invariant: it is measured too");
+        line(
+            out,
+            &format!(
+                "| {} | {} | **{:.2}** ({:.2}-{:.2}) | {:.2} | {:.2} | {} | **{ours:.2}** | {theirs:.2} | {} |",
+                cost.policy.name(),
+                cost.pipeline,
+                cpu.ratio,
+                cpu.ratio_min,
+                cpu.ratio_max,
+                cpu.ours,
+                cpu.peer,
+                Figure::cell(Some(figure(|s| s.per_second / 1e3))),
+                Figure::cell(Some(figure(|s| s.p99_us))),
+            ),
+        );
+    }
+    out.push('\n');
+}
+
+fn slow_flush_table(out: &mut String, results: &Results, peer: &str) {
+    let pairs = &results.slow_flushes;
+    if pairs.is_empty() {
+        return;
+    }
+    line(out, "## p99 of GET beside SET, each flush taking 50 ms longer, `always`\n");
+    line(out, &format!("| | Kvasir | {peer} |\n|---|---|---|"));
+    let mut row = |name: &str, figure: fn(&SlowFlush) -> f64| {
+        let (ours, theirs, _) = medians(pairs, figure);
+        line(out, &format!("| {name} | {ours:.2} ms | {theirs:.2} ms |"));
+    };
+    row("without a log", |s| s.without_us / 1e3);
+    row("with slow flushes", |s| s.with_us / 1e3);
+    row("**difference**", |s| (s.with_us - s.without_us) / 1e3);
+    out.push('\n');
+}
+
 fn line(out: &mut String, text: &str) {
     writeln!(out, "{text}").expect("invariant: a string takes all that is written");
 }
@@ -232,6 +364,16 @@ pub(crate) fn samples_json(results: &Results, pair: &Pair, about: &Description) 
         .collect();
     let mut value = header_json(results, pair, about);
     value["scenarios"] = scenarios.into();
+    let logged = results.log_costs.iter().map(|cost| {
+        let side = |pick: fn(&(Sample, Sample)) -> Sample| -> Vec<Value> {
+            cost.samples.iter().map(|samples| sample_json(&pick(samples))).collect()
+        };
+        json!({
+            "policy": cost.policy.name(), "pipeline": cost.pipeline,
+            "ours": side(|s| s.0), "peer": side(|s| s.1),
+        })
+    });
+    value["log_samples"] = logged.collect();
     value
 }
 
@@ -278,13 +420,51 @@ fn header_json(results: &Results, pair: &Pair, about: &Description) -> Value {
             })
         })
         .collect();
+    let snapshots: Vec<Value> = results
+        .snapshots
+        .iter()
+        .map(|(ours, peer)| json!({ "ours": snapshot_json(ours), "peer": snapshot_json(peer) }))
+        .collect();
     json!({
         "date": about.date, "commit": about.commit, "processor": about.processor,
         "kernel": about.kernel, "ours": pair.ours.version, "peer": pair.peer.version,
         "memory": memory,
         "elements": elements,
+        "snapshots": snapshots,
+        "loading_seconds": results.loading.iter().map(|(a, b)| [rounded(*a), rounded(*b)]).collect::<Vec<_>>(),
+        "log": log_json(results),
+        "slow_flush_p99_us": results.slow_flushes.iter()
+            .map(|(a, b)| [a, b].map(|s| [rounded(s.without_us), rounded(s.with_us)]))
+            .collect::<Vec<_>>(),
         "idle_cores": results.idle.map(|(ours, peer)| [rounded(ours), rounded(peer)]),
         "build_seconds": results.build.map(|time| time.as_secs()),
+    })
+}
+
+fn log_json(results: &Results) -> Vec<Value> {
+    let one = |cost: &LogCost| {
+        let figure = |field: fn(&Sample) -> f64| {
+            let figure = Figure::of_samples(&cost.samples, |sample| Some(field(sample)));
+            figure.expect("invariant: always measured")
+        };
+        let cpu = figure(|s| s.cpu_us);
+        let left = rate_left(results, cost);
+        json!({
+            "policy": cost.policy.name(), "pipeline": cost.pipeline,
+            "cpu_us": rounded(cpu.ours), "peer_cpu_us": rounded(cpu.peer),
+            "cpu_ratio": rounded(cpu.ratio), "per_second": figure(|s| s.per_second).ours.round(),
+            "rate_left": left.map(|(ours, peer)| [rounded(ours), rounded(peer)]),
+        })
+    };
+    results.log_costs.iter().map(one).collect()
+}
+
+fn snapshot_json(snapshot: &Snapshot) -> Value {
+    json!({
+        "seconds": rounded(snapshot.seconds), "growth": rounded(snapshot.growth),
+        "throughput_left": rounded(snapshot.left()),
+        "stall_ms": rounded(snapshot.stall_during_ms),
+        "stall_before_ms": rounded(snapshot.stall_before_ms),
     })
 }
 

@@ -2,8 +2,9 @@
 //! killed when dropped.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,9 @@ use tempfile::TempDir;
 use crate::machine::pinned;
 use crate::programs::Program;
 
-/// A server that does not answer PING after this long has failed to start.
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// A server that does not answer PING after this long has failed to start: it may load a large
+/// file.
+const START_LIMIT: Duration = Duration::from_secs(600);
 
 /// A running server.
 #[derive(Debug)]
@@ -33,6 +35,16 @@ impl Server {
     ///
     /// Persistence is off; everything else has its default.
     pub(crate) fn start(program: &Program, shards: u32, cores: &CpuSet) -> Result<Self> {
+        Self::start_with(program, shards, cores, &[])
+    }
+
+    /// As [`Server::start`], with more arguments.
+    pub(crate) fn start_with(
+        program: &Program,
+        shards: u32,
+        cores: &CpuSet,
+        arguments: &[String],
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("kvasir-compare-").tempdir()?;
         // The port is free now; should another process take it meanwhile, the server says so.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
@@ -42,6 +54,7 @@ impl Server {
         command.args(["--pdeathsig", "KILL", "--"]).arg(&program.path);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no"]).args(program.arguments(shards));
+        command.args(arguments);
         command.current_dir(directory.path()).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         let child = pinned(cores, || command.spawn().context("starting a server with setpriv"))??;
@@ -73,6 +86,33 @@ impl Server {
                 stream.read_exact(&mut reply)
             })
             .is_ok_and(|()| reply == *b"+PONG\r\n")
+    }
+
+    /// Where the server works.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Ends the server, and leaves its files until what is returned is dropped.
+    pub(crate) fn stop_and_keep_directory(self) -> Result<TempDir> {
+        let mut server = self;
+        let other = tempfile::Builder::new().prefix("kvasir-compare-").tempdir()?;
+        Ok(std::mem::replace(&mut server.directory, other))
+    }
+
+    /// The reply to a command without arguments that need quoting: its line, or the text in it.
+    pub(crate) fn call(&self, line: &str) -> Result<String> {
+        let mut stream = BufReader::new(TcpStream::connect(self.address)?);
+        stream.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
+        let mut reply = String::new();
+        stream.read_line(&mut reply).with_context(|| format!("asking for {line}"))?;
+        if reply.starts_with('-') {
+            bail!("{} replies to {line}: {reply}", self.name);
+        }
+        let Some(len) = reply.strip_prefix('$') else { return Ok(reply) };
+        let mut text = vec![0; len.trim().parse()?];
+        stream.read_exact(&mut text)?;
+        Ok(String::from_utf8(text)?)
     }
 
     /// Whether the server has the command `name`.
@@ -153,6 +193,24 @@ impl Server {
         let pages: u64 =
             statm.split_whitespace().nth(1).context("reading /proc/PID/statm")?.parse()?;
         Ok(pages * rustix::param::page_size() as u64)
+    }
+
+    /// Resident memory of the process and its children, which share what they have not changed.
+    /// Where there are children, asking for that stalls them for some milliseconds.
+    pub(crate) fn resident_with_children(&self) -> Result<u64> {
+        let id = self.child.id();
+        let children = fs::read_to_string(self.proc(&format!("task/{id}/children")))?;
+        if children.trim().is_empty() {
+            return self.resident_bytes();
+        }
+        let proportional = |id: &str| -> Option<u64> {
+            let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).ok()?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+            Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+        };
+        let own = id.to_string();
+        // One may end meanwhile.
+        Ok(children.split_whitespace().chain([own.as_str()]).filter_map(proportional).sum())
     }
 
     /// Resident memory once it has not changed for twelve seconds: background rehashing goes on

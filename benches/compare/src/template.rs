@@ -11,6 +11,7 @@
 //! | `{n/100}`, `{=/100}` | the number divided by 100 |
 //! | `{n+9}`, `{=+9}` | the number and 9 |
 //! | `{value}` | the value, all of whose bytes are the same letter |
+//! | `{noise}` | as long, in letters that do not compress |
 
 use crate::numbers::Numbers;
 
@@ -62,6 +63,8 @@ impl Encoded {
             text.push_str(before);
             if place == "value" {
                 text.push_str(value);
+            } else if place == "noise" {
+                text.push_str(&noise(value.len()));
             } else {
                 let (place, width) = parse_place(place);
                 text.push_str(&"0".repeat(width));
@@ -94,6 +97,19 @@ impl Encoded {
             write_digits(&mut request[place.at..place.at + place.digits], scaled + place.addend);
         }
     }
+}
+
+/// Letters in no order, the same each time.
+fn noise(count: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut state = 1_u64;
+    let mut letter = || {
+        // Knuth's linear congruential generator, whose upper bits are the good ones.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(LETTERS[(state >> 58) as usize])
+    };
+    (0..count).map(|_| letter()).collect()
 }
 
 /// The words of a template.
@@ -162,6 +178,8 @@ mod tests {
         check("SET a{n:3} {value}", "*3 $3 SET $4 a234 $3 vvv ");
         check("X {n:2}{=:5} {n/100:2} {=+9:4}", "*4 $1 X $7 3401234 $2 12 $4 1244 ");
         check("MULTI ; SET {n:4} v ; EXEC", "*1 $5 MULTI *3 $3 SET $4 1234 $1 v *1 $4 EXEC ");
+        let noise = Encoded::new("{noise}", &"v".repeat(100), 1);
+        assert_eq!(noise.bytes().len(), "*1\r\n$100\r\n\r\n".len() + 100);
         let encoded = Encoded::new("EVAL 'a b' {n:1}", "", 2);
         let expected = "*3\r\n$4\r\nEVAL\r\n$3\r\na b\r\n$1\r\n0\r\n".repeat(2);
         assert_eq!(encoded.bytes(), expected.as_bytes());

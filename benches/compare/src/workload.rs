@@ -21,6 +21,10 @@ pub(crate) enum Span {
     MemoryKeys,
     /// As many as the elements section puts into a collection.
     Elements,
+    /// As many as the snapshot section saves.
+    SnapshotKeys,
+    /// As many as the loading section loads.
+    LoadedKeys,
     /// These.
     Between(u64, u64),
 }
@@ -492,6 +496,32 @@ pub(crate) const KEY_SIZE: usize = 16;
 
 /// The keys of the memory section.
 pub(crate) const MANY_STRINGS: Loading = Loading::rising("SET key:{n} {value}", Span::MemoryKeys);
+
+/// The keys that are saved.
+pub(crate) const SNAPSHOT_KEYS: Loading =
+    Loading::rising("SET key:{n} {noise}", Span::SnapshotKeys);
+
+/// The same for a file that is loaded.
+pub(crate) const LOADED_KEYS: Loading = Loading { span: Span::LoadedKeys, ..SNAPSHOT_KEYS };
+
+/// What changes them while they are saved.
+pub(crate) const SNAPSHOT_WRITES: Workload = Workload {
+    name: "snapshot_writes",
+    title: "SET",
+    request: "SET key:{n} {noise}",
+    span: Span::SnapshotKeys,
+    ..WORKLOAD
+};
+
+/// What sees how long a client has to wait meanwhile.
+pub(crate) const SNAPSHOT_READS: Workload = Workload {
+    name: "snapshot_reads",
+    title: "GET",
+    request: "GET key:{n}",
+    span: Span::SnapshotKeys,
+    reply: Reply::Lines(2),
+    ..WORKLOAD
+};
 
 /// The same with deadlines three years ahead, each a second after the one before.
 pub(crate) const MANY_STRINGS_WITH_TTL: Loading =
