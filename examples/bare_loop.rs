@@ -117,6 +117,10 @@ impl Engine for BareEngine {
         None
     }
 
+    fn serves_script(&self) -> bool {
+        false
+    }
+
     fn stopping(&self) -> bool {
         self.stopping
     }

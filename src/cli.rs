@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use clap::Parser;
 
+use crate::check::aof::Order;
 use crate::config::load::{Source, options_from_arguments};
 use crate::config::parameter::Disposition;
 use crate::config::table;
@@ -25,6 +26,8 @@ pub enum Command {
     Parameters,
     /// Say whether a dump file is whole, and exit.
     CheckRdb(PathBuf),
+    /// Say whether an append-only log is whole, mend it if that is wanted, and exit.
+    CheckAof(Order),
 }
 
 /// An in-memory data store for Redis and Valkey clients that uses every core of the machine.
@@ -76,6 +79,32 @@ struct CheckRdbArguments {
     file: PathBuf,
 }
 
+/// Tells whether an append-only log is whole, and can cut off what is not
+#[derive(Parser, Debug)]
+#[command(
+    name = "kvasir-check-aof",
+    display_name = "Kvasir append-only log check",
+    version = VERSION.as_str(),
+    disable_version_flag = true
+)]
+struct CheckAofArguments {
+    /// Say which version this is, and exit
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+
+    /// Cut off what is not whole, after asking
+    #[arg(long)]
+    fix: bool,
+
+    /// Cut off what is later than this Unix second
+    #[arg(long, value_name = "timestamp", conflicts_with = "fix")]
+    truncate_to_timestamp: Option<i64>,
+
+    /// The log's manifest, or a file of it
+    #[arg(value_name = "file.manifest|file.aof")]
+    file: PathBuf,
+}
+
 static VERSION: LazyLock<String> = LazyLock::new(version_text);
 
 const AFTER_HELP: &str = "\
@@ -111,6 +140,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
     if is_named(&arguments, "check-rdb") {
         let CheckRdbArguments { version: _, file } = CheckRdbArguments::try_parse_from(arguments)?;
         return Ok(Command::CheckRdb(file));
+    }
+    if is_named(&arguments, "check-aof") {
+        let arguments = CheckAofArguments::try_parse_from(arguments)?;
+        let CheckAofArguments { version: _, fix, truncate_to_timestamp, file } = arguments;
+        return Ok(Command::CheckAof(Order { file, fixes: fix, until_s: truncate_to_timestamp }));
     }
     let Arguments { version: _, check_system, parameters, configuration } =
         Arguments::try_parse_from(arguments)?;
@@ -253,6 +287,14 @@ mod tests {
             assert_eq!(parse(&[name]).unwrap_err().exit_code(), 2);
             assert_eq!(parse(&[name, "--version"]).unwrap_err().exit_code(), 0);
         }
+        let order =
+            |fixes, until_s| Command::CheckAof(Order { file: "a.manifest".into(), fixes, until_s });
+        let tool =
+            |words: &[&str]| parse(&[&["x/valkey-check-aof"], words, &["a.manifest"]].concat());
+        assert_eq!(tool(&[]).unwrap(), order(false, None));
+        assert_eq!(tool(&["--fix"]).unwrap(), order(true, None));
+        assert_eq!(tool(&["--truncate-to-timestamp", "7"]).unwrap(), order(false, Some(7)));
+        assert_eq!(tool(&["--truncate-to-timestamp", "x"]).unwrap_err().exit_code(), 2);
         assert!(matches!(parse(&["my-server", "a.conf"]).unwrap(), Command::Serve(_)));
     }
 

@@ -54,6 +54,8 @@ pub enum CommandError {
     Loading,
     /// Snapshots fail, so that what is written would be lost.
     CannotSave,
+    /// The log cannot be written, for this reason of the system (its number).
+    CannotLog(i32),
     /// The client has not authenticated.
     NoAuth,
     /// A feature of a later version: the sentence says which.
@@ -126,6 +128,11 @@ impl fmt::Display for CommandError {
                  (stop-writes-on-bgsave-error option). Please check the logs for details about the \
                  RDB error.",
             ),
+            Self::CannotLog(code) => {
+                let error = std::io::Error::from_raw_os_error(*code).to_string();
+                let reason = error.split(" (os error").next().unwrap_or_default();
+                write!(f, "MISCONF Errors writing to the AOF file: {reason}")
+            }
             Self::Loading => f.write_str("LOADING Kvasir is loading the dataset in memory"),
             Self::OutOfMemory => {
                 f.write_str("OOM command not allowed when used memory > 'maxmemory'.")

@@ -20,11 +20,15 @@ use crate::config::load::{DirectiveKind, Source};
 use crate::config::set::SetContext;
 use crate::host::{self, PidFile, ProcessHost, Supervisor, Title};
 use crate::logging::{self, Logging};
+use crate::persist::aof::load::LogJob;
+use crate::persist::aof::replay::ReplayPort;
+use crate::persist::aof::upkeep::{Place, resume_log, temporary_base_name};
 use crate::persist::disk::FileThreads;
 use crate::persist::load::{Existing, Job, Port, load_options};
-use crate::persist::save::remove_temporary;
+use crate::persist::save::{remove_temporary, temporary_name};
 use crate::route::core::Core;
 use crate::route::engine::ShardId;
+use crate::route::replay::Replay;
 use crate::route::settings::encoding_limits;
 use crate::route::shard_map::ShardMap;
 use crate::route::shared::{Process, Shared};
@@ -51,6 +55,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Parameters => print(&cli::parameters_text()),
         Command::CheckSystem => check_system(),
         Command::CheckRdb(path) => check_rdb(&path),
+        Command::CheckAof(order) => check_aof(&order),
         Command::Serve(source) => serve(&source, program.unwrap_or_default()),
     }
 }
@@ -78,7 +83,17 @@ fn check_system() -> ExitCode {
 
 fn check_rdb(path: &Path) -> ExitCode {
     let now_ms = Clock::new().now().unix_us / 1000;
-    match check::rdb::check(path, now_ms, &mut std::io::stdout()) {
+    exit_code(&check::rdb::check(path, now_ms, &mut std::io::stdout()))
+}
+
+fn check_aof(order: &check::aof::Order) -> ExitCode {
+    let now_ms = Clock::new().now().unix_us / 1000;
+    let (mut answers, mut out) = (std::io::stdin().lock(), std::io::stdout());
+    exit_code(&check::aof::check(order, now_ms, &mut answers, &mut out))
+}
+
+fn exit_code(outcome: &std::io::Result<bool>) -> ExitCode {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) | Err(_) => ExitCode::FAILURE,
     }
@@ -203,9 +218,10 @@ fn serve_shards(
     assert!(shared.host.set(Box::new(host)).is_ok(), "the host is set once");
     let carrier = Box::new(CarrierThreads::default());
     assert!(shared.carrier.set(carrier).is_ok(), "the carrier is set once");
-    assert!(shared.disk.set(Box::new(FileThreads)).is_ok(), "the disk is set once");
+    let disk = FileThreads { leave_core: runtime::leave_core };
+    assert!(shared.disk.set(Box::new(disk)).is_ok(), "the disk is set once");
     let shared = Arc::new(shared);
-    let (load, ports) = prepare_loading(&shared)?;
+    let Loading { load, ports } = Loading::prepare(&shared)?;
     let ports = Arc::new(Mutex::new(ports));
     let of_cores = Arc::clone(&shared);
     let make = move |id: ShardId| {
@@ -217,11 +233,19 @@ fn serve_shards(
         };
         let mut core = Core::new(id, Arc::clone(&of_cores), Shard::new(config));
         let mut ports = ports.lock().expect("invariant: a panic ends the process");
-        core.state.load_port = ports.get_mut(id.index()).and_then(Option::take);
+        core.state.load_port = ports.shards.get_mut(id.index()).and_then(Option::take);
+        if id == ShardId(0) {
+            core.state.replay = ports.commands.take().map(Replay::new);
+        }
         core
     };
     runtime::run(prepared, signals, load, || supervisor.ready(), make)?;
-    remove_temporary(&shared.config.load().process.directory);
+    let config = shared.config.load();
+    remove_temporary(&config.process.directory, &temporary_name());
+    remove_temporary(&Place::of(&config).directory, &temporary_base_name());
+    if shared.has_failed() {
+        return Err("the append-only log cannot be written".into());
+    }
     if let Some(Err(reason)) = shared.persistence.loading.outcome() {
         return Err(format!("Fatal error loading the DB: {reason}").into());
     }
@@ -235,41 +259,91 @@ fn serve_shards(
     Ok(())
 }
 
-/// What loads the dump file, if there is one, and the shards' ends of it. From now on the data set
-/// counts as being loaded. The error is one line.
-fn prepare_loading(
-    shared: &Arc<Shared>,
-) -> Result<(Option<Preparation>, Vec<Option<Port>>), String> {
-    let config = shared.config.load_full();
-    let path = config.process.directory.join(&config.persistence.file_name);
-    let exists = path
-        .try_exists()
-        .map_err(|error| format!("Fatal error loading the DB: {}: {error}", path.display()))?;
-    if !exists {
-        return Ok((None, Vec::new()));
-    }
-    let now_ms = Clock::new().now().unix_us / 1000;
-    let shards = (shared.map.shards(), Existing::Refused);
-    let (job, ports) =
-        Job::new(path, load_options(&config), now_ms, encoding_limits(&config), shards);
-    shared.persistence.loading.begin(now_ms / 1000);
-    let shared = Arc::clone(shared);
-    let load = move || {
-        let began = Instant::now();
-        let succeeded = job.run(&shared);
-        if succeeded {
-            let seconds = began.elapsed().as_secs_f64();
-            tracing::info!("DB loaded from disk: {seconds:.3} seconds");
+/// What is loaded at the start.
+#[derive(Default)]
+struct Loading {
+    /// What reads it, if there is something.
+    load: Option<Preparation>,
+    ports: Ports,
+}
+
+/// The cores' ends of what is loaded.
+#[derive(Default)]
+struct Ports {
+    shards: Vec<Option<Port>>,
+    commands: Option<ReplayPort>,
+}
+
+impl Loading {
+    /// The append-only log, where there is to be one, or else the dump file, if there is one. From
+    /// now on the data set counts as being loaded. The error is one line.
+    fn prepare(shared: &Arc<Shared>) -> Result<Self, String> {
+        if shared.config.load().persistence.log.enabled {
+            Ok(Self::log(shared))
         } else {
-            if let Some(Err(reason)) = shared.persistence.loading.outcome() {
-                tracing::warn!("{reason}");
-            }
-            tracing::warn!("Terminating server after rdb file reading failure.");
-            shared.stop();
+            Self::dump(shared)
         }
-        succeeded
-    };
-    Ok((Some(Box::new(load)), ports.into_iter().map(Some).collect()))
+    }
+
+    fn dump(shared: &Arc<Shared>) -> Result<Self, String> {
+        let config = shared.config.load_full();
+        let path = config.process.directory.join(&config.persistence.file_name);
+        let exists = path
+            .try_exists()
+            .map_err(|error| format!("Fatal error loading the DB: {}: {error}", path.display()))?;
+        if !exists {
+            return Ok(Self::default());
+        }
+        let now_ms = Clock::new().now().unix_us / 1000;
+        let shards = (shared.map.shards(), Existing::Refused);
+        let (job, ports) =
+            Job::new(path, load_options(&config), now_ms, encoding_limits(&config), shards);
+        shared.persistence.loading.begin(now_ms / 1000);
+        let shared = Arc::clone(shared);
+        let load = move || {
+            let began = Instant::now();
+            let succeeded = job.run(&shared);
+            if succeeded {
+                let seconds = began.elapsed().as_secs_f64();
+                tracing::info!("DB loaded from disk: {seconds:.3} seconds");
+            } else {
+                if let Some(Err(reason)) = shared.persistence.loading.outcome() {
+                    tracing::warn!("{reason}");
+                }
+                tracing::warn!("Terminating server after rdb file reading failure.");
+                shared.stop();
+            }
+            succeeded
+        };
+        let shards = ports.into_iter().map(Some).collect();
+        Ok(Self { load: Some(Box::new(load)), ports: Ports { shards, commands: None } })
+    }
+
+    fn log(shared: &Arc<Shared>) -> Self {
+        let config = shared.config.load_full();
+        let now_ms = Clock::new().now().unix_us / 1000;
+        let (job, ports) = LogJob::new(&config, now_ms, shared.map.shards());
+        shared.persistence.loading.begin_replay(now_ms / 1000);
+        let shared = Arc::clone(shared);
+        let load = move || {
+            let mut succeeded = job.run(&shared);
+            if let Some(log) = shared.persistence.take_loaded_log()
+                && let Err(reason) = resume_log(&shared, log.manifest)
+            {
+                tracing::warn!("{reason}");
+                shared.persistence.loading.fail(reason);
+                succeeded = false;
+            }
+            if !succeeded {
+                shared.stop();
+            }
+            shared.persistence.loading.finish();
+            succeeded
+        };
+        let shards = ports.shards.into_iter().map(Some).collect();
+        let ports = Ports { shards, commands: Some(ports.commands) };
+        Self { load: Some(Box::new(load)), ports }
+    }
 }
 
 /// Lowers `maxclients` to what the limit of open files leaves room for, and says so.

@@ -53,6 +53,35 @@ fn every_subscriber_hears_each_publisher_in_its_order() {
     }
 }
 
+/// Messages to many wait for each other for a moment, but not in front of a reply.
+#[test]
+fn messages_to_a_crowd_come_in_order_and_before_later_replies() {
+    let server = Server::kvasir(1);
+    let mut crowd: Vec<Client> = (0..40).map(|_| server.client()).collect();
+    for listener in &mut crowd {
+        listener.run("HELLO 3");
+        listener.run("SUBSCRIBE news");
+    }
+    let mut publisher = server.client();
+    let mut heard = vec![0; crowd.len()];
+    for message in 0..400 {
+        publisher.run(&format!("PUBLISH news {message}"));
+        let asker = message * 7 % crowd.len();
+        let (listener, heard) = (&mut crowd[asker], &mut heard[asker]);
+        listener.send(&["ECHO", "asked"]);
+        while *heard <= message {
+            assert_eq!(show(&listener.read()), format!("push[message news {heard}]"));
+            *heard += 1;
+        }
+        assert_eq!(show(&listener.read()), "asked");
+    }
+    for (listener, heard) in crowd.iter_mut().zip(heard) {
+        for message in heard..400 {
+            assert_eq!(show(&listener.read()), format!("push[message news {message}]"));
+        }
+    }
+}
+
 #[test]
 fn what_is_published_after_the_confirmation_is_heard() {
     let server = Server::kvasir(2);
@@ -64,6 +93,31 @@ fn what_is_published_after_the_confirmation_is_heard() {
         assert_eq!(show(&listener.read()), format!("[message {name} hello]"));
         listener.run(&format!("UNSUBSCRIBE {name}"));
         assert_eq!(number(&publisher.run(&format!("PUBLISH {name} hello"))), 0);
+    }
+}
+
+#[test]
+fn what_a_transaction_publishes_is_heard_by_who_was_subscribed_then() {
+    let queued =
+        ["SET a 1", "SUBSCRIBE c", "PUBLISH c x", "SET b 1", "UNSUBSCRIBE c", "PUBLISH c y"];
+    for shards in [1, 2] {
+        let server = Server::kvasir(shards);
+        // With keys of two cores and with none, which take different ways.
+        for queued in [&queued[..], &queued[1..3], &queued[4..]] {
+            let mut client = server.client();
+            client.run("MULTI");
+            for line in queued {
+                assert_eq!(show(&client.run(line)), "QUEUED");
+            }
+            client.run("EXEC");
+            client.send(&["PING"]);
+            let heard = show(&client.read());
+            if queued.contains(&"SUBSCRIBE c") {
+                assert_eq!(heard, "[message c x]", "{shards} shards: {queued:?}");
+            } else {
+                assert_eq!(heard, "PONG", "{shards} shards: {queued:?}");
+            }
+        }
     }
 }
 

@@ -38,6 +38,90 @@ fn keys_of_any_shard_can_be_used_whether_they_are_declared_or_not() {
     }
 }
 
+/// Requests of one connection are executed in their order, wherever scripts among them run: those
+/// whose text shows that they keep to their keys, and those that only turn out not to.
+#[test]
+fn a_pipeline_of_scripts_keeps_its_order() {
+    let plain = "return redis.call('APPEND', KEYS[1], ARGV[1])";
+    let local = "local key = KEYS[1]\nredis.call('APPEND', key, ARGV[1])\n\
+        return redis.call('STRLEN', key)";
+    let hidden = "local k = {KEYS[1]} return redis.call('APPEND', k[1], ARGV[1])";
+    let straying = "return redis.call('APPEND', ARGV[2], ARGV[1])";
+    for shards in [1, 2] {
+        let server = Server::kvasir(shards);
+        let mut client = server.client();
+        let (mut requests, mut expected) = (Vec::new(), Vec::new());
+        let mut lengths = [0; 2];
+        for n in 0..600_usize {
+            let at = n * 7 / 3 % 2;
+            let (key, other) = (APART[at], APART[1 - at]);
+            let request = match n * 11 % 13 {
+                0..4 => ["EVAL", plain, "1", key, "x", ""],
+                4..7 => ["EVAL", local, "1", key, "x", ""],
+                7..9 => ["EVAL", hidden, "1", key, "x", ""],
+                9 => ["EVAL", straying, "1", other, "x", key],
+                10 => ["EVAL", straying, "0", "x", key, ""],
+                _ => ["APPEND", key, "x", "", "", ""],
+            };
+            let words: Vec<String> = request.iter().map(|word| (*word).to_owned()).collect();
+            let used = words.iter().rposition(|word| !word.is_empty()).unwrap();
+            requests.push(words[..=used].to_vec());
+            lengths[at] += 1;
+            expected.push(lengths[at].to_string());
+        }
+        let replies: Vec<String> = client.pipeline(&requests).iter().map(show).collect();
+        assert_eq!(replies, expected);
+    }
+}
+
+/// As on the peers: one that declares what it does is refused before it begins, any other at its
+/// first write, and one that has written is not stopped half way.
+#[test]
+fn scripts_that_write_are_refused_while_snapshots_fail() {
+    for shards in [1, 2] {
+        let points = ["--save", "3600", "1"];
+        let server = Server::builder(Program::Kvasir).shards(shards).args(&points).start();
+        let mut client = server.client();
+        let code = "#!lua name=lib\nredis.register_function('w', function(keys) \
+            return redis.call('INCR', keys[1]) end) redis.register_function{function_name='r', \
+            flags={'no-writes'}, callback=function(keys) return redis.call('GET', keys[1]) end}";
+        client.call(&["FUNCTION", "LOAD", code]);
+        client.run("SET foo 1");
+        let slow = "#!lua\nredis.call('INCR', KEYS[1]) return redis.call('INCR', KEYS[1])";
+        client.run("MULTI");
+        assert_eq!(eval(&mut client, slow, &["foo"], &[]), "QUEUED");
+        let mut other = server.client();
+        std::fs::create_dir(server.dir().join("dump.rdb")).unwrap();
+        other.run("BGSAVE");
+        let mut says = |text: &str| show(&other.run("INFO persistence")).contains(text);
+        wait_until("a snapshot fails", || says("bgsave_status:err"));
+        let aborted = show(&client.run("EXEC"));
+        let reason = "-EXECABORT Transaction discarded because of: MISCONF ";
+        assert!(aborted.starts_with(reason), "{aborted}");
+        let is_refused = |reply: String| {
+            assert!(reply.starts_with("-MISCONF Kvasir is configured to save"), "{reply}");
+        };
+        let call = |verb: &str, key: &str| format!("return redis.{verb}('INCR', {key})");
+        for body in [call("call", "KEYS[1]"), call("pcall", "'foo'"), call("call", "'bar'")] {
+            is_refused(eval(&mut client, &body, &["foo"], &[]));
+            is_refused(eval(&mut client, &body, &APART, &[]));
+            is_refused(eval(&mut client, &format!("#!lua\n{body}"), &["foo"], &[]));
+        }
+        is_refused(eval(&mut client, "#!lua\nreturn 1", &[], &[]));
+        is_refused(show(&client.run("FCALL w 1 foo")));
+        is_refused(show(&client.run("FCALL_RO w 1 foo")));
+        is_refused(show(&client.run("PING")));
+        assert_eq!(show(&client.run("FCALL r 1 foo")), "1");
+        assert_eq!(eval(&mut client, "return redis.call('GET', 'foo')", &[], &[]), "1");
+        let reading = "#!lua flags=no-writes\nreturn redis.call('GET', KEYS[1])";
+        assert_eq!(eval(&mut client, reading, &["foo"], &[]), "1");
+        std::fs::remove_dir(server.dir().join("dump.rdb")).unwrap();
+        server.client().run("BGSAVE");
+        wait_until("a snapshot succeeds", || says("bgsave_status:ok"));
+        assert_eq!(show(&client.run("FCALL w 1 foo")), "2");
+    }
+}
+
 /// Each script moves one from one key to the other; half of them declare what the others do not.
 #[test]
 fn scripts_that_meet_from_both_sides_lose_nothing() {
@@ -136,14 +220,101 @@ fn scripts_that_stray_after_writing_lose_nothing() {
             let server = &server;
             scope.spawn(move || {
                 let mut client = server.client();
-                for _ in 0..200 {
-                    let values = show(&client.run(&format!("MGET {}", names.join(" "))));
-                    let numbers = values.trim_matches(['[', ']']).split(' ');
-                    let sum: i64 = numbers.map(|n| n.parse::<i64>().expect("a number")).sum();
-                    assert_eq!(sum, 6000, "{values}");
-                }
+                watch_the_sum(&mut client, names);
             });
         });
+    }
+}
+
+/// Scripts that change values too large to be taken back, are known to keep to their shard, and
+/// then stray after all, many at once from all sides. Each keeps what it moves in lists, which tell
+/// what it saw: nothing is lost, and no call fails.
+#[test]
+fn scripts_that_stray_when_nothing_can_be_taken_back_lose_nothing() {
+    for shards in [2, 4] {
+        let server = Server::kvasir(shards);
+        let mut client = server.client();
+        let names = ["{a}", "{b}", "{c}", "{d}", "{e}", "{f}"];
+        let large = "x".repeat(8000);
+        for name in &names {
+            client.run(&format!("SET {name} 1000"));
+            client.run(&format!("SET {name}large {large}"));
+        }
+        thread::scope(|scope| {
+            for number in 0..6 {
+                let server = &server;
+                scope.spawn(move || take_from_one_and_give_to_another(server, names, number));
+            }
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = server.client();
+                watch_the_sum(&mut client, names);
+            });
+        });
+        let lengths: i64 = names
+            .iter()
+            .map(|name| show(&client.run(&format!("STRLEN {name}large"))))
+            .map(|length| length.parse::<i64>().expect("a number") - 8000)
+            .sum();
+        assert_eq!(lengths, 6 * 25 * 4, "each run has written once");
+    }
+}
+
+/// A script that begins again, whatever keys it declares, has each of its calls counted once.
+#[test]
+fn calls_of_a_script_that_begins_again_are_counted_once() {
+    let server = Server::kvasir(4);
+    let mut client = server.client();
+    for (number, keys) in [vec!["{a}"], vec!["{a}", "{b}", "{c}"], vec![]].iter().enumerate() {
+        client.run("CONFIG RESETSTAT");
+        let script = format!(
+            "redis.call('INCR', '{{a}}') redis.pcall('LPUSH', '{{a}}', 'wrong') \
+             for _, key in ipairs(ARGV) do redis.call('SET', key, 'x') end return {number}"
+        );
+        let elsewhere: Vec<String> = (0..20).map(|n| format!("elsewhere:{n}")).collect();
+        let elsewhere: Vec<&str> = elsewhere.iter().map(String::as_str).collect();
+        assert_eq!(eval(&mut client, &script, keys, &elsewhere), number.to_string());
+        let figures = client.run("INFO commandstats");
+        let figures = String::from_utf8_lossy(figures.as_bytes().expect("a text"));
+        for (command, calls, failed) in [("incr", 1, 0), ("lpush", 1, 1), ("set", 20, 0)] {
+            let line =
+                figures.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+            let line = line.expect("figures of the command");
+            assert!(line.contains(&format!(":calls={calls},")), "{keys:?}: {line}");
+            assert!(line.ends_with(&format!(",failed_calls={failed}")), "{keys:?}: {line}");
+        }
+    }
+}
+
+/// What is taken from one key and given to another is never between the two.
+fn watch_the_sum(client: &mut Client, names: [&str; 6]) {
+    for _ in 0..200 {
+        let values = show(&client.run(&format!("MGET {}", names.join(" "))));
+        let numbers = values.trim_matches(['[', ']']).split(' ');
+        let sum: i64 = numbers.map(|n| n.parse::<i64>().expect("a number")).sum();
+        assert_eq!(sum, 6000, "{values}");
+    }
+}
+
+/// Runs scripts that take from a key, change a large value beside it, and give to another key. The
+/// first runs of each give to their own, which is what is learnt of the script.
+fn take_from_one_and_give_to_another(server: &Server, names: [&str; 6], number: usize) {
+    let mut client = server.client();
+    for round in 0..25_usize {
+        // With keys of one shard, or of two.
+        let apart = round % 2 == 1;
+        let script = format!(
+            "redis.call('DECR', KEYS[1]) redis.call('APPEND', KEYS[2], 'y') \
+             redis.call('INCR', ARGV[1]) return '{number}:{round}'"
+        );
+        let own = names[number];
+        let next = names[(number + 1) % 6];
+        let large = format!("{}large", if apart { next } else { own });
+        let others = names[(number + 1 + round % 5) % 6];
+        for to in [own, own, others, others] {
+            let reply = eval(&mut client, &script, &[own, &large], &[to]);
+            assert_eq!(reply, format!("{number}:{round}"));
+        }
     }
 }
 

@@ -5,9 +5,10 @@
 #![no_main]
 
 use kvasir_server::persist::owned;
-use kvasir_server::persist::rdb::WriteOptions;
+use kvasir_server::persist::rdb::{RdbError, RdbErrorKind, WriteOptions};
 use kvasir_server::persist::rdb::dump::{Checksum, VersionCheck};
-use kvasir_server::persist::rdb::file::{FileReader, Item, ReadOptions};
+use kvasir_server::persist::rdb::file::{FileEntry, FileReader, Item, Next, ReadOptions};
+use kvasir_server::persist::rdb::frame::Framed;
 use kvasir_server::persist::rdb::write::file::{
     Needs, write_attributes, write_end, write_key, write_select,
 };
@@ -19,12 +20,49 @@ const OPTIONS: ReadOptions = ReadOptions {
     checksum: Checksum::Ignored,
 };
 
-/// The items of a file up to the first that cannot be read.
-fn items(file: &[u8]) -> Vec<Item> {
-    let Ok(mut reader) = FileReader::open(file, Some(file.len() as u64), OPTIONS) else {
-        return Vec::new();
-    };
-    std::iter::from_fn(|| reader.next_item().ok().flatten()).collect()
+/// The items of a file up to the first that cannot be read, and what is wrong with that.
+fn items(file: &[u8]) -> (Vec<Item>, Option<RdbError>) {
+    let mut items = Vec::new();
+    let error = FileReader::open(file, Some(file.len() as u64), OPTIONS).and_then(|mut reader| {
+        while let Some(item) = reader.next_item()? {
+            items.push(item);
+        }
+        Ok(())
+    });
+    (items, error.err())
+}
+
+/// The same, by way of frames.
+fn framed(file: &[u8]) -> (Vec<Item>, Option<RdbError>) {
+    let mut items = Vec::new();
+    let error = FileReader::open(file, Some(file.len() as u64), OPTIONS).and_then(|mut reader| {
+        loop {
+            match reader.next_framed()? {
+                Next::Framed(framed) => items.push(read(framed)?),
+                Next::Item(item) => items.push(item),
+                Next::End => return Ok(()),
+            }
+        }
+    });
+    (items, error.err())
+}
+
+fn read(framed: Framed<'_>) -> Result<Item, RdbError> {
+    let Framed { db, key, value, deadline_ms, idle_s, frequency } = framed;
+    let key = key.to_vec();
+    match value.read() {
+        Ok(value) => {
+            let entry = FileEntry { db, key, value, deadline_ms, idle_s, frequency };
+            Ok(Item::Entry(Box::new(entry)))
+        }
+        Err(RdbError { kind: RdbErrorKind::EmptyCollection, .. }) => Ok(Item::EmptyKey(key)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What tells errors apart.
+fn told(error: Option<RdbError>) -> Option<String> {
+    error.map(|error| error.to_string())
 }
 
 /// A file of the keys among the items.
@@ -45,10 +83,13 @@ fn written(items: Vec<Item>) -> Vec<u8> {
 }
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let first = items(data);
+    let (first, error) = items(data);
+    let (by_frames, frame_error) = framed(data);
+    assert!(first == by_frames, "frames hold what items do");
+    assert_eq!(told(error), told(frame_error), "and what is wrong is told in the same words");
     let keys = first.iter().filter(|item| matches!(item, Item::Entry(_))).count();
     let file = written(first);
-    let again = items(&file);
+    let (again, _) = items(&file);
     assert_eq!(again.len(), keys, "what was written reads back");
     assert!(written(again) == file, "a second round changes nothing");
 });

@@ -250,6 +250,17 @@ impl DoubleText {
 
     /// Formats `value`.
     pub fn new(value: f64) -> Self {
+        if let Some(integer) = as_exact_i64(value).filter(|integer| *integer != 0) {
+            let mut text = Self { bytes: [0; Self::LENGTH_MAX], length: 0 };
+            text.push(itoa::Buffer::new().format(integer).as_bytes());
+            return text;
+        }
+        Self::of_digits(value)
+    }
+
+    /// Formats `value` without regard to whether it is whole, as the peers do for their digests:
+    /// `5e+9` instead of `5000000000`.
+    pub fn of_digits(value: f64) -> Self {
         let mut text = Self { bytes: [0; Self::LENGTH_MAX], length: 0 };
         if value.is_nan() {
             text.push(b"nan");
@@ -257,8 +268,6 @@ impl DoubleText {
             text.push(if value < 0.0 { b"-inf" } else { b"inf" });
         } else if value == 0.0 {
             text.push(if value.is_sign_negative() { b"-0" } else { b"0" });
-        } else if let Some(integer) = as_exact_i64(value) {
-            text.push(itoa::Buffer::new().format(integer).as_bytes());
         } else {
             if value < 0.0 {
                 text.push(b"-");
@@ -331,6 +340,14 @@ mod tests {
 
     fn text(value: f64) -> String {
         String::from_utf8(DoubleText::new(value).as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn whole_numbers_by_their_digits() {
+        let texts = [(1e9, "1e+9"), (12e7, "120000000"), (-0.0, "-0"), (0.5, "0.5"), (7.0, "7")];
+        for (value, expected) in texts {
+            assert_eq!(DoubleText::of_digits(value).as_bytes(), expected.as_bytes());
+        }
     }
 
     #[test]

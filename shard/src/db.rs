@@ -99,6 +99,13 @@ impl Db {
         }
     }
 
+    /// Prepares the table, where there is but one, for so many keys; 0 ends that.
+    pub(crate) fn expect(&mut self, keys: u64) {
+        if let Tables::One(table) = &mut self.tables {
+            table.expect(keys);
+        }
+    }
+
     /// The table, where there is but one.
     #[inline]
     pub(crate) fn sole_table(&self) -> Option<&Table> {

@@ -3,6 +3,8 @@
 //! Notifications, WATCH, tracked keys, the append-only file and replication all read this and
 //! nothing else. The core drains it after each command. With no reader, recording is one branch.
 
+use crate::value::ValueType;
+
 /// What happened to a key, or to a database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChangeKind {
@@ -20,6 +22,9 @@ pub enum ChangeKind {
     Persist,
     /// A key was removed because its deadline had passed.
     Expired,
+    /// An element was removed from a collection of this type because its deadline had passed. Not
+    /// recorded where a command says so of elements that it names.
+    ElementExpired(ValueType),
     /// A key was removed to make room.
     Evicted,
     /// A key was renamed; this is the old name.
@@ -59,6 +64,7 @@ impl ChangeKind {
             Self::Swapped => 13,
             Self::Event(_) => 14,
             Self::Missed => 15,
+            Self::ElementExpired(_) => 16,
         };
         1 << index
     }
@@ -74,9 +80,10 @@ impl ChangeMask {
     /// Every kind.
     pub const ALL: Self = Self(u32::MAX);
 
-    /// This set and `kind`. All [`ChangeKind::Event`]s count as one kind.
+    /// This set and `kind`. All [`ChangeKind::Event`]s count as one kind, and so do elements of all
+    /// types.
     #[must_use]
-    pub fn with(self, kind: ChangeKind) -> Self {
+    pub const fn with(self, kind: ChangeKind) -> Self {
         Self(self.0 | kind.bit())
     }
 
@@ -108,12 +115,15 @@ pub struct Change<'a> {
     pub db: u32,
     /// To which key; empty where the kind has none.
     pub key: &'a [u8],
+    /// To which element of it; empty but for [`ChangeKind::ElementExpired`].
+    pub element: &'a [u8],
 }
 
 struct Record {
     kind: ChangeKind,
     db: u32,
     key_end: usize,
+    end: usize,
 }
 
 /// The changes since it was last cleared, in order. Its buffers are reused.
@@ -143,14 +153,24 @@ impl Journal {
     #[inline]
     pub fn record(&mut self, kind: ChangeKind, db: u32, key: &[u8]) {
         if self.is_enabled(kind) {
-            self.push(kind, db, key);
+            self.push(kind, db, key, b"");
+        }
+    }
+
+    /// Records that an element of a collection has expired, if that is enabled.
+    pub fn record_element(&mut self, of: ValueType, db: u32, key: &[u8], element: &[u8]) {
+        let kind = ChangeKind::ElementExpired(of);
+        if self.is_enabled(kind) {
+            self.push(kind, db, key, element);
         }
     }
 
     #[cold]
-    fn push(&mut self, kind: ChangeKind, db: u32, key: &[u8]) {
+    fn push(&mut self, kind: ChangeKind, db: u32, key: &[u8], element: &[u8]) {
         self.keys.extend_from_slice(key);
-        self.records.push(Record { kind, db, key_end: self.keys.len() });
+        let key_end = self.keys.len();
+        self.keys.extend_from_slice(element);
+        self.records.push(Record { kind, db, key_end, end: self.keys.len() });
     }
 
     /// Whether nothing is recorded.
@@ -159,13 +179,20 @@ impl Journal {
         self.records.is_empty()
     }
 
+    /// How many changes are recorded.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// The changes in the order in which they took effect.
     pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
         let mut start = 0;
         self.records.iter().map(move |record| {
             let key = &self.keys[start..record.key_end];
-            start = record.key_end;
-            Change { kind: record.kind, db: record.db, key }
+            let element = &self.keys[record.key_end..record.end];
+            start = record.end;
+            Change { kind: record.kind, db: record.db, key, element }
         })
     }
 

@@ -22,12 +22,14 @@
 compile_error!("handles and tagged pointers need 64-bit addresses");
 
 mod arena;
+mod blockmap;
 mod collections;
 mod db;
 mod entry;
 mod expiry;
 mod external;
 mod hash;
+mod held;
 pub mod hyperloglog;
 mod intset;
 mod journal;
@@ -59,6 +61,8 @@ pub use keyspace::iterate::RandomKey;
 pub use keyspace::iterate::SCAN_CURSOR_BITS;
 pub use keyspace::memory::MemoryUse;
 pub use keyspace::open::AccessError;
+pub use keyspace::portion::{Assembly, Portion};
+pub use keyspace::restore::{Existing, Restored};
 pub use keyspace::snapshot::{CutStep, SaveCause, SavedEntry, Saver};
 pub use keyspace::write::{SetOutcome, Ttl};
 pub use keyspace::{Overdue, Shard, ShardConfig};

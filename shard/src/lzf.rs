@@ -10,7 +10,7 @@
 //!
 //! A copy may overlap what it writes, which repeats a short pattern. The text does not hold its own
 //! length: whoever stores it stores the length too. Both directions are O(n); the compressor needs
-//! 16 KiB of stack.
+//! 16 KiB of stack at most.
 
 use std::fmt;
 
@@ -21,7 +21,14 @@ const DISTANCE_MAX: usize = 8192;
 /// A compressed text that saves less than this is not worth unpacking; the peers draw the same
 /// line.
 const SAVING_MIN: usize = 4;
-const HASH_BITS: u32 = 12;
+/// Places of the table of earlier positions.
+const PLACES: usize = 1 << 12;
+/// The same for texts of up to so many bytes, for which a large table is not worth clearing.
+const PLACES_SHORT: usize = 1 << 10;
+const SHORT_BYTES: usize = 2048;
+/// After two to the power of so many positions without a match every second position is passed
+/// over, after as many again two of three, and so on: what does not compress costs little.
+const PATIENCE_BITS: u32 = 5;
 
 /// The compressed text does not unpack to the length that was said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,25 +47,46 @@ impl std::error::Error for CorruptLzf {}
 /// Greedy: each position takes the latest earlier one with the same three bytes. Inputs of 4 GiB or
 /// more, which no value reaches, are left as they are.
 pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
-    let limit = input.len().checked_sub(SAVING_MIN).filter(|&limit| limit > 0)?;
+    let mut output = Vec::with_capacity(input.len().saturating_sub(SAVING_MIN));
+    compress_into(input, &mut output)?;
+    output.shrink_to_fit();
+    Some(output)
+}
+
+/// As [`compress`], at the end of `output`, which is as it was when nothing is saved.
+pub fn compress_into(input: &[u8], output: &mut Vec<u8>) -> Option<()> {
+    let start = output.len();
+    let packed = if input.len() <= SHORT_BYTES {
+        append_compressed::<PLACES_SHORT>(input, output)
+    } else {
+        append_compressed::<PLACES>(input, output)
+    };
+    if packed.is_none() {
+        output.truncate(start);
+    }
+    packed
+}
+
+fn append_compressed<const PLACES: usize>(input: &[u8], output: &mut Vec<u8>) -> Option<()> {
+    let saved = input.len().checked_sub(SAVING_MIN).filter(|&limit| limit > 0)?;
     if u32::try_from(input.len()).is_err() {
         return None;
     }
-    let mut output = Vec::with_capacity(limit);
+    let limit = output.len() + saved;
     // Positions plus one, so that zero means none.
-    let mut latest = [0_u32; 1 << HASH_BITS];
+    let mut latest = [0_u32; PLACES];
     let mut literals_from = 0;
     let mut position = 0;
     while position + MATCH_MIN <= input.len() {
         let earlier = replace_latest(&mut latest, input, position);
         let length = earlier.map_or(0, |earlier| match_length(input, earlier, position));
         if length < MATCH_MIN {
-            position += 1;
+            position += 1 + ((position - literals_from) >> PATIENCE_BITS);
             continue;
         }
-        push_literals(&mut output, &input[literals_from..position], limit)?;
+        push_literals(output, &input[literals_from..position], limit)?;
         let distance = position - earlier.expect("invariant: a match has a source");
-        push_match(&mut output, distance, length, limit)?;
+        push_match(output, distance, length, limit)?;
         // The last positions of a match are the likeliest sources of the next one.
         position += length;
         for inside in position - 2..position {
@@ -68,9 +96,7 @@ pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
         }
         literals_from = position;
     }
-    push_literals(&mut output, &input[literals_from..], limit)?;
-    output.shrink_to_fit();
-    Some(output)
+    push_literals(output, &input[literals_from..], limit)
 }
 
 /// Unpacks `input` to exactly `len` bytes.
@@ -147,14 +173,14 @@ fn copy_match<'a>(
 }
 
 /// Makes `position` the latest one with its three bytes; returns the one before.
-fn replace_latest(
-    latest: &mut [u32; 1 << HASH_BITS],
+fn replace_latest<const PLACES: usize>(
+    latest: &mut [u32; PLACES],
     input: &[u8],
     position: usize,
 ) -> Option<usize> {
     let bytes = &input[position..position + MATCH_MIN];
     let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
-    let hash = word.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS);
+    let hash = word.wrapping_mul(0x9E37_79B1) >> (u32::BITS - PLACES.trailing_zeros());
     let earlier = std::mem::replace(&mut latest[hash as usize], position as u32 + 1);
     (earlier as usize).checked_sub(1)
 }
@@ -164,11 +190,24 @@ fn match_length(input: &[u8], earlier: usize, position: usize) -> usize {
     if position - earlier > DISTANCE_MAX {
         return 0;
     }
-    let source = &input[earlier..];
     let target = &input[position..input.len().min(position + MATCH_MAX)];
-    source.iter().zip(target).take_while(|(source, target)| source == target).count()
+    let source = &input[earlier..earlier + target.len()];
+    let (sources, source_rest) = source.as_chunks::<8>();
+    let (targets, target_rest) = target.as_chunks::<8>();
+    let words = sources
+        .iter()
+        .zip(targets)
+        .map(|(source, target)| u64::from_le_bytes(*source) ^ u64::from_le_bytes(*target));
+    for (index, difference) in words.enumerate() {
+        if difference != 0 {
+            return index * 8 + difference.trailing_zeros() as usize / 8;
+        }
+    }
+    let rest = source_rest.iter().zip(target_rest);
+    targets.len() * 8 + rest.take_while(|(source, target)| source == target).count()
 }
 
+/// Appends a run as it is, unless `output` would become longer than `limit`.
 fn push_literals(output: &mut Vec<u8>, literals: &[u8], limit: usize) -> Option<()> {
     let size = literals.len() + literals.len().div_ceil(LITERALS_MAX);
     if output.len() + size > limit {
@@ -222,6 +261,9 @@ mod tests {
         assert_eq!(compress(b""), None);
         assert_eq!(compress(b"aaaa"), None);
         assert_eq!(compress(b"abcdefghijklmnopqrstuvwxyz"), None);
+        let mut output = b"before".to_vec();
+        assert_eq!(compress_into(b"abcdefghijklmnopqrstuvwxyz", &mut output), None);
+        assert_eq!(output, b"before");
         let packed = compress(&[b'a'; 100]).unwrap();
         assert!(packed.len() < 10);
     }

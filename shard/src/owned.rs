@@ -148,6 +148,11 @@ impl Elements {
         self.len == 0
     }
 
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        self.block.len()
+    }
+
     /// How many have a deadline.
     pub fn expiring(&self) -> usize {
         self.expiring

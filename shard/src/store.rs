@@ -188,7 +188,7 @@ impl Store {
                 let too_long = is_too_long_for_embstr(head.key, bytes, head.deadline.is_some());
                 (spec.kind, spec.raw, spec.value) = (Kind::String, raw || too_long, bytes);
                 let fits = is_key_inline && spec.size() <= BLOCK_BYTES_MAX;
-                (!fits).then(|| Payload::String(LargeString { bytes: bytes.to_vec() }))
+                (!fits).then(|| Payload::String(LargeString::new(bytes.to_vec())))
             }
             Incoming::Pack { kind, bytes } => {
                 (spec.kind, spec.value) = (Kind::Pack(kind), bytes);
@@ -288,17 +288,15 @@ impl Store {
         self.write(head, incoming, Some(handle))
     }
 
-    /// Grows a string outside its entry to at least `len` bytes; false when the value is no string
-    /// but an integer under a long key.
+    /// Makes a string outside its entry ready to be written to, with at least `len` bytes; false
+    /// when the value is no string but an integer under a long key.
     pub(crate) fn resize_external(&mut self, handle: Handle, len: usize) -> bool {
         let Some(cell) = self.external_of(handle) else {
             return false;
         };
         self.externals.update(cell, |external| match &mut external.payload {
             Payload::String(text) => {
-                if len > text.bytes.len() {
-                    text.resize(len);
-                }
+                text.grow(len);
                 true
             }
             _ => false,
@@ -316,7 +314,7 @@ impl Store {
             return &mut block[range];
         };
         match &mut self.externals.get_mut(cell).payload {
-            Payload::String(text) => &mut text.bytes,
+            Payload::String(text) => text.bytes.to_mut(),
             _ => unreachable!("an integer was turned into text before"),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::collections::Collection;
 use crate::entry::PackKind;
+use crate::held::Held;
 
 /// The text of the smallest `i64` has 20 bytes, sign included; no longer value can be an integer.
 const INT_TEXT_MAX: usize = 20;
@@ -103,23 +104,34 @@ impl ValueRef<'_> {
     }
 }
 
-/// A string in an allocation of its own, with room to grow at the end.
+/// A string in an allocation of its own, with room to grow at the end. While a snapshot has it as
+/// well it is copied before it is changed.
 #[derive(Clone, Debug)]
 pub(crate) struct LargeString {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Held<Vec<u8>>,
 }
 
 /// Growth beyond this reserves at most this much more than is needed, as the peers' strings do.
 const SPARE_BYTES_MAX: usize = 1 << 20;
 
 impl LargeString {
-    /// Sets the length, filling with zeroes; amortised O(bytes added).
-    pub(crate) fn resize(&mut self, len: usize) {
-        if len > self.bytes.capacity() {
-            let spare = len.min(SPARE_BYTES_MAX);
-            self.bytes.reserve_exact(len - self.bytes.len() + spare);
+    /// Of these bytes.
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes: Held::Own(bytes) }
+    }
+
+    /// Makes it ready to be written to with at least `len` bytes, filling with zeroes; amortised
+    /// O(bytes added).
+    pub(crate) fn grow(&mut self, len: usize) {
+        let bytes = self.bytes.to_mut();
+        if len <= bytes.len() {
+            return;
         }
-        self.bytes.resize(len, 0);
+        if len > bytes.capacity() {
+            let spare = len.min(SPARE_BYTES_MAX);
+            bytes.reserve_exact(len - bytes.len() + spare);
+        }
+        bytes.resize(len, 0);
     }
 }
 
@@ -229,10 +241,10 @@ mod tests {
 
     #[test]
     fn a_large_string_reserves_in_proportion_then_in_steps() {
-        let mut text = LargeString { bytes: Vec::new() };
-        text.resize(100);
+        let mut text = LargeString::new(Vec::new());
+        text.grow(100);
         assert!(text.bytes.capacity() >= 200);
-        text.resize(64 << 20);
+        text.grow(64 << 20);
         assert!(text.bytes.capacity() <= (66 << 20));
     }
 }

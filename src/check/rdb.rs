@@ -31,7 +31,7 @@ struct Found {
     expires: u64,
     /// Keys whose deadline has passed.
     expired: u64,
-    /// Fields of hashes with a deadline.
+    /// Fields of hashes, and members of sets and sorted sets, with a deadline.
     subexpires: u64,
     functions: u64,
     /// The key that was read last.
@@ -42,6 +42,11 @@ struct Found {
 /// Reads a file and tells what is in it; whether it is whole. The error is that nothing can be
 /// told to anybody.
 pub fn check(path: &Path, now_ms: u64, out: &mut dyn Write) -> io::Result<bool> {
+    Ok(check_beginning(path, now_ms, out)?.is_some())
+}
+
+/// Reads what a file begins with and tells what is in it; where it ends, if it is whole.
+pub fn check_beginning(path: &Path, now_ms: u64, out: &mut dyn Write) -> io::Result<Option<u64>> {
     writeln!(out, "[offset 0] Checking RDB file {}", path.display())?;
     let mut found = Found::default();
     let outcome = match open(path) {
@@ -57,7 +62,7 @@ pub fn check(path: &Path, now_ms: u64, out: &mut dyn Write) -> io::Result<bool> 
     writeln!(out, "[info] {expired} already expired")?;
     writeln!(out, "[info] {subexpires} subexpires")?;
     writeln!(out, "[info] {functions} libraries of functions")?;
-    Ok(outcome.is_ok())
+    Ok(outcome.ok())
 }
 
 fn open(path: &Path) -> io::Result<(impl Read, Option<u64>)> {
@@ -68,14 +73,14 @@ fn open(path: &Path) -> io::Result<(impl Read, Option<u64>)> {
     Ok((BufReader::with_capacity(CHUNK, file), len))
 }
 
-/// Reads everything; within, what is wrong with it.
+/// Reads everything; within, where it ends, or what is wrong with it.
 fn read(
     source: impl Read,
     len: Option<u64>,
     now_ms: u64,
     found: &mut Found,
     out: &mut dyn Write,
-) -> io::Result<Result<(), RdbError>> {
+) -> io::Result<Result<u64, RdbError>> {
     let mut reader = match FileReader::open(source, len, OPTIONS) {
         Ok(reader) => reader,
         Err(error) => return Ok(Err(error)),
@@ -95,7 +100,7 @@ fn read(
         writeln!(out, "[offset {end}] The file has no checksum: damage may have gone unnoticed")?;
     }
     writeln!(out, "[offset {end}] \\o/ RDB looks OK! \\o/")?;
-    Ok(Ok(()))
+    Ok(Ok(end))
 }
 
 impl Found {
@@ -111,6 +116,10 @@ impl Found {
             Item::Aux { name, text } => {
                 let (name, text) = (name.escape_ascii(), text.escape_ascii());
                 writeln!(out, "[offset {after}] AUX FIELD {name} = '{text}'")
+            }
+            Item::Extras(extras) => {
+                self.subexpires += extras.deadlines.len() as u64;
+                Ok(())
             }
             Item::Function(_) => {
                 self.functions += 1;

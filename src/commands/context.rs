@@ -15,6 +15,7 @@ use crate::persist::rdb::dump::Checksum;
 use crate::route::blocking::Alarms;
 use crate::route::connection::ClientState;
 use crate::route::core::CoreState;
+use crate::route::effects::Effects;
 use crate::route::engine::ConnectionKey;
 use crate::route::long::Postponed;
 use crate::route::shard_map::ShardMap;
@@ -61,6 +62,8 @@ pub struct ShardContext<'a> {
     pub postponed: &'a mut Postponed,
     /// When those who wait for a key are to be tried again.
     pub alarms: &'a mut Alarms,
+    /// What is told to the log.
+    pub effects: &'a mut Effects,
 }
 
 /// What the configuration says about values, beyond their encodings in the shard.
@@ -196,21 +199,28 @@ impl ShardContext<'_> {
         }
     }
 
-    /// Stores a string as one change. A deadline that has passed deletes the key instead.
+    /// Stores a string as one change. A deadline that has passed deletes the key instead, which is
+    /// none if there is no such key. With a deadline, it is logged so.
     pub fn set(
         &mut self,
         key: &Key<'_>,
         value: NewValue<'_>,
         ttl: Ttl,
     ) -> Result<(), CommandError> {
-        self.changed(1);
-        if let Ttl::At(deadline) = ttl
-            && deadline <= self.shard.now_ms()
-        {
-            self.shard.expire(self.db, key);
-            return Ok(());
+        if let Ttl::At(deadline) = ttl {
+            if deadline <= self.shard.due_ms() {
+                let existed = self.shard.expire(self.db, key);
+                self.changed(u64::from(existed));
+                // A key that expires is logged as such.
+                self.log_nothing();
+                return Ok(());
+            }
+            self.shard.set(self.db, key, value, ttl)?;
+            self.log_set(key.bytes, value, ttl);
+        } else {
+            self.shard.set(self.db, key, value, ttl)?;
         }
-        self.shard.set(self.db, key, value, ttl)?;
+        self.changed(1);
         Ok(())
     }
 
@@ -218,6 +228,23 @@ impl ShardContext<'_> {
     #[inline]
     pub fn changed(&mut self, changes: u64) {
         self.figures.changes += changes;
+    }
+
+    /// Whether changes are logged: whether [`log_as`](Self::log_as) is worth its arguments.
+    #[inline]
+    pub fn logs(&self) -> bool {
+        self.effects.is_on()
+    }
+
+    /// Logs a command in place of the request, which depends on the time, on chance or on what
+    /// others do. Several are one transaction.
+    pub fn log_as(&mut self, words: &[&[u8]]) {
+        self.effects.tell(self.db, words, &self.shard.journal);
+    }
+
+    /// Logs nothing, though the request has changed something.
+    pub fn log_nothing(&mut self) {
+        self.effects.tell_nothing();
     }
 
     /// The length of the string at a key; 0 for a missing one.

@@ -1,10 +1,12 @@
 //! Deadlines of fields and members: what HEXPIRE, SEXPIRE and their kin have in common.
 
+use itoa::Buffer;
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{HashMut, Key, OutOfMemory, SetMut, ZsetMut};
+use kvasir_shard::{DEADLINE_MAX, HashMut, Key, OutOfMemory, SetMut, ZsetMut};
 
 use super::arguments::{ExpiryUnit, integer};
 use super::context::ShardContext;
+use super::effect::LoggedWords;
 use super::element_names::{FIELDS, MEMBERS, Naming};
 use super::generic::expire::Conditions;
 use crate::errors::CommandError;
@@ -123,6 +125,43 @@ impl Elements {
         }
     }
 
+    /// Logs that elements have got a deadline.
+    pub fn log_deadline(
+        self,
+        context: &mut ShardContext<'_>,
+        key: &[u8],
+        deadline_ms: u64,
+        names: &[&[u8]],
+    ) {
+        if names.is_empty() || !context.logs() {
+            return;
+        }
+        let (mut moment, mut count) = (Buffer::new(), Buffer::new());
+        let (command, before) = match self {
+            Self::Fields => ("HPEXPIREAT", "FIELDS"),
+            Self::Members => ("SPEXPIREAT", "MEMBERS"),
+            Self::Scored => ("ZPEXPIREAT", "MEMBERS"),
+        };
+        let fixed: [&[u8]; 3] = [
+            moment.format(deadline_ms.min(DEADLINE_MAX)).as_bytes(),
+            before.as_bytes(),
+            count.format(names.len()).as_bytes(),
+        ];
+        context.log_on(command, key, fixed.into_iter().chain(names.iter().copied()));
+    }
+
+    /// Logs that elements have been removed.
+    pub fn log_removal(self, context: &mut ShardContext<'_>, key: &[u8], names: &[&[u8]]) {
+        let command = match self {
+            Self::Fields => "HDEL",
+            Self::Members => "SREM",
+            Self::Scored => "ZREM",
+        };
+        if !names.is_empty() {
+            context.log_on(command, key, names.iter().copied());
+        }
+    }
+
     /// Lets `change` have the collection at a key; it returns how many elements it has changed.
     fn update(
         self,
@@ -202,15 +241,16 @@ pub fn expire(
     let conditions = Conditions::parse(Args::new(args.buffer(), &args.ranges()[3..at]))?;
     let names = naming.counted(args, at + 1, 1)?;
     let now_ms = context.shard.now_ms();
+    let due_ms = context.shard.due_ms();
     let new = deadline(args.at(2), unit, now_ms, command)?;
     let key = context.key(args.at(1));
+    let mut changed = LoggedWords::new();
     elements.update(context, &key, |collection| {
         reply.array(names.len());
-        let mut changes = 0;
         for name in names.iter() {
             let answer = match collection.standing(name) {
                 Standing::Missing => MISSING,
-                _ if new <= now_ms => {
+                _ if new <= due_ms => {
                     collection.expire(name);
                     REMOVED
                 }
@@ -220,15 +260,23 @@ pub fn expire(
                     CHANGED
                 }
             };
-            changes += u64::from(answer > UNMET);
+            if answer > UNMET {
+                changed.push(name);
+            }
             reply.integer(answer);
         }
-        if changes > 0 {
+        if !changed.is_empty() {
             let events = elements.events();
-            collection.event(if new <= now_ms { events.expired } else { events.set });
+            collection.event(if new <= due_ms { events.expired } else { events.set });
         }
-        Ok(changes)
-    })
+        Ok(changed.len() as u64)
+    })?;
+    if new <= due_ms {
+        elements.log_removal(context, key.bytes, &changed);
+    } else {
+        elements.log_deadline(context, key.bytes, new, &changed);
+    }
+    Ok(())
 }
 
 /// Takes the deadlines of elements away.

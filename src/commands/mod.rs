@@ -5,6 +5,7 @@
 //! | [`arguments`] | reading numbers, option words and expiries |
 //! | [`definition`] | the types of a definition |
 //! | [`context`] | what handlers are given |
+//! | [`effect`] | what they log in place of requests |
 //! | [`table`] | every command by name and by id, with what follows from its definition |
 //! | [`keys`] | finding a request's keys |
 //! | [`help`] | the replies of the `HELP` subcommands |
@@ -17,6 +18,7 @@
 pub mod arguments;
 pub mod context;
 pub mod definition;
+pub mod effect;
 pub mod element_expiry;
 pub mod element_names;
 pub mod element_scan;

@@ -44,6 +44,18 @@ macro_rules! choices {
 }
 
 choices! {
+    /// When the append-only log is brought to the disk.
+    FlushPolicy {
+        /// Once a second.
+        EverySecond = "everysec",
+        /// Before a command that has changed something is answered.
+        Always = "always",
+        /// When the system likes.
+        No = "no",
+    }
+}
+
+choices! {
     /// Which versions of dumps and files are read.
     VersionCheck {
         /// Those whose every type is known here: up to Redis's 12, and Valkey's 80. Valkey itself

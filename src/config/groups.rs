@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::choice::{
-    LogFormat, LogLevel, MaxmemoryPolicy, OomScoreAdj, ProtectedAction, Supervised,
+    FlushPolicy, LogFormat, LogLevel, MaxmemoryPolicy, OomScoreAdj, ProtectedAction, Supervised,
     TimestampFormat, VersionCheck,
 };
 use super::notify::KeyspaceEvents;
@@ -240,6 +240,32 @@ pub struct Monitoring {
     pub keyspace_events: KeyspaceEvents,
 }
 
+/// The append-only log: its files, and what is written to them.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a parameter of its own")]
+pub struct AppendLog {
+    /// Changes are logged.
+    pub enabled: bool,
+    /// Name of the directory of its files, in the working directory.
+    pub directory: PathBuf,
+    /// What the names of its files begin with.
+    pub file_name: PathBuf,
+    /// When it is flushed.
+    pub flush: FlushPolicy,
+    /// The time is annotated.
+    pub timestamps: bool,
+    /// What a log begins with is a dump file.
+    pub preamble: bool,
+    /// A last file that ends within a record is read up to there.
+    pub load_truncated: bool,
+    /// It is not rewritten by itself below this length, bytes.
+    pub rewrite_bytes_min: u64,
+    /// It is rewritten by itself when it has grown by so much since the last time; 0: never.
+    pub rewrite_percentage: u32,
+    /// Files that are not used any more are removed only when somebody asks.
+    pub keeps_history: bool,
+}
+
 /// How values are written to dumps and files, and what is read from there.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a parameter of its own")]
@@ -258,6 +284,8 @@ pub struct Persistence {
     pub stops_writes: bool,
     /// Points at which a snapshot is taken.
     pub save_points: Box<[SavePoint]>,
+    /// The append-only log.
+    pub log: AppendLog,
     /// Microseconds a key while saving, for tests.
     pub save_delay_us: u64,
     /// Microseconds a key while loading, for tests.

@@ -45,7 +45,7 @@ pub fn quote(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// What the C library's `isspace` calls white space: Rust's set and the vertical tab.
-pub(super) fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
 

@@ -47,10 +47,11 @@ fn shards_follow_the_cores_unless_they_are_given() {
 #[test]
 fn what_has_no_effect_yet_is_said() {
     assert_eq!(Config::default().notices(), [""; 0]);
-    let notices = Config::from_text("appendonly yes").unwrap().notices();
+    let notices = Config::from_text("rdb-del-sync-files yes").unwrap().notices();
     assert_eq!(
         notices,
-        ["'appendonly' is stored but has no effect yet: persistence will come in a later version"]
+        ["'rdb-del-sync-files' is stored but has no effect yet: persistence will come in a \
+             later version"]
     );
 }
 

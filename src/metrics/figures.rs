@@ -1,6 +1,6 @@
 //! The figures of one core at one moment, and their sum over all cores.
 
-use kvasir_shard::{MemoryUse, TableStats};
+use kvasir_shard::MemoryUse;
 
 use super::CommandFigures;
 use super::counters::Counters;
@@ -78,7 +78,8 @@ impl ClientFigures {
         let (keys, noticed) = state.waiters.keys();
         (figures.blocking_keys, figures.noticed_keys) = (keys as u64, noticed as u64);
         figures.watched_keys = state.watches.keys() as u64;
-        for (_, connection) in &state.connections {
+        let clients = state.connections.iter().map(|(_, connection)| connection);
+        for connection in clients.filter(|connection| !connection.is_replay()) {
             let buffers = connection.buffers();
             figures.connected += 1;
             figures.watching += u64::from(connection.transaction().watched > 0);
@@ -239,7 +240,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Those of one core. O(connections + segments + commands).
+    /// Those of one core. O(connections + databases + commands).
     pub fn of(state: &mut CoreState) -> Self {
         let databases = databases(state);
         let memory = state.shard.memory_use();
@@ -327,17 +328,13 @@ impl Figures {
 
 fn databases(state: &CoreState) -> Vec<DatabaseFigures> {
     let shard = &state.shard;
-    let of_database = |db: u32| {
-        let used = shard.is_used(db);
-        let tables = if used { shard.table_stats(db) } else { TableStats::default() };
-        DatabaseFigures {
-            keys: shard.len(db) as u64,
-            expires: shard.expires(db) as u64,
-            avg_ttl_ms: shard.avg_ttl(db),
-            table_bytes: tables.bytes as u64,
-            ttl_bytes: tables.ttl_bytes as u64,
-            used,
-        }
+    let of_database = |db: u32| DatabaseFigures {
+        keys: shard.len(db) as u64,
+        expires: shard.expires(db) as u64,
+        avg_ttl_ms: shard.avg_ttl(db),
+        table_bytes: if shard.is_used(db) { shard.table_bytes(db) as u64 } else { 0 },
+        ttl_bytes: shard.ttl_bytes(db) as u64,
+        used: shard.is_used(db),
     };
     (0..shard.databases() as u32).map(of_database).collect()
 }

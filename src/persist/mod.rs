@@ -2,14 +2,19 @@
 //! files.
 //!
 //! Files are read and written by threads of their own, never by a core: even a buffered read blocks
-//! when the page is not in memory, and decoding would take a core's time in long pieces. A core
-//! gets finished values from a bounded channel, a little each round (`load`).
+//! when the page is not in memory. A core gets keys from a bounded channel, a little each round
+//! (`load`), and reads the values of those that are small itself (`parcel`).
 
+pub mod aof;
 pub mod disk;
 pub mod load;
+pub mod log;
+mod output;
 pub mod owned;
+pub mod parcel;
 pub mod part;
 pub mod rdb;
+pub mod rewriting;
 pub mod save;
 pub mod saving;
 pub mod state;

@@ -6,6 +6,7 @@ use kvasir_shard::{
     parse_canonical_int,
 };
 
+use super::rdb::extras::{Addition, Additions, Extras, Released, StreamExtras};
 use super::rdb::{self, Consumer, Group, Hash, Pending, SortedSet, Stream, StreamId, Value};
 
 /// A value that was read, to be put under a key of a shard with these limits. `None` for what no
@@ -15,6 +16,17 @@ pub fn from_dump(
     deadline_ms: Option<u64>,
     limits: EncodingLimits,
 ) -> Option<OwnedValue> {
+    from_file(value, &Extras::default(), deadline_ms, limits)
+}
+
+/// As [`from_dump`], with what a file has beyond the value.
+pub fn from_file(
+    value: Value,
+    extras: &Extras,
+    deadline_ms: Option<u64>,
+    limits: EncodingLimits,
+) -> Option<OwnedValue> {
+    let mut deadlines = deadlines_by_place(extras);
     let mut elements = Elements::default();
     let data = match value {
         Value::String(bytes) => return Some(OwnedValue::from_bytes(bytes, deadline_ms)),
@@ -32,18 +44,36 @@ pub fn from_dump(
             OwnedData::Hash(elements)
         }
         Value::Set(members) => {
-            members.iter().for_each(|member| elements.push_member(text(member), None));
+            for (member, deadline) in members.iter().zip(&mut deadlines) {
+                elements.push_member(text(member), deadline);
+            }
             OwnedData::Set(elements)
         }
         Value::SortedSet(set) => {
-            for (member, score) in set.members.iter().zip(&set.scores) {
-                elements.push_scored(text(member), *score, None);
+            let scored = set.members.iter().zip(&set.scores);
+            for ((member, score), deadline) in scored.zip(&mut deadlines) {
+                elements.push_scored(text(member), *score, deadline);
             }
             OwnedData::SortedSet(elements)
         }
-        Value::Stream(stream) => OwnedData::Stream(Box::new(stream_from_dump(&stream, limits)?)),
+        Value::Stream(stream) => {
+            let mut stream = stream_from_dump(&stream, limits)?;
+            if let Some(extras) = &extras.stream {
+                add_stream_extras(&mut stream, extras);
+            }
+            OwnedData::Stream(Box::new(stream))
+        }
     };
     Some(OwnedValue::new(data, deadline_ms))
+}
+
+/// The deadlines of all members in order, without end.
+fn deadlines_by_place(extras: &Extras) -> impl Iterator<Item = Option<u64>> {
+    let mut known = extras.deadlines.iter().peekable();
+    (0_u64..).map(move |place| {
+        let (_, deadline) = known.next_if(|(at, _)| *at == place)?;
+        Some((*deadline).clamp(1, DEADLINE_MAX))
+    })
 }
 
 /// Bytes as the shard keeps them: an integer where they are the text of one.
@@ -75,6 +105,56 @@ fn stream_from_dump(dumped: &Stream, limits: EncodingLimits) -> Option<stream::S
     Some(stream)
 }
 
+fn add_stream_extras(stream: &mut stream::Stream, extras: &StreamExtras) {
+    for (name, released) in &extras.released {
+        stream.with_group(name, |_, group| {
+            for Released { id, deliveries } in released {
+                group.release(id_from_dump(*id), *deliveries);
+            }
+        });
+    }
+    if let Some(remembered) = &extras.idempotence {
+        let at_most = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).max(1);
+        let tables = stream.idempotence_mut();
+        tables.set_limits(stream::IdempotenceLimits {
+            duration_s: at_most(remembered.duration_s),
+            additions_max: at_most(remembered.additions_max),
+        });
+        for Addition { producer, name, id, added_ms } in &remembered.additions {
+            tables.add(producer, name, id_from_dump(*id), *added_ms);
+        }
+        tables.set_counts(remembered.added, remembered.duplicates);
+    }
+}
+
+/// What a stream has beyond its form in dumps.
+pub fn stream_extras(stream: &stream::Stream) -> StreamExtras {
+    let released = stream.groups().filter(|(_, group)| group.released_len() > 0);
+    let released = released.map(|(name, group)| {
+        let entries = group
+            .released()
+            .map(|(id, pending)| Released { id: id_to_dump(id), deliveries: pending.deliveries });
+        (name.to_vec(), entries.collect())
+    });
+    let additions = |tables: &stream::Idempotence| {
+        let additions = tables.additions().map(|(producer, name, id, added_ms)| Addition {
+            producer: producer.to_vec(),
+            name: name.to_vec(),
+            id: id_to_dump(id),
+            added_ms,
+        });
+        let limits = tables.limits();
+        Additions {
+            duration_s: limits.duration_s.into(),
+            additions_max: limits.additions_max.into(),
+            added: tables.added(),
+            duplicates: tables.duplicates(),
+            additions: additions.collect(),
+        }
+    };
+    StreamExtras { released: released.collect(), idempotence: stream.idempotence().map(additions) }
+}
+
 fn fill_group(group: &mut stream::Group, dumped: &Group) {
     let moment = |ms: i64| u64::try_from(ms).ok();
     let consumers = dumped.consumers.iter().map(|consumer| {
@@ -96,7 +176,8 @@ fn id_from_dump(id: StreamId) -> Id {
     Id::new(id.ms, id.seq)
 }
 
-/// A value of a shard, to be written. Members' deadlines have no form in dumps.
+/// A value of a shard, to be written. Members' deadlines have no form in dumps, nor has what
+/// [`stream_extras`] tells.
 pub fn to_dump(data: OwnedData) -> Value {
     match data {
         OwnedData::Int(value) => Value::String(value.to_string().into_bytes()),
@@ -159,8 +240,7 @@ fn stream_to_dump(stream: &stream::Stream) -> Stream {
     dumped
 }
 
-/// A group, without the entries that were released: they have no form that both peers read, and
-/// are delivered to nobody until they are claimed.
+/// A group, without the entries that were released: they have no form that both peers read.
 fn group_to_dump(name: &[u8], group: &stream::Group) -> Group {
     let consumers: Vec<&stream::Consumer> = group.consumers().collect();
     let pending = group.pending_from(Id::MIN).filter_map(|(id, entry)| {

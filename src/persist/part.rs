@@ -4,34 +4,38 @@
 //! records with the database that they belong to, so that pieces may follow each other in any
 //! order. A collection that is saved in parts makes pieces of its own, which the thread collects
 //! until they are all there ([`super::save`]). What costs much to encode (long texts, lists,
-//! streams) is only copied here, and encoded by the thread, which compresses strings as well.
+//! streams) is shared with the thread, which encodes it, and compresses strings as well.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use kvasir_shard::{
-    Element, ElementSaver, OwnedData, OwnedValue, SaveCause, SavedEntry, Saver, ValueRef, ValueType,
+    Element, ElementSaver, OwnedData, SaveCause, SavedEntry, Saver, ValueRef, ValueType,
 };
 
+use super::aof::manifest::BaseFormat;
+use super::aof::part::{self as commands, Batch};
 use super::owned;
 use super::rdb::WriteOptions;
+use super::rdb::extras::{DeadlineWriter, write_stream_extras};
 use super::rdb::write::file::{
     Needs, Usage, write_attributes, write_key, write_select, write_text,
 };
 use super::rdb::write::is_compressible;
-use super::rdb::write::portion::Form;
+use super::rdb::write::portion::{Form, write_list};
 use super::save::Piece;
 use crate::config::Config;
 use crate::config::choice::MaxmemoryPolicy;
 use crate::route::core::access_stamp;
 
 /// Bytes of a piece, about.
-const PIECE_BYTES: usize = 128 * 1024;
+pub(super) const PIECE_BYTES: usize = 128 * 1024;
 /// The walk waits while so many bytes wait to be taken by the thread.
-const FULL_BYTES: usize = 1 << 20;
+pub(super) const FULL_BYTES: usize = 1 << 20;
 /// Nobody may write while so many do, or this part of what the server has in use: what is changed
 /// is saved first, and a disk that is slower than those who write would have all of the data set
 /// wait in memory.
@@ -46,6 +50,7 @@ const LONG_TEXT_BYTES: usize = 16 * 1024;
 /// What a shard has to know to write its part.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
+    format: BaseFormat,
     options: WriteOptions,
     usage: Option<UsageKind>,
     /// The moment of the cut, by which times of use are told.
@@ -62,8 +67,14 @@ enum UsageKind {
 }
 
 impl Plan {
-    /// By the configuration, for so many shards that have so many bytes in use together.
-    pub fn new(config: &Config, now_ms: u64, shards: u16, used_bytes: u64) -> Self {
+    /// By the configuration, for a file in this form, and for so many shards that have so many
+    /// bytes in use together.
+    pub fn new(
+        config: &Config,
+        format: BaseFormat,
+        now_ms: u64,
+        (shards, used_bytes): (u16, u64),
+    ) -> Self {
         let share = usize::try_from(used_bytes).unwrap_or(usize::MAX) / CHOKED_SHARE;
         let choked_bytes = CHOKED_BYTES_MIN.max(share / usize::from(shards));
         let usage = match config.memory.policy {
@@ -74,7 +85,12 @@ impl Plan {
             _ => None,
         };
         let options = WriteOptions { compress: config.persistence.compress };
-        Self { options, usage, now_ms, choked_bytes }
+        Self { format, options, usage, now_ms, choked_bytes }
+    }
+
+    /// The form of the file.
+    pub fn format(self) -> BaseFormat {
+        self.format
     }
 
     /// How the server-wide parts of the file are written.
@@ -142,7 +158,7 @@ impl Link {
 /// Pieces that wait for the thread to have room. Only the shard's core uses it; the collections
 /// that are saved in parts share it.
 #[derive(Debug)]
-struct Outbox {
+pub(super) struct Outbox {
     pieces: Mutex<VecDeque<(Piece, usize)>>,
     bytes: AtomicUsize,
 }
@@ -152,12 +168,12 @@ impl Outbox {
         self.pieces.lock().expect("invariant: a panic ends the process")
     }
 
-    fn push(&self, piece: Piece, bytes: usize) {
+    pub(super) fn push(&self, piece: Piece, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.pieces_mut().push_back((piece, bytes));
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) >= FULL_BYTES
     }
 }
@@ -184,6 +200,8 @@ pub struct Part {
     /// The strings in it that the thread is to compress.
     texts: Vec<Range<usize>>,
     db: Option<u32>,
+    /// Entries that the thread is to put into commands, where the file consists of those.
+    batch: Batch,
     keys: u64,
     /// Keys that the link knows of.
     keys_told: u64,
@@ -201,6 +219,7 @@ impl Part {
             thread,
             outbox: Arc::new(outbox),
             piece: Vec::new(),
+            batch: Batch::default(),
             texts: Vec::new(),
             db: None,
             keys: 0,
@@ -257,6 +276,9 @@ impl Part {
     /// Closes the piece that is being made. The next begins with its database anew.
     fn seal(&mut self) {
         self.db = None;
+        if let Some((piece, bytes)) = self.batch.take() {
+            self.outbox.push(piece, bytes);
+        }
         if !self.piece.is_empty() {
             let piece = std::mem::take(&mut self.piece);
             let bytes = piece.len();
@@ -268,54 +290,126 @@ impl Part {
     fn select(&mut self, db: u32) {
         if self.db != Some(db) {
             self.db = Some(db);
+            // Growing it bit by bit would copy it as often.
+            self.piece.reserve(PIECE_BYTES + LONG_TEXT_BYTES);
             write_select(&mut self.piece, db);
         }
     }
 
-    /// Leaves an entry to the thread to encode.
-    fn save_later(&self, db: u32, entry: &SavedEntry<'_>, value: OwnedValue, bytes: usize) {
-        let mut head = Vec::new();
-        write_select(&mut head, db);
-        self.plan.attributes(&mut head, entry);
+    /// Leaves an entry to the thread to encode, whose value takes so many bytes.
+    fn save_later(&self, db: u32, entry: &SavedEntry<'_>, value: Later, bytes: usize) {
+        let mut out = Vec::new();
+        write_select(&mut out, db);
+        self.plan.attributes(&mut out, entry);
         let (key, options) = (entry.key().to_vec(), self.plan.options);
-        let encode = move |out: &mut Vec<u8>| {
-            out.extend_from_slice(&head);
-            write_key(out, &key, &owned::to_dump(value.data), options)
+        let encode = move |pass_on: &mut dyn FnMut(&[u8]) -> io::Result<()>| {
+            let needs = match value {
+                Later::Text(text) => {
+                    write_text(&mut out, &key, ValueRef::Bytes(&text), options);
+                    Needs::Nothing
+                }
+                Later::Data(OwnedData::List(list)) => {
+                    write_list(&mut out, &key, &list, options, pass_on)?;
+                    Needs::Nothing
+                }
+                Later::Data(data) => write_whole(&mut out, &key, data, options),
+            };
+            pass_on(&out)?;
+            Ok(needs)
         };
-        self.outbox.push(Piece::Unencoded(Box::new(encode)), bytes);
+        // The shard has the value as well, as a rule, so that this is no memory of its own. But
+        // the thread had better be done with one before the walk comes to many others.
+        self.outbox.push(Piece::Unencoded(Box::new(encode)), bytes.min(FULL_BYTES));
     }
 
     fn save_collection(&mut self, db: u32, entry: &SavedEntry<'_>) {
         let value = entry.to_value();
         let bytes = match &value.data {
             OwnedData::List(list) if list.len() > WHOLE_ELEMENTS_MAX => Some(list.memory()),
-            OwnedData::Stream(stream) if stream.log().len() > WHOLE_ELEMENTS_MAX as u64 => {
+            OwnedData::Stream(stream)
+                if stream.log().len() > WHOLE_ELEMENTS_MAX as u64
+                    || stream.pieces() > WHOLE_ELEMENTS_MAX =>
+            {
                 Some(stream.memory())
             }
             _ => None,
         };
         if let Some(bytes) = bytes {
-            return self.save_later(db, entry, value, bytes);
+            return self.save_later(db, entry, Later::Data(value.data), bytes);
         }
-        let value = owned::to_dump(value.data);
-        if value.is_empty_collection() {
+        if is_empty(&value.data) {
             // All of its elements have expired.
             return;
         }
         self.select(db);
         self.plan.attributes(&mut self.piece, entry);
-        let needs = write_key(&mut self.piece, entry.key(), &value, self.plan.options);
+        let needs = write_whole(&mut self.piece, entry.key(), value.data, self.plan.options);
         self.link.note_needs(needs);
     }
+}
+
+/// A value that the thread encodes.
+enum Later {
+    /// A text that the shard may have as well.
+    Text(Arc<Vec<u8>>),
+    /// Any other value. A list or a stream has blocks that the shard may have as well.
+    Data(OwnedData),
+}
+
+/// Whether a value is a collection without elements.
+pub(super) fn is_empty(data: &OwnedData) -> bool {
+    match data {
+        OwnedData::Hash(elements) | OwnedData::Set(elements) | OwnedData::SortedSet(elements) => {
+            elements.is_empty()
+        }
+        OwnedData::List(list) => list.len() == 0,
+        OwnedData::Int(_) | OwnedData::String(_) | OwnedData::Stream(_) => false,
+    }
+}
+
+/// Appends a key with its value and all that belongs to it; what the file then needs.
+fn write_whole(out: &mut Vec<u8>, key: &[u8], data: OwnedData, options: WriteOptions) -> Needs {
+    let (value_type, elements) = match &data {
+        OwnedData::Set(elements) => (ValueType::Set, elements),
+        OwnedData::SortedSet(elements) => (ValueType::SortedSet, elements),
+        OwnedData::Stream(stream) => {
+            let extras = owned::stream_extras(stream);
+            let needs = write_key(out, key, &owned::to_dump(data), options);
+            write_stream_extras(out, &extras);
+            return needs;
+        }
+        _ => return write_key(out, key, &owned::to_dump(data), options),
+    };
+    if elements.expiring() == 0 {
+        return write_key(out, key, &owned::to_dump(data), options);
+    }
+    // The deadlines go by the order of the members, which this form keeps.
+    let form = Form::new(value_type, false, options);
+    form.write_key(out, key, elements.len() as u64);
+    elements.iter().for_each(|element| form.write_element(out, &element));
+    let mut deadlines = DeadlineWriter::default();
+    elements.iter().for_each(|element| deadlines.push(out, element.deadline_ms));
+    deadlines.finish(out);
+    form.needs()
 }
 
 impl Saver for Part {
     fn save(&mut self, db: u32, entry: &SavedEntry<'_>, cause: SaveCause) {
         self.keys += 1;
+        if self.plan.format == BaseFormat::Commands {
+            if self.batch.push(db, entry) {
+                self.seal();
+            }
+            return;
+        }
         match entry.value() {
             ValueRef::Collection(_) => self.save_collection(db, entry),
             ValueRef::Bytes(text) if text.len() > LONG_TEXT_BYTES => {
-                self.save_later(db, entry, entry.to_value(), text.len());
+                let later = match entry.shared_text() {
+                    Some(text) => Later::Text(text),
+                    None => Later::Data(entry.to_value().data),
+                };
+                self.save_later(db, entry, later, text.len());
             }
             text => {
                 self.select(db);
@@ -350,6 +444,10 @@ impl Saver for Part {
             return None;
         }
         self.keys += 1;
+        if self.plan.format == BaseFormat::Commands {
+            let outbox = Arc::clone(&self.outbox);
+            return Some(Box::new(commands::Portion::new(db, entry, outbox)));
+        }
         let ValueRef::Collection(value_type) = entry.value() else {
             unreachable!("only a collection has elements");
         };
@@ -363,7 +461,9 @@ impl Saver for Part {
         let number = self.next_portion;
         self.next_portion += 1;
         let outbox = Arc::clone(&self.outbox);
-        Some(Box::new(Portion { form, number, bytes, is_split: false, outbox }))
+        let deadlines = (expiring > 0 && !expires).then(DeadlineWriter::default);
+        let extras = Vec::new();
+        Some(Box::new(Portion { form, number, bytes, deadlines, extras, is_split: false, outbox }))
     }
 }
 
@@ -372,6 +472,9 @@ struct Portion {
     form: Form,
     number: u64,
     bytes: Vec<u8>,
+    /// The deadlines of members, which follow the value.
+    deadlines: Option<DeadlineWriter>,
+    extras: Vec<u8>,
     /// Some of it is on its way.
     is_split: bool,
     outbox: Arc<Outbox>,
@@ -381,7 +484,15 @@ impl Portion {
     fn hand_over(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         let len = bytes.len();
+        self.is_split = true;
         self.outbox.push(Piece::Portion(self.number, bytes), len);
+    }
+
+    fn hand_over_extras(&mut self) {
+        let extras = std::mem::take(&mut self.extras);
+        let len = extras.len();
+        self.is_split = true;
+        self.outbox.push(Piece::PortionExtras(self.number, extras), len);
     }
 }
 
@@ -389,8 +500,13 @@ impl ElementSaver for Portion {
     fn save(&mut self, element: Element<'_>) {
         self.form.write_element(&mut self.bytes, &element);
         if self.bytes.len() >= PIECE_BYTES {
-            self.is_split = true;
             self.hand_over();
+        }
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.push(&mut self.extras, element.deadline_ms);
+            if self.extras.len() >= PIECE_BYTES {
+                self.hand_over_extras();
+            }
         }
     }
 
@@ -399,11 +515,18 @@ impl ElementSaver for Portion {
     }
 
     fn end(mut self: Box<Self>) {
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.finish(&mut self.extras);
+        }
         if self.is_split {
             self.hand_over();
+            if !self.extras.is_empty() {
+                self.hand_over_extras();
+            }
             self.outbox.push(Piece::PortionEnd(self.number), 0);
         } else {
-            let bytes = std::mem::take(&mut self.bytes);
+            let mut bytes = std::mem::take(&mut self.bytes);
+            bytes.append(&mut self.extras);
             let len = bytes.len();
             self.outbox.push(Piece::Records(bytes), len);
         }

@@ -10,6 +10,8 @@ pub enum SaveKind {
     Foreground = 1,
     /// `BGSAVE`.
     Background = 2,
+    /// The new base of the append-only log.
+    LogBase = 4,
 }
 
 /// The value for no snapshot.
@@ -22,6 +24,8 @@ const WAITING: u8 = 3;
 pub struct Saving {
     kind: AtomicU8,
     cancelled: AtomicBool,
+    /// One in the background is to begin when nothing else is under way.
+    scheduled: AtomicBool,
     /// Wall clock, seconds.
     started_unix_s: AtomicU64,
     keys_total: AtomicU64,
@@ -69,6 +73,7 @@ impl Saving {
         Self {
             kind: AtomicU8::new(IDLE),
             cancelled: AtomicBool::new(false),
+            scheduled: AtomicBool::new(false),
             started_unix_s: AtomicU64::new(0),
             keys_total: AtomicU64::new(0),
             keys_done: AtomicU64::new(0),
@@ -87,7 +92,7 @@ impl Saving {
     /// now, until [`Saving::begin`].
     pub fn claim(&self, kind: SaveKind, unix_s: u64) -> bool {
         let value = match kind {
-            SaveKind::Foreground => kind as u8,
+            SaveKind::Foreground | SaveKind::LogBase => kind as u8,
             SaveKind::Background => WAITING,
         };
         if !self.turn(IDLE, value) {
@@ -96,6 +101,7 @@ impl Saving {
         self.cancelled.store(false, Ordering::Relaxed);
         self.started_unix_s.store(unix_s, Ordering::Relaxed);
         if kind == SaveKind::Background {
+            self.unschedule();
             self.tried_unix_s.store(unix_s, Ordering::Relaxed);
         }
         self.note(0, 0);
@@ -172,13 +178,35 @@ impl Saving {
         self.keys_total.store(keys_total, Ordering::Relaxed);
     }
 
-    /// Asks the background save to end; false when there is none.
-    pub fn cancel(&self) -> bool {
-        let under_way = self.figures().kind == Some(SaveKind::Background);
-        if under_way {
+    /// Asks what is under way in the background to end, a base of the log too.
+    pub fn cancel(&self) {
+        if self.figures().kind.is_some_and(|kind| kind != SaveKind::Foreground) {
             self.cancelled.store(true, Ordering::Relaxed);
         }
-        under_way
+    }
+
+    /// Asks a snapshot in the background to end; false when there is none.
+    pub fn cancel_background(&self) -> bool {
+        let is_there = self.figures().kind == Some(SaveKind::Background);
+        if is_there {
+            self.cancelled.store(true, Ordering::Relaxed);
+        }
+        is_there
+    }
+
+    /// Has a snapshot in the background begin when nothing else is under way.
+    pub fn schedule(&self) {
+        self.scheduled.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets that one is to begin; false when none is.
+    pub fn unschedule(&self) -> bool {
+        self.scheduled.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether one is to begin.
+    pub fn is_scheduled(&self) -> bool {
+        self.scheduled.load(Ordering::Relaxed)
     }
 
     /// Whether it is to end early.
@@ -203,7 +231,7 @@ impl Saving {
                 self.background_failed.store(!succeeded, Ordering::Relaxed);
             }
         }
-        if succeeded {
+        if succeeded && figures.kind != Some(SaveKind::LogBase) {
             self.background_failed.store(false, Ordering::Relaxed);
             self.last_unix_s.store(unix_s, Ordering::Relaxed);
             self.saves.fetch_add(1, Ordering::Relaxed);
@@ -218,6 +246,7 @@ impl Saving {
             kind: match self.kind.load(Ordering::Acquire) {
                 IDLE => None,
                 kind if kind == SaveKind::Foreground as u8 => Some(SaveKind::Foreground),
+                kind if kind == SaveKind::LogBase as u8 => Some(SaveKind::LogBase),
                 _ => Some(SaveKind::Background),
             },
             started_unix_s: read(&self.started_unix_s),
@@ -249,7 +278,7 @@ mod tests {
         assert!(figures.background_failed);
         assert_eq!((figures.last_unix_s, figures.background_s, figures.saves), (5, 2, 0));
         assert!(saving.claim(SaveKind::Foreground, 20));
-        assert!(!saving.cancel());
+        assert!(!saving.cancel_background());
         saving.finish(true, 21);
         let figures = saving.figures();
         assert_eq!((figures.kind, figures.background_failed), (None, false));
@@ -269,12 +298,27 @@ mod tests {
     #[test]
     fn what_is_cancelled_has_not_failed() {
         let saving = Saving::new(5);
-        assert!(!saving.cancel());
+        assert!(!saving.cancel_background());
         assert!(saving.claim(SaveKind::Background, 10));
-        assert!(saving.cancel() && saving.is_cancelled());
+        assert!(saving.cancel_background() && saving.is_cancelled());
         saving.finish(false, 11);
         assert!(!saving.figures().background_failed);
         assert!(saving.claim(SaveKind::Background, 12));
         assert!(!saving.is_cancelled());
+    }
+
+    #[test]
+    fn what_is_scheduled_waits_for_a_rewrite_and_begins_once() {
+        let saving = Saving::new(5);
+        assert!(!saving.is_scheduled() && !saving.unschedule());
+        assert!(saving.claim(SaveKind::LogBase, 10));
+        saving.schedule();
+        assert!(!saving.cancel_background() && !saving.is_cancelled());
+        assert!(!saving.claim(SaveKind::Background, 11) && saving.is_scheduled());
+        saving.finish(false, 12);
+        assert!(saving.claim(SaveKind::Background, 13) && !saving.is_scheduled());
+        saving.finish(true, 14);
+        saving.schedule();
+        assert!(saving.unschedule() && !saving.is_scheduled());
     }
 }

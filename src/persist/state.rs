@@ -3,6 +3,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::aof::load::LoadedLog;
+use super::aof::upkeep::Upkeep;
+use super::log::Log;
+use super::rewriting::Rewriting;
 use super::saving::Saving;
 
 /// The persistence of a process.
@@ -12,13 +16,37 @@ pub struct Persistence {
     pub loading: Loading,
     /// Snapshots.
     pub saving: Saving,
+    /// The append-only log.
+    pub log: Log,
+    /// Its files.
+    pub upkeep: Upkeep,
+    /// Whether it is to be there, and its rewrites.
+    pub rewriting: Rewriting,
+    loaded_log: Mutex<Option<LoadedLog>>,
 }
 
 impl Persistence {
-    /// That of a process which starts at this moment (seconds).
-    pub fn new(unix_s: u64) -> Self {
-        let saving = Saving::new(unix_s);
-        Self { loading: Loading::default(), saving }
+    /// That of a process with so many cores which starts at this moment (seconds), with a log or
+    /// without.
+    pub fn new(unix_s: u64, cores: u16, logs: bool) -> Self {
+        Self {
+            loading: Loading::default(),
+            saving: Saving::new(unix_s),
+            log: Log::new(cores),
+            upkeep: Upkeep::default(),
+            rewriting: Rewriting::new(logs),
+            loaded_log: Mutex::default(),
+        }
+    }
+
+    /// Leaves a log that has been loaded, for whoever continues it.
+    pub fn set_loaded_log(&self, log: LoadedLog) {
+        *self.loaded_log.lock().expect("invariant: a panic ends the process") = Some(log);
+    }
+
+    /// Takes the log that was loaded last, if nobody has.
+    pub fn take_loaded_log(&self) -> Option<LoadedLog> {
+        self.loaded_log.lock().expect("invariant: a panic ends the process").take()
     }
 }
 
@@ -26,6 +54,8 @@ impl Persistence {
 #[derive(Default, Debug)]
 pub struct Loading {
     active: AtomicBool,
+    /// Commands of a log are being run, or a base that they go on from is being loaded.
+    replaying: AtomicBool,
     /// Wall clock, seconds.
     started_unix_s: AtomicU64,
     total_bytes: AtomicU64,
@@ -34,6 +64,7 @@ pub struct Loading {
     used_memory: AtomicU64,
     keys_loaded: AtomicU64,
     keys_expired: AtomicU64,
+    keys_empty: AtomicU64,
     failed: AtomicBool,
     outcome: Mutex<Option<Result<(), String>>>,
 }
@@ -64,11 +95,28 @@ impl Loading {
         self.active.load(Ordering::Acquire)
     }
 
+    /// Whether what is loaded is a log: nothing expires meanwhile.
+    #[inline]
+    pub fn is_replaying(&self) -> bool {
+        self.replaying.load(Ordering::Acquire)
+    }
+
+    /// Begins with a log: from now on clients are told to wait, and nothing expires.
+    pub fn begin_replay(&self, unix_s: u64) {
+        self.replaying.store(true, Ordering::Release);
+        self.begin(unix_s);
+    }
+
     /// Begins: from now on clients are told to wait.
     pub fn begin(&self, unix_s: u64) {
         self.started_unix_s.store(unix_s, Ordering::Relaxed);
-        let counters =
-            [&self.total_bytes, &self.loaded_bytes, &self.keys_loaded, &self.keys_expired];
+        let counters = [
+            &self.total_bytes,
+            &self.loaded_bytes,
+            &self.keys_loaded,
+            &self.keys_expired,
+            &self.keys_empty,
+        ];
         for counter in counters {
             counter.store(0, Ordering::Relaxed);
         }
@@ -82,6 +130,21 @@ impl Loading {
         self.loaded_bytes.store(loaded_bytes, Ordering::Relaxed);
         self.keys_loaded.store(keys_loaded, Ordering::Relaxed);
         self.keys_expired.store(keys_expired, Ordering::Relaxed);
+    }
+
+    /// Notes a key whose collection has no elements; how many there have been, with this one.
+    pub fn note_empty(&self) -> u64 {
+        self.keys_empty.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Keys whose collections had no elements.
+    pub fn keys_empty(&self) -> u64 {
+        self.keys_empty.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many bytes have been read.
+    pub fn note_bytes(&self, loaded_bytes: u64) {
+        self.loaded_bytes.store(loaded_bytes, Ordering::Relaxed);
     }
 
     /// Notes the file's length.
@@ -104,7 +167,12 @@ impl Loading {
         self.failed.store(true, Ordering::Release);
     }
 
-    /// Whether a core has told why it cannot succeed.
+    /// Stops it: who reads will tell why it cannot succeed.
+    pub fn interrupt(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// Whether it cannot succeed.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
@@ -112,6 +180,7 @@ impl Loading {
     /// Ends. Without an outcome before this is a success.
     pub fn finish(&self) {
         self.outcome_mut().get_or_insert(Ok(()));
+        self.replaying.store(false, Ordering::Release);
         self.active.store(false, Ordering::Release);
     }
 

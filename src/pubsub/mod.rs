@@ -60,17 +60,15 @@ pub(crate) enum Receivers {
     All,
     /// All but the publisher, who gets it after the reply to its command.
     AllBut(ConnectionKey),
-    /// The publisher alone.
-    Only(ConnectionKey),
 }
 
 /// How a message was received on one core.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(PartialEq, Eq, Default, Debug)]
 pub(crate) struct Delivered {
-    /// Subscriptions that it was for, those that were left out included.
+    /// Subscriptions that it was for, the publisher's own included.
     pub(crate) count: usize,
-    /// Whether somebody was left out.
-    pub(crate) left_out: bool,
+    /// What the publisher is to get after the reply, whatever it has unsubscribed from by then.
+    pub(crate) own: Vec<u8>,
 }
 
 type Names<S> = HashMap<Arc<[u8]>, S, ahash::RandomState>;
@@ -288,17 +286,16 @@ impl CoreState {
         to: Receivers,
         delivered: &mut Delivered,
     ) {
+        let gathers = self.gathers_messages(clients.len());
         for &client in clients {
             delivered.count += 1;
-            let meant = match to {
-                Receivers::All => true,
-                Receivers::AllBut(other) => client != other,
-                Receivers::Only(only) => client == only,
-            };
-            delivered.left_out |= !meant;
-            if meant {
-                let resp = self.connections[client.0 as usize].client.view.resp;
-                encoded[0] = message::head(resp);
+            let resp = self.connections[client.0 as usize].client.view.resp;
+            encoded[0] = message::head(resp);
+            if to == Receivers::AllBut(client) {
+                delivered.own.extend_from_slice(encoded);
+            } else if gathers {
+                self.gather_message(client, encoded);
+            } else {
                 self.push_behind_replies(client, encoded);
             }
         }

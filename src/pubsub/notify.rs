@@ -49,7 +49,10 @@ fn event_of(kind: ChangeKind) -> Option<(&'static str, KeyspaceEvents)> {
         ChangeKind::MovedTo => ("move_to", KeyspaceEvents::GENERIC),
         ChangeKind::Missed => ("keymiss", KeyspaceEvents::KEY_MISS),
         ChangeKind::Event(name) => (name, class_of(name)),
-        ChangeKind::Modified | ChangeKind::Flushed | ChangeKind::Swapped => return None,
+        ChangeKind::Modified
+        | ChangeKind::ElementExpired(_)
+        | ChangeKind::Flushed
+        | ChangeKind::Swapped => return None,
     })
 }
 

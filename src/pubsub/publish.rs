@@ -59,8 +59,8 @@ impl Core {
         if cores.iter(shards).all(|core| core == me) {
             let delivered = self.state.deliver(&message, Receivers::AllBut(key));
             self.reply_published(key, entry, delivered.count, args);
-            if delivered.left_out {
-                self.state.deliver(&message, Receivers::Only(key));
+            if !delivered.own.is_empty() {
+                self.state.push_behind_replies(key, &delivered.own);
             }
             return;
         }

@@ -104,6 +104,11 @@ impl Core {
         reply_bytes: usize,
         reply_to: ReplyTo,
     ) {
+        self.state.note_answer(entry, reply_to.connection);
+        if self.state.replaying && self.state.is_replay(reply_to.connection) {
+            // What a log repeats has been counted when it happened, as with the peers.
+            return;
+        }
         let metrics = &mut self.state.metrics;
         metrics.record(entry, done, reply);
         let measured = Measured {

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use kvasir_proto::{RequestParser, Resp};
 
+use super::cork::Cork;
 use super::engine::{Close, SocketInfo};
 use super::fieldsets::Fieldsets;
+use super::input::Input;
 use super::message::ClientView;
 use super::multi::{Queue, Watching};
 use super::patrol::Watched;
@@ -167,13 +169,17 @@ pub struct Connection {
     /// Parses the requests.
     pub(super) parser: RequestParser,
     /// Bytes that are not executed yet: an incomplete request, or whatever came while blocked.
-    pub(super) input: Vec<u8>,
+    pub(super) input: Input,
     /// Input that the parser wants before it can go on, counted from the start of the request.
     pub(super) needed: usize,
     /// Replies that are ready to be sent.
     pub(super) output: Vec<u8>,
     /// Output that the driver has taken and the kernel not.
     pub(super) in_flight: usize,
+    /// Whether that waits for more.
+    pub(super) cork: Cork,
+    /// Its output waits until the log has reached this position; 0 when it waits for nothing.
+    pub(super) logged_at: u64,
     /// Since when that has been beyond the soft limit, monotonic microseconds.
     pub(super) beyond_soft_us: Option<u64>,
     /// Why its requests wait.
@@ -237,10 +243,12 @@ impl Connection {
         Self {
             client,
             parser: RequestParser::default(),
-            input: Vec::new(),
+            input: Input::default(),
             needed: 0,
             output: Vec::new(),
             in_flight: 0,
+            cork: Cork::Out,
+            logged_at: 0,
             beyond_soft_us: None,
             blocked: Blocked::No,
             close: Close::No,
@@ -297,7 +305,8 @@ impl Connection {
             output: self.output.len() + self.held.len(),
             output_capacity: self.output.capacity() + self.held.capacity(),
             in_flight: self.in_flight,
-            session: self.client.fieldsets.bytes(),
+            session: self.client.fieldsets.bytes()
+                + self.client.tracking.as_ref().map_or(0, |tracking| tracking.bytes()),
         }
     }
 

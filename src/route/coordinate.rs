@@ -5,31 +5,33 @@
 //! coordinator, an asynchronous function, is polled; its hops travel as tasks; the locks end with
 //! its last hop, or with it.
 
+mod claims;
+mod early;
+mod hops;
+mod scopes;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
 
 use kvasir_proto::{Args, Encoder};
 
+pub(super) use self::scopes::{add_lock, mode_of};
 use super::blocking::Claim;
 use super::connection::{Blocked, Connection};
 use super::core::{Background, Core};
 use super::engine::{ConnectionKey, ShardId};
-use super::locks::{Fingerprint, Mode, Outcome, Owner, Scope, TransactionId};
-use super::message::{ClientView, Control, Done, OwnedArgs, Reply, ReplyTo, Task};
-use super::multi::{Plan, refusal_of};
-use super::shard_map::ShardMap;
+use super::locks::{Outcome, Scope, TransactionId};
+use super::message::{ClientView, Done, OwnedArgs, ReplyTo, Task};
+use super::multi::Plan;
+use super::script::Asked;
 use super::transaction::{Request, Transaction};
 use crate::commands::context::{Coordination as Running, Coordinator};
-use crate::commands::definition::{Flags, Handler, KeyFlags, LockScope, TransactionStep};
+use crate::commands::definition::{Handler, TransactionStep};
 use crate::commands::table::{Entry, table};
 use crate::errors::CommandError;
-use crate::pubsub::Receivers;
 
-/// How often a transaction is refused before it becomes patient (see [`super::locks`]).
-const REFUSALS_MAX: u32 = 3;
 /// The low bits of a transaction's identifier tell its coordinator.
 const COORDINATOR_BITS: u32 = 10;
 
@@ -67,6 +69,8 @@ struct Coordination {
     entry: &'static Entry,
     reply_to: ReplyTo,
     args: OwnedArgs,
+    /// The client's database.
+    db: u32,
     /// Ticks of the stopwatch.
     began: u64,
     scopes: Vec<(ShardId, Scope)>,
@@ -80,6 +84,14 @@ struct Coordination {
     claim: Option<Arc<Claim>>,
     /// The connection does not wait for it, and goes on meanwhile.
     detached: bool,
+    /// It has everybody expelled who stands in its way.
+    expels: bool,
+    /// All that it does is done in one hop, as its request tells.
+    has_one_hop: bool,
+    /// The locks of its one other shard, which have not been requested yet.
+    unasked: Option<(ShardId, Scope)>,
+    /// The tasks of its hop that wait for those, by their places among the results.
+    waiting: Vec<(usize, ShardId, Task)>,
     stage: Stage,
 }
 
@@ -90,6 +102,16 @@ enum Stage {
     Running { transaction: Transaction, future: Running },
     /// Being polled, or moved from one stage to the next.
     Moving,
+}
+
+impl Coordination {
+    /// The handle of its coordinator, which waits for something.
+    fn transaction(&self) -> Transaction {
+        match &self.stage {
+            Stage::Running { transaction, .. } => transaction.clone(),
+            Stage::Locking { .. } | Stage::Moving => unreachable!("it has begun, and waits"),
+        }
+    }
 }
 
 /// The coordinations of a core.
@@ -104,6 +126,11 @@ pub(super) struct Coordinations {
 }
 
 impl Coordinations {
+    fn running(&mut self, number: u64) -> &mut Coordination {
+        let running = self.running.get_mut(&number);
+        running.expect("invariant: what is under way is known until it ends")
+    }
+
     /// Whether connections wait for the end of a pause.
     pub(super) fn any_paused(&self) -> bool {
         !self.paused.is_empty()
@@ -156,102 +183,6 @@ impl Coordinations {
 }
 
 impl Core {
-    /// What a command of this shard alone locks: its keys, by its own key specifications, or all of
-    /// the shard for reading.
-    pub(super) fn scope_of(&self, entry: &'static Entry, args: Args<'_>, db: u32) -> Scope {
-        Self::scope_by(self.state.shared.map, entry, args, db)
-    }
-
-    /// As [`scope_of`](Self::scope_of), where the keys are by this map.
-    pub(super) fn scope_by(map: ShardMap, entry: &'static Entry, args: Args<'_>, db: u32) -> Scope {
-        if let Handler::Placed { .. } = entry.command.handler {
-            return Scope::Everything(Mode::Read);
-        }
-        let mut keys = Vec::new();
-        let found = entry.keys(args, |index, flags| {
-            let hash = map.key(args.at(index)).hash;
-            keys.extend(
-                dbs_of(entry, args, db)
-                    .map(|db| (map.fingerprint(db, hash), mode_of(entry, flags))),
-            );
-        });
-        // A request whose keys cannot be told is malformed: it touches none, and will say so.
-        debug_assert!(found.is_ok() || keys.is_empty(), "an error comes before the first key");
-        Scope::Keys(keys)
-    }
-
-    /// The locks of a command on each shard that it names.
-    pub(super) fn scopes_by_shard(
-        &self,
-        entry: &'static Entry,
-        args: Args<'_>,
-        db: u32,
-    ) -> Result<Vec<(ShardId, Scope)>, CommandError> {
-        let mut scopes = Vec::new();
-        self.add_scopes(entry, args, db, &mut scopes)?;
-        Ok(scopes)
-    }
-
-    /// Adds the locks of a command to those of others. Nothing is added on failure.
-    pub(super) fn add_scopes(
-        &self,
-        entry: &'static Entry,
-        args: Args<'_>,
-        db: u32,
-        scopes: &mut Vec<(ShardId, Scope)>,
-    ) -> Result<(), CommandError> {
-        let map = self.state.shared.map;
-        let everywhere = |mode, scopes: &mut Vec<_>| {
-            for shard in (0..map.shards()).map(ShardId) {
-                let scope = Scope::Everything(mode);
-                match scope_on(scopes, shard) {
-                    Some(joined) => joined.join(scope),
-                    None => scopes.push((shard, scope)),
-                }
-            }
-        };
-        let scope = match entry.command.handler {
-            Handler::Global(scope, _) => Some(scope.resolve(args)),
-            _ => entry.command.beyond(args),
-        };
-        match scope {
-            Some(LockScope::Shared) => {
-                everywhere(Mode::Read, scopes);
-                return Ok(());
-            }
-            Some(LockScope::Exclusive) => {
-                everywhere(Mode::Write, scopes);
-                return Ok(());
-            }
-            Some(LockScope::None) => return Ok(()),
-            Some(LockScope::Chosen(_)) => unreachable!("a choice is one of the others"),
-            Some(LockScope::Keys) | None => {}
-        }
-        if let Handler::Placed { .. } = entry.command.handler {
-            everywhere(Mode::Read, scopes);
-            return Ok(());
-        }
-        self.add_scopes_of_keys(entry, args, db, scopes)
-    }
-
-    /// Adds the locks of the keys that a request names.
-    pub(super) fn add_scopes_of_keys(
-        &self,
-        entry: &'static Entry,
-        args: Args<'_>,
-        db: u32,
-        scopes: &mut Vec<(ShardId, Scope)>,
-    ) -> Result<(), CommandError> {
-        let map = self.state.shared.map;
-        entry.keys(args, |index, flags| {
-            let key = map.key(args.at(index));
-            for db in dbs_of(entry, args, db) {
-                let lock = (map.fingerprint(db, key.hash), mode_of(entry, flags));
-                add_lock(scopes, map.owner_of_slot(key.slot), lock);
-            }
-        })
-    }
-
     /// Starts to coordinate a command of a connection, which waits until it is done.
     pub(super) fn coordinate(
         &mut self,
@@ -283,8 +214,10 @@ impl Core {
         let sequence = connection.reserve();
         let reply_to = ReplyTo { connection: key, client, sequence };
         let mut request = Request::new(entry, key, client, view, &self.state, args);
+        let has_one_hop = plan.as_ref().is_some_and(|plan| plan.has_one_hop());
         request.plan = plan;
         let number = self.add_coordination(reply_to, scopes, None, request, coordinator);
+        self.coordinations.running(number).has_one_hop = has_one_hop;
         self.request_locks(number);
     }
 
@@ -300,6 +233,7 @@ impl Core {
             entry: request.entry,
             reply_to,
             args: request.owned_args(),
+            db: request.view.db,
             began: self.state.shared.stopwatch.ticks(),
             scopes,
             id: None,
@@ -307,6 +241,10 @@ impl Core {
             refusals: 0,
             claim,
             detached: false,
+            expels: false,
+            has_one_hop: false,
+            unasked: None,
+            waiting: Vec::new(),
             stage: Stage::Locking { request: Box::new(request), coordinator },
         };
         let number = self.coordinations.next;
@@ -359,8 +297,8 @@ impl Core {
         self.locked(shard, id, outcome);
     }
 
-    /// Starts to coordinate a command whose reply has its place already. With `asked`, that shard
-    /// has drawn its identifier and requested the locks there.
+    /// Starts to coordinate a command whose reply has its place already, and for which the
+    /// connection waits unless it is `detached`.
     pub(super) fn begin_detached(
         &mut self,
         reply_to: ReplyTo,
@@ -368,252 +306,30 @@ impl Core {
         request: Request,
         coordinator: Coordinator,
         detached: bool,
-        asked: Option<(ShardId, TransactionId, Outcome)>,
     ) {
         let number = self.add_coordination(reply_to, scopes, None, request, coordinator);
         let coordination = self.coordinations.running.get_mut(&number);
         coordination.expect("invariant: it has just been added").detached = detached;
-        let Some((shard, id, outcome)) = asked else { return self.request_locks(number) };
-        self.request_locks_as(number, id, Some(shard));
-        self.locked(shard, id, outcome);
+        self.request_locks(number);
     }
 
-    /// Requests the locks of a coordination with a new identifier, or starts it if it needs none.
-    fn request_locks(&mut self, number: u64) {
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: only running ones request locks");
-        if coordination.scopes.is_empty() {
-            return self.start(number);
-        }
-        let me = self.state.id;
-        let mut id = TransactionId::draw(&self.state.shared.next_transaction, me);
-        if coordination.refusals >= REFUSALS_MAX {
-            id = id.patient();
-            coordination.scopes.sort_unstable_by_key(|(shard, _)| *shard);
-        }
-        if !id.is_patient() {
-            return self.request_locks_as(number, id, None);
-        }
-        coordination.id = Some(id);
-        coordination.ungranted = coordination.scopes.len();
-        self.coordinations.by_id.insert(id, number);
-        self.request_next_lock(number, id);
-    }
-
-    /// Requests the locks of a coordination under this identifier on every shard but one that has
-    /// been asked already.
-    fn request_locks_as(&mut self, number: u64, id: TransactionId, asked: Option<ShardId>) {
-        let me = self.state.id;
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: only running ones request locks");
-        coordination.id = Some(id);
-        coordination.ungranted = coordination.scopes.len();
-        self.coordinations.by_id.insert(id, number);
-        let scopes = coordination.scopes.clone();
-        let mut here = None;
-        for (shard, scope) in scopes {
-            if Some(shard) == asked {
-                continue;
-            }
-            if shard == me {
-                here = Some(scope);
-            } else {
-                self.outboxes.control(shard, Control::Lock(id, scope));
-            }
-        }
-        if let Some(scope) = here {
-            let outcome = self.claim(id, scope);
-            self.locked(me, id, outcome);
-        }
-    }
-
-    /// Requests the locks of a patient coordination on the first shard that has not granted them.
-    fn request_next_lock(&mut self, number: u64, id: TransactionId) {
-        let Coordination { scopes, ungranted, .. } = &self.coordinations.running[&number];
-        let (shard, scope) = scopes[scopes.len() - ungranted].clone();
-        if shard == self.state.id {
-            let outcome = self.claim(id, scope);
-            self.locked(shard, id, outcome);
-        } else {
-            self.outboxes.control(shard, Control::Lock(id, scope));
-        }
-    }
-
-    /// What a shard says of a request for locks.
-    pub(super) fn locked(&mut self, shard: ShardId, id: TransactionId, outcome: Outcome) {
-        // An attempt that was given up may still be answered.
-        let Some(&number) = self.coordinations.by_id.get(&id) else { return };
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: identifiers belong to running ones");
-        match outcome {
-            Outcome::Queued => {}
-            Outcome::Busy => self.turn_away_coordination(number),
-            Outcome::Granted => {
-                coordination.ungranted -= 1;
-                if coordination.ungranted == 0 {
-                    self.start(number);
-                } else if id.is_patient() {
-                    self.request_next_lock(number, id);
-                }
-            }
-            Outcome::Refused => {
-                coordination.refusals += 1;
-                self.state.metrics.counters.transactions_retried += 1;
-                self.release_everywhere(number, &[shard]);
-                self.request_locks(number);
-            }
-        }
-    }
-
-    /// A command waits for a script that has run for too long: its client is told so.
-    fn turn_away_coordination(&mut self, number: u64) {
-        let Coordination { entry, claim, reply_to, stage, .. } =
-            &self.coordinations.running[&number];
-        let waits =
-            matches!(stage, Stage::Locking { .. }) && claim.is_none() && *reply_to != NOBODY;
-        if let Some(busy) = self.busy_error(entry).filter(|_| waits) {
-            self.finish(number, Err(refusal_of(entry, busy)));
-        }
-    }
-
-    /// Gives up the locks of a coordination on every shard but those in `except`.
-    fn release_everywhere(&mut self, number: u64, except: &[ShardId]) {
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: only running ones hold locks");
-        let Some(id) = coordination.id.take() else { return };
-        let shards: Vec<ShardId> = coordination.scopes.iter().map(|(shard, _)| *shard).collect();
-        self.coordinations.by_id.remove(&id);
-        for shard in shards.into_iter().filter(|shard| !except.contains(shard)) {
-            if shard == self.state.id {
-                self.release(Owner::Transaction(id));
-            } else {
-                self.outboxes.control(shard, Control::Release(id));
-            }
-        }
-    }
-
-    fn start(&mut self, number: u64) {
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: only running ones start");
-        if coordination.claim.as_ref().is_some_and(|claim| !claim.take()) {
-            // The client's wait has ended: it has been told, and nobody waits for the outcome.
-            self.release_everywhere(number, &[]);
-            self.coordinations.running.remove(&number);
-            return;
-        }
-        let stage = std::mem::replace(&mut coordination.stage, Stage::Moving);
-        let Stage::Locking { request, coordinator } = stage else {
-            unreachable!("a coordination starts once");
-        };
-        let transaction = Transaction::new(self.state.shared.map.shards(), &request);
-        let future = coordinator(transaction.clone(), *request);
-        coordination.stage = Stage::Running { transaction, future };
-        self.poll(number);
-    }
-
-    /// Lets a coordination go on until it waits for other cores, or is done.
-    fn poll(&mut self, number: u64) {
-        loop {
-            let coordination = self.coordinations.running.get_mut(&number);
-            let coordination = coordination.expect("invariant: only running ones are polled");
-            let stage = std::mem::replace(&mut coordination.stage, Stage::Moving);
-            let Stage::Running { transaction, mut future } = stage else {
-                unreachable!("a coordination is polled while it runs");
-            };
-            let poll = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            let to = coordination.reply_to;
-            coordination.stage = Stage::Running { transaction: transaction.clone(), future };
-            let ran = std::mem::take(&mut transaction.exchange.borrow_mut().ran);
-            for part in ran {
-                self.record_part(&part, to);
-            }
-            if let Poll::Ready(result) = poll {
-                return self.finish(number, result);
-            }
-            let (tasks, last, sleep_us) = {
-                let mut exchange = transaction.exchange.borrow_mut();
-                (std::mem::take(&mut exchange.outgoing), exchange.last, exchange.sleep_us.take())
-            };
-            if let Some(sleep_us) = sleep_us {
-                let wake_us = self.state.now.monotonic_us.saturating_add(sleep_us);
-                self.coordinations.sleeping.push(Reverse((wake_us, number)));
-                return;
-            }
-            self.send_tasks(number, tasks, last, &transaction);
-            if transaction.exchange.borrow().awaited > 0 {
-                return;
-            }
-        }
-    }
-
-    /// Lets those go on that have slept long enough.
-    pub(super) fn wake_sleepers(&mut self) {
-        let now_us = self.state.now.monotonic_us;
-        while let Some(&Reverse((wake_us, number))) = self.coordinations.sleeping.peek()
-            && wake_us <= now_us
-        {
-            self.coordinations.sleeping.pop();
-            let coordination = self.coordinations.running.get(&number);
-            let coordination = coordination.expect("invariant: one that sleeps runs");
-            let Stage::Running { transaction, .. } = &coordination.stage else {
-                unreachable!("only running coordinations sleep");
-            };
-            transaction.exchange.borrow_mut().awaited = 0;
-            self.poll(number);
-        }
-    }
-
-    /// Sends the tasks of a hop, and runs those for this core.
-    fn send_tasks(
+    /// Coordinates a script that runs already, and holds under this identifier what it has. It gets
+    /// everything before it goes on.
+    pub(super) fn begin_astray(
         &mut self,
-        number: u64,
-        tasks: Vec<(ShardId, Task)>,
-        last: bool,
-        transaction: &Transaction,
+        reply_to: ReplyTo,
+        id: TransactionId,
+        request: Request,
+        coordinator: Coordinator,
+        detached: bool,
     ) {
-        let me = self.state.id;
-        let id = self.coordinations.running[&number].id;
-        let release = if last { id } else { None };
-        let visited: Vec<ShardId> = tasks.iter().map(|(shard, _)| *shard).collect();
-        let mut here = Vec::new();
-        for (index, (shard, task)) in tasks.into_iter().enumerate() {
-            if shard == me {
-                here.push((index, task));
-            } else {
-                let run = Control::Run { coordination: number, index, task, release };
-                self.outboxes.control(shard, run);
-            }
-        }
-        for (index, task) in here {
-            let reply = task(&mut self.state);
-            let mut exchange = transaction.exchange.borrow_mut();
-            exchange.results[index] = Some(reply);
-            exchange.awaited -= 1;
-        }
-        if last {
-            let elsewhere: Vec<ShardId> = visited.into_iter().filter(|s| *s != me).collect();
-            self.release_everywhere(number, &elsewhere);
-        }
-        self.after_command();
-    }
-
-    /// A task of a coordination has answered.
-    pub(super) fn ran(&mut self, number: u64, index: usize, reply: Reply) {
-        let coordination = self.coordinations.running.get(&number);
-        let coordination = coordination.expect("invariant: a coordination awaits its tasks");
-        let Stage::Running { transaction, .. } = &coordination.stage else {
-            unreachable!("only running coordinations have tasks");
-        };
-        let ready = {
-            let mut exchange = transaction.exchange.borrow_mut();
-            assert!(exchange.results[index].is_none(), "invariant: a task answers once");
-            exchange.results[index] = Some(reply);
-            exchange.awaited -= 1;
-            exchange.awaited == 0
-        };
-        if ready {
-            self.poll(number);
-        }
+        let number = self.add_coordination(reply_to, Vec::new(), None, request, coordinator);
+        let coordination = self.coordinations.running.get_mut(&number);
+        let coordination = coordination.expect("invariant: it has just been added");
+        coordination.detached = detached;
+        coordination.id = Some(id);
+        self.coordinations.by_id.insert(id, number);
+        self.raise_everywhere(number);
     }
 
     fn finish(&mut self, number: u64, result: Result<Vec<u8>, CommandError>) {
@@ -621,6 +337,7 @@ impl Core {
         if is_attempt && self.finish_in_vain(number) {
             return;
         }
+        self.log_coordination(number);
         self.release_everywhere(number, &[]);
         let coordination = self.coordinations.running.remove(&number);
         let Coordination { entry, reply_to, args, began, stage, detached, .. } =
@@ -629,15 +346,16 @@ impl Core {
             // What became of it has been logged.
             return;
         }
-        let (blame, again) = match &stage {
+        let (blame, again, calls) = match &stage {
             Stage::Running { transaction, .. } => {
                 let mut exchange = transaction.exchange.borrow_mut();
-                (exchange.blame.take(), exchange.again.take())
+                (exchange.blame.take(), exchange.again.take(), exchange.calls)
             }
-            Stage::Locking { .. } | Stage::Moving => (None, None),
+            Stage::Locking { .. } | Stage::Moving => (None, None, 0),
         };
         if let Some(view) = again {
-            return self.begin_widely(reply_to, entry, view, args, !detached, None);
+            let asked = Asked { to: reply_to, entry, view, args };
+            return self.begin_widely(asked, !detached);
         }
         let failed = result.is_err() || blame.is_some();
         let reply = result.unwrap_or_else(|error| {
@@ -648,7 +366,8 @@ impl Core {
         });
         let nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
         let blame = blame.unwrap_or_default();
-        let done = Done { reply_end: reply.len(), nanoseconds, failed, blame, ..Done::default() };
+        let reply_end = reply.len();
+        let done = Done { reply_end, nanoseconds, failed, blame, calls, ..Done::default() };
         if is_attempt {
             return self.served(reply_to, entry, &reply, done, args.view());
         }
@@ -662,8 +381,8 @@ impl Core {
         if connection.is_some_and(|connection| connection.client.id == reply_to.client) {
             if let Stage::Running { transaction, .. } = stage {
                 let messages = std::mem::take(&mut transaction.exchange.borrow_mut().own_messages);
-                for message in messages {
-                    self.state.deliver(&message, Receivers::Only(reply_to.connection));
+                if !messages.is_empty() {
+                    self.state.push_behind_replies(reply_to.connection, &messages);
                 }
             }
             if !detached {
@@ -674,6 +393,17 @@ impl Core {
 }
 
 impl Core {
+    /// Logs what a coordination has changed, while it has its locks.
+    fn log_coordination(&mut self, number: u64) {
+        let Coordination { entry, args, db, stage, .. } = &self.coordinations.running[&number];
+        let Stage::Running { transaction, .. } = stage else { return };
+        let mut caused = std::mem::take(&mut transaction.exchange.borrow_mut().caused);
+        caused.complete(entry, *db, args.view());
+        self.state.effects.end_unit();
+        self.state.effects.put_unit(&mut caused.records);
+        self.state.effects.end_unit();
+    }
+
     /// Ends an attempt of a blocking command after which it waits; false when it is done instead.
     fn finish_in_vain(&mut self, number: u64) -> bool {
         let Coordination { stage, scopes, reply_to, .. } = &self.coordinations.running[&number];
@@ -691,35 +421,4 @@ impl Core {
         self.attempt_in_vain(to, in_vain.args);
         true
     }
-}
-
-/// The databases in which a command uses its keys: the client's, and perhaps another.
-fn dbs_of(entry: &'static Entry, args: Args<'_>, db: u32) -> impl Iterator<Item = u32> + use<> {
-    let other = entry.command.other_db.and_then(|other_db| other_db(args));
-    std::iter::once(db).chain(other.filter(|other| *other != db))
-}
-
-fn scope_on(scopes: &mut [(ShardId, Scope)], shard: ShardId) -> Option<&mut Scope> {
-    scopes.iter_mut().find(|(other, _)| *other == shard).map(|(_, scope)| scope)
-}
-
-/// Adds a lock of a key of a shard.
-pub(super) fn add_lock(
-    scopes: &mut Vec<(ShardId, Scope)>,
-    shard: ShardId,
-    lock: (Fingerprint, Mode),
-) {
-    match scope_on(scopes, shard) {
-        Some(Scope::Keys(keys)) => keys.push(lock),
-        Some(everything) => everything.join(Scope::Keys(vec![lock])),
-        None => scopes.push((shard, Scope::Keys(vec![lock]))),
-    }
-}
-
-/// What a command with these key flags needs of the key. `XREADGROUP` says that it only reads, and
-/// changes what belongs to the group.
-pub(super) fn mode_of(entry: &'static Entry, flags: KeyFlags) -> Mode {
-    let waits = matches!(entry.command.handler, Handler::Blocking(_));
-    let reads = flags.has(KeyFlags::RO) && !(waits && entry.command.flags.has(Flags::WRITE));
-    if reads { Mode::Read } else { Mode::Write }
 }

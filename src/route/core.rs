@@ -1,10 +1,13 @@
 //! One core's logic: connections, the shard, its locks, and the messages between cores.
 //!
-//! The life of a request: [`Engine::received`] parses what has arrived, a few requests at a time,
-//! so that the memory that they will touch can be fetched together; each is dispatched by its
-//! definition. A command for this shard runs at once and writes its reply into the connection's
-//! output. One for another shard joins the batch for that core, and reserves its place among the
-//! replies. One with keys on several shards, or about the whole server, becomes a coordination.
+//! The life of a request: [`received`](super::engine::Engine::received) parses what has arrived, a
+//! few requests at a time, so that the memory that they will touch can be fetched together; each is
+//! dispatched by its definition. A command for this shard runs at once and writes its reply into
+//! the connection's output. One for another shard joins the batch for that core, and reserves its
+//! place among the replies. One with keys on several shards, or about the whole server, becomes a
+//! coordination.
+
+mod round;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,25 +18,25 @@ use kvasir_shard::{Overdue, Progress, Shard};
 use slab::Slab;
 
 use super::blocking::{Alarms, Ending, Waiters, Waits};
-use super::clients::OUTPUT_RESUME_BYTES;
 use super::connection::{Blocked, Connection};
 use super::coordinate::Coordinations;
+use super::cork::Corks;
 use super::dispatch::Ahead;
-use super::engine::{
-    Close, ConnectionKey, Disposition, Engine, Now, ShardId, ShutdownSignal, SocketInfo, Wake,
-};
+use super::effects::Effects;
+use super::engine::{Close, ConnectionKey, Now, ShardId, Wake};
 use super::evict::Room;
-use super::locks::{Locks, Mode};
+use super::input::Input;
+use super::locks::{Locks, Mode, Scope, TransactionId};
 use super::long::Postponed;
-use super::message::{Batch, BatchKind, ClientView, ReplyTo};
+use super::message::{ClientView, ReplyTo};
 use super::multi::{WatchId, Watches};
 use super::patrol::{INPUT_ROOM, Patrol};
-use super::remote::{Granted, Outboxes, ParkedRequests};
+use super::remote::{Granted, Outboxes, Parked, ParkedRequests};
+use super::replay::Replay;
 use super::script::Scripts;
 use super::shared::Shared;
 use super::snapshot::{LOOK_US, SnapshotState};
 use crate::commands::context::{Coordinator, KeyspaceFigures, ValueSettings};
-use crate::commands::server::shut_down_on;
 use crate::config::notify::KeyspaceEvents;
 use crate::config::value::OutputLimit;
 use crate::metrics::Metrics;
@@ -50,10 +53,10 @@ pub(super) const LOOKAHEAD: usize = 16;
 const TURN_BYTES: usize = 256 * 1024;
 /// A larger input buffer is given back as soon as it is empty, and not by the patrol, in bytes.
 const INPUT_KEPT_MAX: usize = 4 << 20;
+/// How long what has fallen due waits for transactions before those wait for it, microseconds.
+const EXPIRY_WAIT_US: u64 = 5_000;
 /// Keys expired in one piece of work.
 const EXPIRE_BUDGET: usize = 64;
-/// Values freed in one piece of work.
-const GARBAGE_BUDGET: usize = 256;
 
 /// The access stamp of a moment: the low bits of its Unix second, so that times of up to 18 hours
 /// since an access can be told.
@@ -96,14 +99,20 @@ pub struct CoreState {
     pub choked: bool,
     /// `stop-writes-on-bgsave-error`, where snapshots are taken.
     pub stops_writes: bool,
+    /// What has been changed here, on its way into the log.
+    pub effects: Effects,
     /// Whether the data set is being loaded.
     pub loading: bool,
+    /// Whether what is loaded is a log, during which nothing expires and nothing is evicted.
+    pub(super) replaying: bool,
     /// This core's side of snapshots.
     pub(super) snapshot: SnapshotState,
     /// What the server itself has to do that takes locks, as soon as this round.
     pub background: VecDeque<Background>,
     /// Where this shard's part of what is loaded comes from.
     pub load_port: Option<Port>,
+    /// The log whose commands this core runs.
+    pub replay: Option<Replay>,
     /// `import-mode`: keys stay when their deadline passes.
     pub import_mode: bool,
     /// Whether keys go when they expire, or only when they are looked at (`DEBUG`).
@@ -147,6 +156,7 @@ pub struct CoreState {
     /// Connections beyond the soft limit of their output.
     pub(super) beyond_soft: Vec<ConnectionKey>,
     dirty: VecDeque<ConnectionKey>,
+    pub(super) corks: Corks,
 }
 
 /// A command that the server gives itself.
@@ -220,6 +230,7 @@ impl CoreState {
         }
         self.patrol();
         self.check_save_points();
+        self.check_log();
         self.metrics.end_periodic();
     }
 
@@ -244,6 +255,17 @@ impl CoreState {
     /// passes: as in the peers, a key that it has found is there until it ends.
     pub(super) fn time_stands(&self) -> bool {
         self.scripts.any_jobs() || self.shared.wide_scripts.load(Ordering::Relaxed) > 0
+    }
+
+    /// Removes some of what has fallen due.
+    pub(super) fn expire_due(&mut self) -> Progress {
+        let began = self.metrics.ticks();
+        self.tracking.set_author(None);
+        let expiry = self.shard.expire_due(self.unix_ms(), EXPIRE_BUDGET);
+        if expiry.expired > 0 {
+            self.metrics.event_since(Event::ExpireCycle, began);
+        }
+        expiry
     }
 
     /// Tells the keyspace the time, in milliseconds of the Unix epoch.
@@ -303,11 +325,17 @@ pub struct Core {
     pub(super) locks: Locks,
     pub(super) parked: ParkedRequests,
     pub(super) granted: Granted,
+    /// Transactions that are to have this shard, after the one that has it.
+    pub(super) raises: VecDeque<TransactionId>,
     /// Parked commands that go on in parts, in the order of their turns.
     pub(super) long: VecDeque<u64>,
     pub(crate) outboxes: Outboxes,
     pub(crate) publishing: Publishing,
     pub(super) coordinations: Coordinations,
+    /// Since when what has fallen due waits for transactions, on the monotonic clock.
+    expires_since_us: Option<u64>,
+    /// It waits in line.
+    pub(super) expiry_parked: bool,
     /// Somebody further up is going through the keys that may be ready.
     pub(super) serving: bool,
     pub(super) ready: VecDeque<ConnectionKey>,
@@ -335,10 +363,13 @@ impl Core {
             refuses_writes: false,
             choked: false,
             stops_writes: false,
+            effects: Effects::default(),
             loading: false,
+            replaying: false,
             snapshot: SnapshotState::default(),
             background: VecDeque::new(),
             load_port: None,
+            replay: None,
             import_mode: false,
             active_expire: true,
             monitors: Vec::new(),
@@ -361,6 +392,7 @@ impl Core {
             scripts: Scripts::default(),
             beyond_soft: Vec::new(),
             dirty: VecDeque::new(),
+            corks: Corks::default(),
             shared,
         };
         state.apply_config();
@@ -368,11 +400,14 @@ impl Core {
             state,
             locks: Locks::default(),
             parked: ParkedRequests::default(),
+            raises: VecDeque::new(),
             granted: Granted::default(),
             long: VecDeque::new(),
             outboxes: Outboxes::new(id, shards),
             publishing: Publishing::default(),
             coordinations: Coordinations::default(),
+            expires_since_us: None,
+            expiry_parked: false,
             serving: false,
             ready: VecDeque::new(),
             lookahead: (0..LOOKAHEAD).map(|_| ArgRanges::default()).collect(),
@@ -430,16 +465,16 @@ impl Core {
     }
 
     /// Executes what the connection has sent, up to a turn's worth, and keeps the rest.
-    fn take_turn(&mut self, key: ConnectionKey) {
+    pub(super) fn take_turn(&mut self, key: ConnectionKey) {
         let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
         if connection.blocked != Blocked::No || connection.close != Close::No {
             return;
         }
         let mut input = std::mem::take(&mut connection.input);
-        let consumed = self.execute_input(key, &input, TURN_BYTES);
+        let consumed = self.execute_input(key, input.as_slice(), TURN_BYTES);
         let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
-        input.drain(..consumed);
-        input.extend_from_slice(&connection.input);
+        input.consume(consumed);
+        input.extend(connection.input.as_slice());
         connection.input = input;
         self.after_turn(key, consumed);
     }
@@ -458,10 +493,9 @@ impl Core {
             }
         }
         if !connection.input.is_empty() {
-            let wanted = connection.needed.max(INPUT_ROOM).saturating_sub(connection.input.len());
-            connection.input.reserve(wanted);
+            connection.input.make_room(connection.needed.max(INPUT_ROOM));
         } else if connection.input.capacity() > INPUT_KEPT_MAX {
-            connection.input = Vec::new();
+            connection.input = Input::default();
         }
         self.state.mark_dirty(key);
     }
@@ -480,6 +514,33 @@ impl Core {
         }
     }
 
+    /// Removes what has fallen due. A pause and an import leave the keyspace as it is, and so do a
+    /// script and a transaction: what they have found is there until they end.
+    fn expire(&mut self) -> Progress {
+        let waits = self.state.keeps_overdue() || self.state.replaying || self.state.time_stands();
+        if waits || !self.state.active_expire {
+            return Progress { expired: 0, next_deadline_ms: None };
+        }
+        let next = self.state.shard.next_deadline_ms();
+        let is_due = next.is_some_and(|next_ms| next_ms <= self.state.unix_ms());
+        if is_due && self.locks.has_transactions() {
+            self.wait_to_expire();
+            return Progress { expired: 0, next_deadline_ms: Some(self.state.unix_ms() + 1) };
+        }
+        self.expires_since_us = None;
+        self.state.expire_due()
+    }
+
+    /// Removes what has fallen due between the transactions that follow each other without end.
+    fn wait_to_expire(&mut self) {
+        let now_us = self.state.now.monotonic_us;
+        let since_us = *self.expires_since_us.get_or_insert(now_us);
+        if now_us - since_us >= EXPIRY_WAIT_US && !self.expiry_parked {
+            self.expiry_parked = true;
+            self.park_this(Parked::Expiry, Scope::Everything(Mode::Write));
+        }
+    }
+
     /// When the pause, an expiry or the next periodic work is due, on the monotonic clock.
     fn next_wake(&self, next_expiry_ms: Option<u64>) -> Wake {
         let now = self.state.now;
@@ -495,209 +556,5 @@ impl Core {
         let next =
             [expiry, alarm, pause, choked, sleeper, wait, sample].into_iter().flatten().min();
         next.map_or(Wake::Never, Wake::At)
-    }
-}
-
-impl Engine for Core {
-    fn tick(&mut self, now: Now) {
-        self.state.now = now;
-        self.state.loading = self.state.shared.persistence.loading.is_active();
-        let failed = self.state.shared.persistence.saving.has_failed();
-        self.state.refuses_writes = self.state.stops_writes && failed;
-        self.state.choked = self.state.shared.persistence.saving.is_choked();
-        self.state.tell_time(now.unix_us / 1000);
-        self.state.shard.set_overdue(self.state.overdue());
-        self.state.shard.set_access_stamp(self.state.access_stamp());
-        self.state.metrics.start_round(now);
-        if self.state.metrics.sample_if_due(now) {
-            self.state.measure();
-            if self.state.shared.busy_scripts.load(Ordering::Relaxed) > 0 {
-                self.turn_away(None);
-            }
-        }
-        self.state.compare_memory();
-    }
-
-    fn opened(&mut self, info: SocketInfo) -> ConnectionKey {
-        self.accept(info)
-    }
-
-    fn received(&mut self, key: ConnectionKey, bytes: &[u8]) {
-        let now_us = self.state.now.monotonic_us;
-        let metrics = &mut self.state.metrics;
-        metrics.note_event();
-        metrics.counters.reads += 1;
-        metrics.counters.net_in += bytes.len() as u64;
-        let connection = &mut self.state.connections[key.0 as usize];
-        connection.client.net_in += bytes.len() as u64;
-        connection.client.active_us = now_us;
-        if connection.close != Close::No {
-            return;
-        }
-        if !connection.input.is_empty() || connection.blocked != Blocked::No {
-            connection.input.extend_from_slice(bytes);
-            connection.note_input();
-            if self.input_too_large(key) {
-                return;
-            }
-            if !self.state.connections[key.0 as usize].ready {
-                self.take_turn(key);
-            }
-            // Whoever cannot go on now must not be read without end either.
-            if !self.state.connections[key.0 as usize].wants_input() {
-                self.state.mark_dirty(key);
-            }
-            return;
-        }
-        let consumed = self.execute_input(key, bytes, TURN_BYTES);
-        let Some(connection) = self.state.connections.get_mut(key.0 as usize) else { return };
-        if consumed < bytes.len() && connection.close == Close::No {
-            connection.input.extend_from_slice(&bytes[consumed..]);
-            connection.note_input();
-        }
-        self.after_turn(key, consumed);
-    }
-
-    fn closed(&mut self, key: ConnectionKey) {
-        self.disconnect(key);
-    }
-
-    fn hangup(&mut self, key: ConnectionKey, failed: bool) {
-        let connection = &mut self.state.connections[key.0 as usize];
-        connection.hung_up = true;
-        if failed {
-            self.state.close(key, Close::Now);
-        } else if connection.is_finished() {
-            // Whoever publishes from now on does not count it.
-            self.state.unsubscribe_all(key);
-            self.state.close(key, Close::AfterOutput);
-        } else if connection.blocked == Blocked::Waiting {
-            // Who waits for a key and sends nothing more is gone, as far as anyone can tell.
-            let client = connection.client.id;
-            if self.state.waits.is_waiting(client) {
-                self.state.waits.end(client, Ending::Gone);
-            }
-        }
-    }
-
-    fn sent(&mut self, key: ConnectionKey, bytes: usize, in_flight: usize) {
-        self.state.metrics.counters.net_out += bytes as u64;
-        let connection = &mut self.state.connections[key.0 as usize];
-        connection.client.net_out += bytes as u64;
-        connection.in_flight = in_flight;
-        if connection.blocked == Blocked::Output && connection.output_bytes() < OUTPUT_RESUME_BYTES
-        {
-            self.unblock(key);
-        }
-    }
-
-    fn deliver(&mut self, batch: Box<Batch>) {
-        self.state.metrics.note_event();
-        match batch.kind {
-            BatchKind::Requests => self.execute_batch(batch),
-            BatchKind::Answers => self.accept_answers(batch),
-        }
-    }
-
-    fn signal(&mut self, signal: ShutdownSignal) {
-        if self.state.shared.persistence.loading.is_active() {
-            self.state.shared.stop();
-        } else if self.state.id == ShardId(0) {
-            let shutdown = shut_down_on(signal, &self.state);
-            self.state.background.push_back(shutdown);
-        }
-    }
-
-    fn work(&mut self) -> Wake {
-        self.check_pause();
-        let loading = self.state.take_loaded();
-        self.begin_background();
-        self.wake_sleepers();
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else { break };
-            if let Some(connection) = self.state.connection(key) {
-                connection.ready = false;
-                self.take_turn(key);
-            }
-        }
-        self.go_on_with_scripts();
-        self.state.waits.end_due(self.state.now.monotonic_us);
-        self.finish_ended();
-        while let Some((db, key)) = self.state.alarms.take_due(self.state.unix_ms()) {
-            self.state.waiters.note(db, &key);
-        }
-        let began = self.state.metrics.ticks();
-        self.state.tracking.set_author(None);
-        // A pause and an import leave the keyspace as it is, and so does a script.
-        let passes = !self.state.keeps_overdue() && !self.state.time_stands();
-        let expiry = if self.state.active_expire && passes {
-            self.state.shard.expire_due(self.state.unix_ms(), EXPIRE_BUDGET)
-        } else {
-            Progress { expired: 0, next_deadline_ms: None }
-        };
-        if expiry.expired > 0 {
-            self.state.metrics.event_since(Event::ExpireCycle, began);
-        }
-        self.after_command();
-        let goes_on = self.step_long();
-        let garbage = self.state.shard.collect_garbage(GARBAGE_BUDGET);
-        let busy_clients = self.state.metrics.is_busy() || !self.ready.is_empty();
-        let snapshot = self.state.step_snapshot(busy_clients);
-        // What a transaction has found is there until it ends.
-        let evicts = self.locks.is_idle() && self.state.evict_in_round();
-        let crowded = evicts | self.state.limit_clients();
-        self.after_command();
-        let tracks = self.end_tracking_round();
-        let expires = expiry.expired == EXPIRE_BUDGET;
-        let busy = !self.ready.is_empty() || !self.state.background.is_empty();
-        let scripts = self.state.scripts.any_jobs();
-        if busy || scripts || goes_on || garbage || crowded || expires || tracks {
-            return Wake::Now;
-        }
-        let wake = self.next_wake(expiry.next_deadline_ms);
-        [loading, snapshot].into_iter().flatten().fold(wake, |wake, other| other.or_sooner(wake))
-    }
-
-    fn next_dirty(&mut self) -> Option<ConnectionKey> {
-        loop {
-            let key = self.state.dirty.pop_front()?;
-            if let Some(connection) = self.state.connections.get_mut(key.0 as usize) {
-                connection.dirty = false;
-                self.state.enforce_output_limit(key);
-                self.state.count_client(key);
-                return Some(key);
-            }
-        }
-    }
-
-    fn take_output(&mut self, key: ConnectionKey, spare: Vec<u8>) -> Vec<u8> {
-        debug_assert!(spare.is_empty(), "a spare buffer is empty");
-        let connection = &mut self.state.connections[key.0 as usize];
-        let output = std::mem::replace(&mut connection.output, spare);
-        self.state.metrics.counters.writes += u64::from(!output.is_empty());
-        connection.in_flight += output.len();
-        output
-    }
-
-    fn disposition(&self, key: ConnectionKey) -> Disposition {
-        let connection = &self.state.connections[key.0 as usize];
-        let read = connection.close == Close::No && connection.wants_input();
-        // Replies that are still to come belong to the output that is to be sent first.
-        let waits = connection.close == Close::AfterOutput && !connection.in_order();
-        Disposition { read, close: if waits { Close::No } else { connection.close } }
-    }
-
-    fn next_outgoing(&mut self) -> Option<(ShardId, Box<Batch>)> {
-        self.send_ended_watches();
-        self.send_ended_trackers();
-        let message = self.outboxes.next(self.state.unix_ms());
-        if message.is_none() {
-            self.state.metrics.end_round();
-        }
-        message
-    }
-
-    fn stopping(&self) -> bool {
-        self.state.shared.stopping()
     }
 }

@@ -2,7 +2,9 @@
 
 use kvasir_proto::{ArgRanges, Args, Encoder, Parsed, ProtocolError, RequestParser};
 
-use super::connection::{Blocked, Connection, OUTPUT_PAUSE_BYTES, PENDING_MAX, ReplyMode};
+use super::connection::{
+    Blocked, ClientState, Connection, OUTPUT_PAUSE_BYTES, PENDING_MAX, ReplyMode,
+};
 use super::core::{Core, CoreState, LOOKAHEAD, Pause};
 use super::engine::{Close, ConnectionKey, ShardId};
 use super::long::Long;
@@ -79,7 +81,7 @@ impl Core {
                 End::Full => {}
                 End::Exhausted => break,
                 End::Failed(error) => {
-                    self.refuse_stream(key, error);
+                    self.refuse_stream(key, error, &input[parsed..]);
                     consumed = input.len();
                     break;
                 }
@@ -104,6 +106,9 @@ impl Core {
         let mut limits = self.state.limits;
         let connection = &mut self.state.connections[key.0 as usize];
         limits.authenticated = connection.client.authenticated;
+        if connection.is_replay() {
+            limits.max_bulk_len = u64::MAX;
+        }
         let most = if limits.authenticated { LOOKAHEAD } else { 1 };
         let mut at = from;
         while ahead.len() < most {
@@ -123,6 +128,11 @@ impl Core {
                     }
                     ahead.push(Ahead { start: at, end: at + consumed, entry, hash, owner });
                     at += consumed;
+                    if map.shards() > 1
+                        && entry.is_some_and(|entry| entry.is_likely_last(args.len()))
+                    {
+                        return (End::Full, at);
+                    }
                 }
                 Ok(Parsed::Empty { consumed }) => at += consumed,
                 Ok(Parsed::Incomplete { needed }) => {
@@ -259,7 +269,7 @@ impl Core {
                  / RESET are allowed in this context"
             )));
         }
-        self.state.check_persistence(entry)?;
+        self.check_persistence(key, entry, args)?;
         if self.state.room.exceeded && flags.has(Flags::DENYOOM) && !self.state.make_room() {
             return Err(CommandError::OutOfMemory);
         }
@@ -411,8 +421,10 @@ impl Core {
     }
 
     /// Answers bytes that are no request with the peers' error, and closes the connection.
-    fn refuse_stream(&mut self, key: ConnectionKey, error: ProtocolError) {
+    fn refuse_stream(&mut self, key: ConnectionKey, error: ProtocolError, rest: &[u8]) {
+        let hides = self.state.shared.config.load().log.hide_user_data;
         let connection = &mut self.state.connections[key.0 as usize];
+        log_protocol_error(&connection.client, error, if hides { None } else { Some(rest) });
         let mut buffer = connection.reply_start();
         let start = buffer.len();
         let mut text = b"ERR ".to_vec();
@@ -447,6 +459,17 @@ impl Core {
 }
 
 impl Entry {
+    /// Whether the connection will probably wait for its end, if there are several shards: what is
+    /// parsed ahead of that is parsed again. It has so many arguments.
+    fn is_likely_last(&self, arguments: usize) -> bool {
+        match self.command.handler {
+            Handler::Transaction(step) => matches!(step, TransactionStep::Execute),
+            Handler::Multi { .. } => arguments > 2,
+            Handler::Global(..) => true,
+            _ => false,
+        }
+    }
+
     /// The shard that owns every key of a request, if there is one. A request whose keys cannot be
     /// told is malformed: any shard will answer so, and `home` is as good as another.
     pub(super) fn common_owner(
@@ -526,6 +549,26 @@ impl Connection {
         }
         if self.blocked == Blocked::No { Flow::Continue } else { Flow::Stop }
     }
+}
+
+/// Tells of bytes that are no request, as the peers do: with some of them, unless they may be
+/// somebody's data.
+fn log_protocol_error(client: &ClientState, error: ProtocolError, bytes: Option<&[u8]>) {
+    const SHOWN_BYTES: usize = 128;
+    let shown = bytes.map_or_else(
+        || "*redacted*".to_owned(),
+        |bytes| {
+            let shown = bytes[..bytes.len().min(SHOWN_BYTES)].escape_ascii();
+            let more = bytes.len().saturating_sub(SHOWN_BYTES);
+            if more > 0 {
+                format!("'{shown}' (... more {more} bytes)")
+            } else {
+                format!("'{shown}'")
+            }
+        },
+    );
+    let (id, peer) = (client.id, &client.socket.peer);
+    tracing::debug!("{error} from client: id={id} addr={peer}. Query buffer: {shown}");
 }
 
 impl Pause {

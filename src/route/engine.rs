@@ -4,7 +4,10 @@
 //! machine, and the simulation feeds several of them on one thread. Nothing here blocks, reads a
 //! clock or touches a descriptor.
 
+use std::io;
+
 use super::message::Batch;
+use crate::persist::log::Append;
 
 /// The index of a shard, and of the core that owns it, in `0..shards`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -134,10 +137,14 @@ pub trait Engine {
     /// Does a bounded piece of pending work (postponed requests, due expiry, background freeing).
     fn work(&mut self) -> Wake;
 
+    /// Whether a script holds all shards, whose calls keep every core waiting for the next one.
+    fn serves_script(&self) -> bool;
+
     /// A connection that has output, or whose disposition changed, since it was last returned.
     fn next_dirty(&mut self) -> Option<ConnectionKey>;
 
-    /// The pending output, swapped for `spare` (empty, its capacity is reused). Empty if none.
+    /// The pending output, swapped for `spare` (empty, its capacity is reused). Empty if none, or
+    /// if it has to wait: the connection will be dirty again.
     fn take_output(&mut self, connection: ConnectionKey, spare: Vec<u8>) -> Vec<u8>;
 
     /// What to do with the connection now.
@@ -145,6 +152,20 @@ pub trait Engine {
 
     /// The next message for another core, with its target. Messages for one target stay in order.
     fn next_outgoing(&mut self) -> Option<(ShardId, Box<Batch>)>;
+
+    /// What is to be written to the log, by this core and now. Asked for once a round, before the
+    /// outputs, until [`appended`](Engine::appended) has told how it went.
+    fn next_append(&mut self) -> Option<Append> {
+        None
+    }
+
+    /// What was to be written [at once](Append::at_once) is in the file; now it is flushed.
+    fn written(&mut self, _append: &mut Append) {}
+
+    /// What has become of it. As many bytes are in the file as it tells.
+    fn appended(&mut self, _append: Append, _outcome: io::Result<()>) {
+        unreachable!("an engine without a log appends nothing")
+    }
 
     /// Whether the process shall end: the driver leaves its loop once its output is flushed.
     fn stopping(&self) -> bool;

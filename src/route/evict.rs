@@ -59,7 +59,8 @@ impl Room {
 impl CoreState {
     /// Compares the memory of the process with its limit. O(databases + cores) where there is one.
     pub(super) fn compare_memory(&mut self) {
-        if self.room.limit == 0 {
+        // What is in a log has had its place before.
+        if self.room.limit == 0 || self.replaying {
             self.room.exceeded = false;
             return;
         }

@@ -32,7 +32,13 @@ impl CoreState {
         if self.tracking.is_active() {
             mask = mask.union(TRACKED_CHANGES);
         }
-        self.shard.journal.set_mask(mask);
+        self.shard.journal.set_mask(mask.union(self.recorded_changes()));
+    }
+
+    /// Forgets what the journal has recorded: nobody is to be told.
+    pub(super) fn forget_journal(&mut self) {
+        self.shard.journal.clear();
+        self.effects.forget_noted();
     }
 
     /// Takes what the journal has recorded to those who follow it.
@@ -40,6 +46,7 @@ impl CoreState {
         if self.shard.journal.is_empty() {
             return;
         }
+        self.record_gone();
         let mut journal = std::mem::take(&mut self.shard.journal);
         for change in journal.changes() {
             match change.kind {
@@ -71,6 +78,7 @@ impl Core {
     /// Does what the last command on this shard has given cause to.
     #[inline]
     pub(super) fn after_command(&mut self) {
+        self.state.effects.end_unit();
         if !self.state.shard.journal.is_empty() || self.state.has_followers_due() {
             self.follow_up();
         }
@@ -80,6 +88,7 @@ impl Core {
     #[cold]
     fn follow_up(&mut self) {
         self.state.follow_journal();
+        self.state.effects.end_unit();
         self.spread_notices();
         self.serve_waiters();
         self.spread_notices();

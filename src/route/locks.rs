@@ -17,6 +17,14 @@
 //! A parked command counts as the highest transaction that it may itself be waiting for, on any of
 //! its keys, since who waits for it waits for that one too.
 //!
+//! A script may turn out to need everything when it has done what cannot be taken back. It cannot
+//! be refused, and cannot wait in the queues either: others may wait for what it holds. Then its
+//! coordinator has every shard raise a barrier. From then on commands of that shard alone wait, and
+//! transactions that wait are refused, as are all that come; those that have their locks come to
+//! their end. When nobody else holds anything the shard is quiet, and the script has it. There is
+//! one such script in the process at a time, and nobody who is expelled has done anything yet, so
+//! every shard becomes quiet.
+//!
 //! A command of a single shard takes no lock. It runs at once unless it conflicts with a claim;
 //! then it is parked as a claim of its own, in arrival order, and handed back when its turn has
 //! come. While no transaction holds or wants anything here, that costs it one comparison.
@@ -154,9 +162,20 @@ struct Holding {
     waits: usize,
 }
 
+/// What keeps everybody out for the one that is to have everything.
+#[derive(Debug)]
+struct Barrier {
+    id: TransactionId,
+    /// Parked commands that have come since, each of which waits for it as for a claim.
+    barred: Vec<Owner>,
+    /// Its coordinator has been told that the shard is quiet.
+    is_told: bool,
+}
+
 /// The locks of one shard.
 #[derive(Debug, Default)]
 pub struct Locks {
+    barrier: Option<Barrier>,
     whole: Queue,
     keys: std::collections::HashMap<Fingerprint, Queue, ahash::RandomState>,
     owners: std::collections::HashMap<Owner, Holding, ahash::RandomState>,
@@ -165,19 +184,28 @@ pub struct Locks {
 impl Locks {
     /// Whether nobody holds or wants anything: every command may run at once.
     pub fn is_idle(&self) -> bool {
-        self.whole.is_empty()
+        self.whole.is_empty() && self.barrier.is_none()
     }
 
     /// Whether a command of this shard alone may run now.
     pub fn admits(&self, scope: &Scope) -> bool {
-        self.is_idle() || queues_of(scope).all(|(key, intent)| self.free(key, intent, None))
+        let is_free = || queues_of(scope).all(|(key, intent)| self.free(key, intent, None));
+        self.is_idle() || self.barrier.is_none() && is_free()
     }
 
     /// Claims `scope` for `owner`. See the module's head for when it is refused.
     pub fn request(&mut self, owner: Owner, scope: Scope) -> Outcome {
         assert!(!self.owners.contains_key(&owner), "invariant: an owner requests once");
-        let scope = normalized(scope);
         let mut waits = 0;
+        match (&mut self.barrier, owner) {
+            (None, _) | (_, Owner::Script(_)) => {}
+            (Some(_), Owner::Transaction(_)) => return Outcome::Refused,
+            (Some(barrier), Owner::Parked(_)) => {
+                barrier.barred.push(owner);
+                waits += 1;
+            }
+        }
+        let scope = normalized(scope);
         for (key, intent) in queues_of(&scope) {
             if !self.free(key, intent, None) {
                 if self.overtaken(owner, key, intent) {
@@ -204,6 +232,50 @@ impl Locks {
         self.request(owner, Scope::Everything(Mode::Write));
     }
 
+    /// Makes the claims of a script those of a transaction. Who waits for the one waits for the
+    /// other.
+    pub fn rename(&mut self, script: Owner, id: TransactionId) {
+        let holding = self.owners.remove(&script).expect("invariant: a script that seized holds");
+        let owner = Owner::Transaction(id);
+        for (key, _) in queues_of(&holding.scope) {
+            let mut claims = self.queue_mut(key).iter_mut();
+            let claim = claims.find(|claim| claim.owner == script);
+            claim.expect("invariant: an owner has a claim in each queue of its scope").owner =
+                owner;
+        }
+        self.owners.insert(owner, holding);
+    }
+
+    /// Raises a barrier for a transaction. Returns the transactions that wait, which have to be
+    /// released in this order, so that none of them is granted thereby, and told so.
+    pub fn raise(&mut self, id: TransactionId) -> Vec<TransactionId> {
+        assert!(self.barrier.is_none(), "invariant: one barrier at a time");
+        self.barrier = Some(Barrier { id, barred: Vec::new(), is_told: false });
+        let claims = self.whole.iter().rev().filter(|claim| self.owners[&claim.owner].waits > 0);
+        let transactions = claims.filter_map(|claim| match claim.owner {
+            Owner::Transaction(id) => Some(id),
+            Owner::Parked(_) | Owner::Script(_) => None,
+        });
+        transactions.collect()
+    }
+
+    /// Whether there is a barrier.
+    pub fn has_barrier(&self) -> bool {
+        self.barrier.is_some()
+    }
+
+    /// The transaction for which the barrier was raised, once, when nobody else holds anything.
+    pub fn quiet_for(&mut self) -> Option<TransactionId> {
+        let barrier = self.barrier.as_mut().filter(|barrier| !barrier.is_told)?;
+        let own = Owner::Transaction(barrier.id);
+        let is_out = |(owner, holding): (&Owner, &Holding)| match owner {
+            Owner::Parked(_) => holding.waits > 0,
+            Owner::Transaction(_) | Owner::Script(_) => *owner == own,
+        };
+        barrier.is_told = self.owners.iter().all(is_out);
+        barrier.is_told.then_some(barrier.id)
+    }
+
     /// Whether a command of one who has claimed the whole conflicts with nothing that was claimed
     /// before that.
     pub fn admits_past(&self, owner: Owner, scope: &Scope) -> bool {
@@ -218,6 +290,11 @@ impl Locks {
         })
     }
 
+    /// Whether a transaction holds or wants something. O(owners), nothing when idle.
+    pub fn has_transactions(&self) -> bool {
+        self.owners.keys().any(|owner| matches!(owner, Owner::Transaction(_)))
+    }
+
     /// Who waits, in the order in which they came; with `owner`, who has come after that one.
     pub fn waiting_behind(&self, owner: Option<Owner>) -> Vec<Owner> {
         let owners = self.whole.iter().map(|claim| claim.owner);
@@ -227,8 +304,17 @@ impl Locks {
 
     /// Ends the claims of `owner` (granted or not) and appends to `granted` those whose turn has
     /// come thereby, in arrival order for any one key. Unknown owners are ignored: a cancelled
-    /// transaction may have been refused here.
+    /// transaction may have been refused here. With it goes the barrier that was raised for it.
     pub fn release(&mut self, owner: Owner, granted: &mut VecDeque<Owner>) {
+        if let Some(barrier) = &mut self.barrier {
+            barrier.barred.retain(|barred| *barred != owner);
+        }
+        let own = |barrier: &mut Barrier| Owner::Transaction(barrier.id) == owner;
+        if let Some(barrier) = self.barrier.take_if(own) {
+            for barred in barrier.barred {
+                self.wait_less(barred, granted);
+            }
+        }
         let Some(holding) = self.owners.remove(&owner) else { return };
         for (key, _) in queues_of(&holding.scope) {
             self.leave(owner, key, granted);
@@ -251,6 +337,8 @@ impl Locks {
             let waits = queues_of(&holding.scope)
                 .filter(|(key, intent)| !self.free(*key, *intent, Some(*owner)))
                 .count();
+            let is_barred = |barrier: &Barrier| barrier.barred.contains(owner);
+            let waits = waits + usize::from(self.barrier.as_ref().is_some_and(is_barred));
             assert_eq!(waits, holding.waits, "waits of {owner:?}");
         }
     }
@@ -318,11 +406,16 @@ impl Locks {
             self.keys.remove(&key);
         }
         for owner in freed {
-            let holding = self.owners.get_mut(&owner).expect("invariant: claims have owners");
-            holding.waits -= 1;
-            if holding.waits == 0 {
-                granted.push_back(owner);
-            }
+            self.wait_less(owner, granted);
+        }
+    }
+
+    /// One of those that an owner waits for is gone.
+    fn wait_less(&mut self, owner: Owner, granted: &mut VecDeque<Owner>) {
+        let holding = self.owners.get_mut(&owner).expect("invariant: claims have owners");
+        holding.waits -= 1;
+        if holding.waits == 0 {
+            granted.push_back(owner);
         }
     }
 }
@@ -464,6 +557,53 @@ mod tests {
         assert_eq!(released(&mut locks, transaction(9)), [patient(5)]);
         assert_eq!(released(&mut locks, patient(5)), [patient(3)]);
         assert_eq!(released(&mut locks, patient(3)), [Owner::Parked(0)]);
+    }
+
+    #[test]
+    fn behind_a_barrier_transactions_are_expelled_and_commands_wait() {
+        let mut locks = Locks::default();
+        let write = |key| keys(&[(key, Mode::Write)]);
+        let parked = Owner::Parked;
+        assert_eq!(locks.request(transaction(1), write(1)), Outcome::Granted);
+        assert_eq!(locks.request(transaction(2), write(2)), Outcome::Granted);
+        assert_eq!(locks.request(transaction(3), write(2)), Outcome::Queued);
+        assert_eq!(locks.request(parked(0), write(2)), Outcome::Queued);
+        assert_eq!(locks.request(transaction(4), write(2)), Outcome::Queued);
+        let expelled = locks.raise(TransactionId(1));
+        assert_eq!(expelled, [TransactionId(4), TransactionId(3)]);
+        for id in expelled {
+            assert_eq!(released(&mut locks, Owner::Transaction(id)), []);
+        }
+        assert_eq!(locks.quiet_for(), None, "one holds its locks");
+        assert!(!locks.admits(&write(9)) && !locks.admits(&write(1)));
+        assert_eq!(locks.request(transaction(5), write(9)), Outcome::Refused);
+        assert_eq!(locks.request(parked(1), write(9)), Outcome::Queued);
+        assert_eq!(locks.request(parked(2), write(1)), Outcome::Queued);
+        assert_eq!(locks.request(parked(3), write(8)), Outcome::Queued);
+        locks.verify();
+        assert_eq!(released(&mut locks, transaction(2)), [parked(0)]);
+        assert_eq!(locks.quiet_for(), None, "one has just been granted");
+        assert_eq!(released(&mut locks, parked(0)), []);
+        assert_eq!(released(&mut locks, parked(3)), [], "it was turned away");
+        assert_eq!(locks.quiet_for(), Some(TransactionId(1)));
+        assert_eq!(locks.quiet_for(), None, "it is told once");
+        assert_eq!(released(&mut locks, transaction(1)), [parked(1), parked(2)]);
+        assert!(!locks.has_barrier());
+        released(&mut locks, parked(1));
+        released(&mut locks, parked(2));
+        assert!(locks.is_idle());
+    }
+
+    #[test]
+    fn a_script_becomes_a_transaction_in_its_place() {
+        let mut locks = Locks::default();
+        locks.seize(Owner::Script(7));
+        assert_eq!(locks.request(Owner::Parked(0), keys(&[(1, Mode::Read)])), Outcome::Queued);
+        locks.rename(Owner::Script(7), TransactionId(3));
+        locks.verify();
+        assert_eq!(locks.raise(TransactionId(3)), []);
+        assert_eq!(locks.quiet_for(), Some(TransactionId(3)));
+        assert_eq!(released(&mut locks, transaction(3)), [Owner::Parked(0)]);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use kvasir_proto::{Args, Deferred, Encoder};
 
-use super::core::Core;
+use super::core::{Core, CoreState};
 use super::engine::ShardId;
 use super::locks::{Outcome, Owner};
 use super::message::{ClientView, Control, Done, OwnedArgs, ReplyTo};
@@ -18,6 +18,7 @@ use super::remote::Parked;
 use super::transaction::shard_context;
 use crate::commands::context::ShardContext;
 use crate::commands::table::Entry;
+use crate::persist::log::Records;
 
 /// Elements that a handler looks at or removes in one turn at most, where the rest can follow in
 /// later ones: some hundred microseconds' worth.
@@ -115,13 +116,16 @@ pub(super) struct Long {
     pub(super) args: OwnedArgs,
     /// What is written of the reply.
     pub(super) reply: Vec<u8>,
+    /// What it has caused so far, for the log.
+    pub(super) caused: Records,
     pub(super) nanoseconds: u64,
     pub(super) work: Box<dyn LongWork>,
 }
 
 impl Core {
     /// Keeps a command that has just begun, and its keys locked.
-    pub(super) fn begin_long(&mut self, long: Long) {
+    pub(super) fn begin_long(&mut self, mut long: Long) {
+        long.caused = self.state.effects.take_unit();
         let scope = self.scope_of(long.entry, long.args.view(), long.view.db);
         let number = self.parked.insert(Parked::Long(Box::new(long)));
         let outcome = self.locks.request(Owner::Parked(number), scope);
@@ -130,7 +134,8 @@ impl Core {
     }
 
     /// Keeps a command that had waited for its locks, and has them.
-    pub(super) fn go_on_long(&mut self, number: u64, long: Long) {
+    pub(super) fn go_on_long(&mut self, number: u64, mut long: Long) {
+        long.caused = self.state.effects.take_unit();
         self.parked.put_back(number, Parked::Long(Box::new(long)));
         self.long.push_back(number);
     }
@@ -142,14 +147,13 @@ impl Core {
             unreachable!("only those that go on in parts have turns")
         };
         self.state.metrics.start_lap();
-        let mut context = shard_context(&mut self.state, long.view);
-        let mut reply = Encoder::new(&mut long.reply, long.view.resp);
-        let goes_on = long.work.step(&mut context, long.args.view(), &mut reply);
+        let goes_on = self.state.step_of(&mut long);
         long.nanoseconds += self.state.metrics.lap();
         if goes_on {
             self.parked.put_back(number, Parked::Long(long));
             self.long.push_back(number);
         } else {
+            self.state.effects.put_unit(&mut long.caused);
             self.end_long(*long);
             self.release(Owner::Parked(number));
         }
@@ -165,6 +169,24 @@ impl Core {
         } else {
             self.outboxes.control(origin, Control::LateReply { to, entry, reply, done, args });
         }
+    }
+}
+
+impl CoreState {
+    /// Does a part of a command. Its request is recorded with the first one that changes something.
+    fn step_of(&mut self, long: &mut Long) -> bool {
+        let (view, args) = (long.view, long.args.view());
+        self.effects.divert();
+        self.effects.put_unit(&mut long.caused);
+        let was_told = self.effects.has_told();
+        let changes = self.keyspace_figures.changes;
+        let mut context = shard_context(self, view);
+        let mut reply = Encoder::new(&mut long.reply, view.resp);
+        let goes_on = long.work.step(&mut context, args, &mut reply);
+        let before = if was_told { self.keyspace_figures.changes } else { changes };
+        self.end_effect(long.entry, view.db, args, before);
+        long.caused = self.effects.restore();
+        goes_on
     }
 }
 

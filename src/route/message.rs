@@ -11,10 +11,11 @@ use std::sync::Arc;
 use kvasir_proto::{ArgRange, Args, Resp};
 
 use super::blocking::Message;
+use super::effects::Caused;
 use super::engine::{ConnectionKey, ShardId};
 use super::locks::{Outcome, Scope, TransactionId};
 use super::multi;
-use super::script::LoggedCall;
+use super::script::{Asked, Astray, LoggedCall};
 use crate::commands::table::Entry;
 use crate::pubsub::publish;
 use crate::route::core::CoreState;
@@ -255,6 +256,27 @@ pub enum Control {
         /// The transaction whose locks end with this task.
         release: Option<TransactionId>,
     },
+    /// Run a task of a coordination whose other locks have been granted, if nobody stands in the
+    /// way of what it locks here.
+    RunIfFree {
+        /// The coordination, in its coordinator's numbering.
+        coordination: u64,
+        /// The place of the result among the results of its hop.
+        index: usize,
+        /// The work.
+        task: Task,
+        /// What it would lock.
+        scope: Scope,
+    },
+    /// Somebody stood in the way of that.
+    NotFree {
+        /// The coordination.
+        coordination: u64,
+        /// The place of the result among the results of the hop.
+        index: usize,
+        /// The work, which has not been done.
+        task: Task,
+    },
     /// What a task returned.
     Ran {
         /// The coordination.
@@ -263,23 +285,17 @@ pub enum Control {
         index: usize,
         /// The result.
         reply: Reply,
+        /// What it has caused, for the log.
+        caused: Option<Box<Caused>>,
     },
+    /// Expel whoever stands in the way of the transaction, which is to have everything.
+    Raise(TransactionId),
     /// Begin a script again, under locks on everything: it has turned out to need more than the
-    /// shard that it ran on, which has requested the locks there.
-    Widen {
-        /// The place of the reply.
-        to: ReplyTo,
-        /// The command.
-        entry: &'static Entry,
-        /// The client's view.
-        view: ClientView,
-        /// Its arguments.
-        args: OwnedArgs,
-        /// The identifier under which the locks were requested.
-        id: TransactionId,
-        /// What that came to.
-        outcome: Outcome,
-    },
+    /// shard that it ran on.
+    Widen(Asked),
+    /// Coordinate a script that has turned out to need more than the shard that it runs on, which
+    /// it holds under this identifier, when what it has done cannot be taken back.
+    Astray(Asked, TransactionId, Box<Astray>),
     /// The reply of a request that had to wait for a lock.
     LateReply {
         /// The place where it belongs.
@@ -301,6 +317,8 @@ pub enum Control {
     PubSub(publish::Message),
     /// About clients that track.
     Tracking(tracking::Message),
+    /// More of the log is on the disk.
+    Flushed,
     /// A line for the clients that monitor.
     Monitor(Arc<[u8]>),
     /// What a script of this client has called, for the command log.
@@ -316,13 +334,22 @@ impl std::fmt::Debug for Control {
             Self::Run { coordination, index, release, .. } => {
                 write!(f, "Run({coordination}/{index}, release {release:?})")
             }
+            Self::RunIfFree { coordination, index, scope, .. } => {
+                write!(f, "RunIfFree({coordination}/{index}, {scope:?})")
+            }
+            Self::NotFree { coordination, index, .. } => {
+                write!(f, "NotFree({coordination}/{index})")
+            }
             Self::Ran { coordination, index, .. } => write!(f, "Ran({coordination}/{index})"),
-            Self::Widen { to, id, .. } => write!(f, "Widen({to:?}, {id:?})"),
+            Self::Raise(id) => write!(f, "Raise({id:?})"),
+            Self::Widen(asked) => write!(f, "Widen({:?})", asked.to),
+            Self::Astray(asked, id, _) => write!(f, "Astray({:?}, {id:?})", asked.to),
             Self::LateReply { to, .. } => write!(f, "LateReply({to:?})"),
             Self::Blocking(message) => message.fmt(f),
             Self::Multi(message) => message.fmt(f),
             Self::PubSub(message) => message.fmt(f),
             Self::Tracking(message) => message.fmt(f),
+            Self::Flushed => f.write_str("Flushed"),
             Self::Monitor(_) => f.write_str("Monitor"),
             Self::Calls(to, calls) => write!(f, "Calls({to:?}, {})", calls.len()),
         }

@@ -22,8 +22,12 @@ pub mod transaction;
 
 mod clients;
 mod coordinate;
+mod cork;
 mod dispatch;
+pub mod effects;
+mod input;
 mod journal;
 mod remote;
+pub mod replay;
 mod stretch;
 mod tracking;

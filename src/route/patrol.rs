@@ -93,6 +93,9 @@ impl CoreState {
         let now_us = self.now.monotonic_us;
         let timeout_us = self.patrol.timeout_us;
         let connection = &mut self.connections[key.0 as usize];
+        if connection.is_replay() {
+            return;
+        }
         let idle_us = now_us.saturating_sub(connection.client.active_us);
         let waits = matches!(connection.blocked, Blocked::Waiting | Blocked::Paused)
             || connection.client.monitor
@@ -161,7 +164,7 @@ impl Connection {
         let peak = if self.input.is_empty() { peak } else { peak.max(self.needed) };
         let capacity = self.input.capacity();
         if idle_us > INPUT_IDLE_US {
-            self.input.shrink_to_fit();
+            self.input.shrink_to(0);
         } else if capacity > INPUT_FREE_MAX && peak < capacity / 2 {
             self.input.shrink_to(peak.max(INPUT_ROOM));
         }

@@ -10,7 +10,7 @@ use super::engine::ShardId;
 use super::locks::{Outcome, Owner, Scope, TransactionId};
 use super::long::{Long, LongWork};
 use super::message::{
-    Batch, BatchKind, ClientView, Control, Done, OwnedArgs, RemoteRequest, ReplyTo,
+    Batch, BatchKind, ClientView, Control, Done, OwnedArgs, RemoteRequest, ReplyTo, Task,
 };
 use super::multi::Errand;
 use super::script::Caller;
@@ -18,6 +18,7 @@ use super::transaction::shard_context;
 use crate::commands::context::ShardHandler;
 use crate::commands::definition::{Blocking, Handler};
 use crate::commands::table::Entry;
+use crate::persist::log::Records;
 
 /// Empty batches kept for reuse.
 const SPARE_MAX: usize = 64;
@@ -111,6 +112,8 @@ pub(super) enum Parked {
     Long(Box<Long>),
     /// All that a client's command does.
     Errand(Box<Errand>),
+    /// What has fallen due.
+    Expiry,
 }
 
 /// The requests that wait for a lock of this shard, and those that hold one for long.
@@ -249,7 +252,8 @@ impl Core {
         work: Box<dyn LongWork>,
     ) -> Long {
         let (args, nanoseconds) = (OwnedArgs::new(args), done.nanoseconds);
-        Long { origin, entry, reply_to, view, args, reply: Vec::new(), nanoseconds, work }
+        let (reply, caused) = (Vec::new(), Records::default());
+        Long { origin, entry, reply_to, view, args, reply, caused, nanoseconds, work }
     }
 
     /// Runs a command on this shard by itself, appending its reply, or as much of it as there is
@@ -294,7 +298,7 @@ impl Core {
         self.park_this(Parked::Errand(errand), scope);
     }
 
-    fn park_this(&mut self, parked: Parked, scope: Scope) {
+    pub(super) fn park_this(&mut self, parked: Parked, scope: Scope) {
         let number = self.parked.insert(parked);
         let outcome = self.locks.request(Owner::Parked(number), scope);
         assert_eq!(outcome, Outcome::Queued, "invariant: what is admitted is not parked");
@@ -328,6 +332,7 @@ impl Core {
             }
         }
         self.granted.at_work = false;
+        self.tell_quiet();
     }
 
     /// Runs one whose turn has come; false when it goes on in parts and keeps its locks.
@@ -342,6 +347,11 @@ impl Core {
             }
             Parked::Waiter(ticket) => {
                 self.try_granted(ticket);
+                return true;
+            }
+            Parked::Expiry => {
+                self.expiry_parked = false;
+                self.state.expire_due();
                 return true;
             }
             Parked::Long(_) => unreachable!("what has begun waits for nobody"),
@@ -363,7 +373,9 @@ impl Core {
         let done = self.run_alone(entry, view, args.view(), &mut reply);
         if let Some(work) = self.state.postponed.take() {
             let nanoseconds = done.nanoseconds;
-            let long = Long { origin, entry, reply_to: to, view, args, reply, nanoseconds, work };
+            let caused = Records::default();
+            let long =
+                Long { origin, entry, reply_to: to, view, args, reply, caused, nanoseconds, work };
             self.go_on_long(number, long);
             return false;
         }
@@ -395,21 +407,25 @@ impl Core {
             Control::Locked(id, outcome) => self.locked(origin, id, outcome),
             Control::Release(id) => self.release(Owner::Transaction(id)),
             Control::Run { coordination, index, task, release } => {
-                self.state.tracking.set_author(None);
-                let reply = task(&mut self.state);
-                // What has come of it is told before the coordinator goes on.
-                self.state.follow_journal();
-                self.spread_notices();
-                if let Some(id) = release {
-                    self.release(Owner::Transaction(id));
+                self.run_for(origin, (coordination, index), task, release);
+            }
+            Control::RunIfFree { coordination, index, task, scope } => {
+                if self.locks.admits(&scope) {
+                    self.run_for(origin, (coordination, index), task, None);
+                } else {
+                    let refusal = Control::NotFree { coordination, index, task };
+                    self.outboxes.control(origin, refusal);
                 }
-                self.outboxes.control(origin, Control::Ran { coordination, index, reply });
-                self.after_command();
             }
-            Control::Ran { coordination, index, reply } => self.ran(coordination, index, reply),
-            Control::Widen { to, entry, view, args, id, outcome } => {
-                self.begin_widely(to, entry, view, args, false, Some((origin, id, outcome)));
+            Control::NotFree { coordination, index, task } => {
+                self.not_free(coordination, (index, origin, task));
             }
+            Control::Ran { coordination, index, reply, caused } => {
+                self.ran(coordination, index, reply, caused);
+            }
+            Control::Raise(id) => self.raise(id),
+            Control::Widen(asked) => self.begin_widely(asked, false),
+            Control::Astray(asked, id, astray) => self.coordinate_astray(asked, id, astray, false),
             Control::LateReply { to, entry, reply, done, args } => {
                 self.late_reply(to, entry, &reply, done, args.view());
             }
@@ -417,10 +433,30 @@ impl Core {
             Control::Multi(message) => self.heed_multi(message),
             Control::PubSub(message) => self.hear(origin, message),
             Control::Tracking(message) => self.heed_tracking(message),
-            // Shown before the requests that it came with.
-            Control::Monitor(_) => {}
+            // Monitors were shown theirs before the requests, and of a flush one need only know.
+            Control::Monitor(_) | Control::Flushed => {}
             Control::Calls(to, calls) => self.state.log_calls(to, calls),
         }
+    }
+
+    /// Runs a task of a coordination of another core, after which locks may end.
+    fn run_for(
+        &mut self,
+        origin: ShardId,
+        (coordination, index): (u64, usize),
+        task: Task,
+        release: Option<TransactionId>,
+    ) {
+        self.state.tracking.set_author(None);
+        let (reply, caused) = self.state.run_task(task);
+        // What has come of it is told before the coordinator goes on.
+        self.state.follow_journal();
+        self.spread_notices();
+        if let Some(id) = release {
+            self.release(Owner::Transaction(id));
+        }
+        self.outboxes.control(origin, Control::Ran { coordination, index, reply, caused });
+        self.after_command();
     }
 
     /// The reply of a request that had been parked.
@@ -463,6 +499,7 @@ impl CoreState {
     ) -> Done {
         let handler = shard_handler(entry);
         let start = replies.len();
+        let changes = self.keyspace_figures.changes;
         let may_postpone = self.postponed.take_permission();
         let mut context = shard_context(self, view);
         context.may_postpone = may_postpone;
@@ -476,6 +513,7 @@ impl CoreState {
             replies.truncate(start);
             Encoder::new(replies, view.resp).error_bytes(&error.to_wire());
         }
+        self.end_effect(entry, view.db, args, changes);
         if view.tracks {
             self.remember_read(entry, view, args);
         }

@@ -3,6 +3,7 @@
 use kvasir_shard::{EncodingLimits, ListLimits};
 
 use super::core::CoreState;
+use super::effects::Removals;
 use super::engine::{Close, ConnectionKey};
 use crate::commands::context::ValueSettings;
 use crate::config::Config;
@@ -33,7 +34,15 @@ impl CoreState {
         self.room.configure(&config);
         self.shard.set_use_counting(self.room.counting);
         self.import_mode = config.memory.import_mode;
+        self.configure_effects(Removals {
+            expired_lazily: config.memory.lazy_expire,
+            evicted_lazily: config.memory.lazy_eviction,
+        });
+        let log = &config.persistence.log;
+        self.shared.persistence.log.configure(log.flush, log.timestamps);
+        self.follow_log_setting(log.enabled);
         let has_points = !config.persistence.save_points.is_empty();
+        self.follow_save_delay();
         self.stops_writes = config.persistence.stops_writes && has_points;
         self.value_settings = ValueSettings {
             dump_checksum: self.value_settings.dump_checksum,

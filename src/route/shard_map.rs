@@ -32,8 +32,19 @@ impl ShardMap {
     /// The key with its table hash and its slot. With one shard the slot is not computed: nothing
     /// asks for it outside cluster mode.
     pub fn key(self, bytes: &[u8]) -> Key<'_> {
-        let slot = if self.shards == 1 { 0 } else { key_slot(bytes) };
+        self.key_in_slot(bytes, self.slot(bytes))
+    }
+
+    /// As [`ShardMap::key`], for a key whose slot is known.
+    #[inline]
+    pub fn key_in_slot(self, bytes: &[u8], slot: u16) -> Key<'_> {
         Key { bytes, hash: self.hasher.hash(bytes), slot }
+    }
+
+    /// The slot of a key; 0 with one shard.
+    #[inline]
+    pub fn slot(self, bytes: &[u8]) -> u16 {
+        if self.shards == 1 { 0 } else { key_slot(bytes) }
     }
 
     /// The shard that owns the key.

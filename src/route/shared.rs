@@ -15,6 +15,7 @@ use crate::persist::disk::Disk;
 use crate::persist::state::Persistence;
 use crate::pubsub::directory::Directory;
 use crate::script::cache::Cache;
+use crate::script::commitment::Commitment;
 use crate::script::functions::Functions;
 use crate::server::clock::Stopwatch;
 
@@ -46,6 +47,8 @@ pub struct Shared {
     pub stopwatch: Stopwatch,
     /// The scripts that clients have sent.
     pub scripts: Cache,
+    /// The script that has done what cannot be taken back.
+    pub commitment: Commitment,
     /// Scripts that hold all shards and have run for longer than `busy-reply-threshold`.
     pub busy_scripts: AtomicUsize,
     /// Those of them that are functions.
@@ -67,6 +70,7 @@ pub struct Shared {
     /// Shutdowns that came to nothing, since the data could not be saved.
     pub failed_shutdowns: AtomicUsize,
     stopping: AtomicBool,
+    failed: AtomicBool,
 }
 
 /// What does not change while the process runs.
@@ -87,7 +91,8 @@ pub struct Process {
 impl Shared {
     /// The state at the start of the process.
     pub fn new(map: ShardMap, config: Config, process: Process, stopwatch: Stopwatch) -> Self {
-        let persistence = Persistence::new(process.started_unix_us / 1_000_000);
+        let logs = config.persistence.log.enabled;
+        let persistence = Persistence::new(process.started_unix_us / 1_000_000, map.shards(), logs);
         Self {
             map,
             config: ArcSwap::from_pointee(config),
@@ -102,6 +107,7 @@ impl Shared {
             memory: ProcessMemory::new(map.shards()),
             stopwatch,
             scripts: Cache::default(),
+            commitment: Commitment::default(),
             busy_scripts: AtomicUsize::new(0),
             busy_functions: AtomicUsize::new(0),
             functions: Functions::default(),
@@ -113,6 +119,7 @@ impl Shared {
             persistence,
             failed_shutdowns: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -124,6 +131,18 @@ impl Shared {
     /// Has every core leave its loop.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+    }
+
+    /// As [`stop`](Self::stop), since the process cannot go on. What waits for the disk is never
+    /// answered.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// Whether the process ends since it cannot go on.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Whether the process is to end.

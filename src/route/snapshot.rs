@@ -11,17 +11,19 @@ use kvasir_shard::CutStep;
 
 use super::core::CoreState;
 use super::engine::{ShardId, Wake};
+use crate::commands::server::rewrite;
 use crate::commands::server::snapshot::background_save;
 use crate::config::value::SavePoint;
 use crate::persist::part::{Part, Sent};
 use crate::persist::saving::SaveKind;
+use crate::persist::state::Persistence;
 
 /// Entries or elements between two looks at the clock.
 const STEP_ENTRIES: usize = 8;
 /// A slice of the walk, nanoseconds.
 const SLICE_NS: u64 = 100_000;
 /// Where clients have something to do, they get this many times what a slice took before the next.
-const CLIENTS_SHARE: u64 = 4;
+const CLIENTS_SHARE: u64 = 30;
 /// How soon a core looks again whether there is room for what it has to hand over, microseconds.
 pub(super) const LOOK_US: u64 = 200;
 /// After a snapshot at a save point has failed, the next is tried so many seconds later.
@@ -47,6 +49,8 @@ impl CoreState {
     /// Makes the cut; the sizes of the databases.
     pub(crate) fn begin_snapshot(&mut self, part: Part) -> Vec<Size> {
         self.shared.persistence.saving.begin_walk();
+        // A log that begins with this begins with the next change.
+        self.follow_log();
         self.shard.begin_cut(Box::new(part));
         self.snapshot.changes = self.keyspace_figures.changes;
         self.snapshot.next_us = 0;
@@ -128,6 +132,11 @@ impl CoreState {
         Some(if rest_us == 0 { Wake::Now } else { Wake::At(self.snapshot.next_us) })
     }
 
+    /// Has the walk look at how long it is to rest between keys (`rdb-key-save-delay`).
+    pub(super) fn follow_save_delay(&mut self) {
+        self.snapshot.next_us = 0;
+    }
+
     /// The shard's part is whole, or nobody wants it any more.
     fn end_walk(&mut self) {
         if let Some(part) = self.part_mut() {
@@ -145,7 +154,7 @@ impl CoreState {
         self.shared.persistence.saving.note_changes(more);
     }
 
-    /// Ten times a second: begins a snapshot when a save point is reached.
+    /// Ten times a second: begins a snapshot when one is scheduled, or a save point is reached.
     pub(super) fn check_save_points(&mut self) {
         self.tell_changes();
         let has_files = self.shared.disk.get().is_some();
@@ -159,6 +168,11 @@ impl CoreState {
         }
         let unix_s = self.unix_ms() / 1000;
         let rested = unix_s.saturating_sub(saving.tried_unix_s()) > RETRY_S;
+        let may_begin = rested || !figures.background_failed;
+        if saving.is_scheduled() && may_begin {
+            self.begin_background_save();
+            return;
+        }
         let config = self.shared.config.load();
         let since = Duration::from_secs(unix_s.saturating_sub(figures.last_unix_s));
         let changes = saving.changes();
@@ -166,12 +180,86 @@ impl CoreState {
             changes >= point.changes.into() && since > Duration::from_secs(point.seconds)
         };
         let reached = config.persistence.save_points.iter().find(is_reached);
-        let reached = reached.filter(|_| rested || !figures.background_failed);
+        let reached = reached.filter(|_| may_begin);
         let Some(point) = reached else { return };
         tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
-        if saving.claim(SaveKind::Background, unix_s) {
-            tracing::info!("Background saving started");
-            self.background.push_back(background_save());
+        self.begin_background_save();
+    }
+
+    /// Begins a snapshot in the background; false when one of any kind is under way.
+    pub(crate) fn begin_background_save(&mut self) -> bool {
+        let unix_s = self.unix_ms() / 1000;
+        if !self.shared.persistence.saving.claim(SaveKind::Background, unix_s) {
+            return false;
+        }
+        tracing::info!("Background saving started");
+        self.background.push_back(background_save());
+        true
+    }
+}
+
+impl CoreState {
+    /// Begins to rewrite the log, or to begin it; false when a snapshot is under way.
+    pub(crate) fn begin_rewrite(&mut self) -> bool {
+        let unix_s = self.unix_ms() / 1000;
+        let Persistence { saving, rewriting, .. } = &self.shared.persistence;
+        if !saving.claim(SaveKind::LogBase, unix_s) {
+            return false;
+        }
+        if !rewriting.begin(unix_s) {
+            saving.finish(false, unix_s);
+            return false;
+        }
+        tracing::info!("Background append only file rewriting started");
+        self.background.push_back(rewrite::rewrite());
+        true
+    }
+
+    /// Rewrites the log when that has been asked for, or when it has grown enough. Called ten times
+    /// a second, does something on the first core.
+    pub(super) fn check_log(&mut self) {
+        if self.id != ShardId(0) || self.loading {
+            return;
+        }
+        let unix_s = self.unix_ms() / 1000;
+        let Persistence { log, upkeep, rewriting, .. } = &self.shared.persistence;
+        if rewriting.is_due(unix_s) {
+            self.begin_rewrite();
+            return;
+        }
+        if !log.is_on() || !rewriting.may_begin(unix_s) {
+            return;
+        }
+        let config = self.shared.config.load();
+        let limits = &config.persistence.log;
+        let bytes = upkeep.bytes(log);
+        let base = upkeep.rewritten_bytes().max(1);
+        let growth = bytes.saturating_mul(100) / base;
+        let has_grown = limits.rewrite_percentage > 0
+            && bytes > limits.rewrite_bytes_min
+            && growth >= 100 + u64::from(limits.rewrite_percentage);
+        if has_grown {
+            let percentage = growth - 100;
+            tracing::info!("Starting automatic rewriting of AOF on {percentage}% growth");
+        }
+        // What a failed flush has left in the file is not certain; a new base is.
+        if has_grown || log.is_tainted() && !log.has_failed() {
+            drop(config);
+            self.begin_rewrite();
+        }
+    }
+
+    /// Turns the log on or off when the configuration says so, on the first core.
+    pub(super) fn follow_log_setting(&mut self, enabled: bool) {
+        if self.id != ShardId(0) || !self.shared.persistence.rewriting.want(enabled) {
+            return;
+        }
+        if enabled {
+            if !self.begin_rewrite() {
+                self.shared.persistence.rewriting.schedule();
+            }
+        } else {
+            self.background.push_back(rewrite::turn_off());
         }
     }
 }

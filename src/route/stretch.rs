@@ -39,6 +39,7 @@ impl Core {
             let Some((entry, handler)) = self.handler_here(request) else { break };
             let args = ranges.view(&input[request.start..request.end]);
             let start = output.len();
+            let changes = self.state.keyspace_figures.changes;
             let mut context = shard_context(&mut self.state, view);
             context.may_postpone = true;
             let result = handler(&mut context, args, &mut Encoder::new(&mut output, view.resp));
@@ -47,6 +48,7 @@ impl Core {
                 output.truncate(start);
                 Encoder::new(&mut output, view.resp).error_bytes(&error.to_wire());
             }
+            self.state.end_effect(entry, view.db, args, changes);
             let nanoseconds = self.state.metrics.lap();
             let done = Done { reply_end: output.len(), nanoseconds, failed, ..Done::default() };
             last = Some(entry);
@@ -59,6 +61,7 @@ impl Core {
                 self.begin_long(Long { reply, ..long });
                 break;
             }
+            self.state.effects.end_unit();
             let reply_to = ReplyTo { connection: key, client, sequence: 0 };
             self.record(entry, done, args, &output[start..], reply_to);
             if output.len() > OUTPUT_PAUSE_BYTES {
@@ -96,6 +99,7 @@ impl Core {
         self.locks.is_idle()
             && !self.state.loading
             && !self.state.refuses_writes
+            && !self.state.shared.persistence.log.has_failed()
             && !self.state.choked
             && self.state.pause.is_none()
             && !self.state.room.exceeded

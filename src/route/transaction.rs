@@ -18,19 +18,24 @@ use kvasir_proto::{Args, Encoder};
 use smallvec::SmallVec;
 
 use super::blocking::Registration;
+use super::effects::Caused;
 use super::engine::{ConnectionKey, ShardId};
 use super::message::{Blame, ClientView, OwnedArgs, Reply, Task};
 use super::multi::{Plan, Ran};
+use super::script::Astray;
 use super::shard_map::ShardMap;
 use super::shared::Shared;
 use super::tracking::Reader;
 use crate::commands::context::ShardContext;
 use crate::commands::table::Entry;
-use crate::pubsub::message::Publication;
 use crate::route::core::CoreState;
 
 /// So many keys of a portion are fetched at once; more would push each other out of the cache.
 const PREFETCHED_KEYS: usize = 64;
+
+/// Parts that are kept uncounted. A script with more of them that begins again has those counted
+/// twice.
+const UNCOUNTED_MAX: usize = 1024;
 
 /// A coordinated command's request: its own copy of the arguments, and the client's view.
 pub struct Request {
@@ -56,6 +61,8 @@ pub struct Request {
     pub(super) plan: Option<Box<Plan>>,
     /// A script has called it.
     pub(super) called: bool,
+    /// The script that it names runs already.
+    pub(super) astray: Option<Box<Astray>>,
     args: OwnedArgs,
 }
 
@@ -83,7 +90,7 @@ impl Request {
     ) -> Self {
         let (home, map, now_ms) = (state.id, state.shared.map, state.unix_ms());
         let shared = Arc::clone(&state.shared);
-        let (registration, plan, called) = (None, None, false);
+        let (registration, plan, called, astray) = (None, None, false, None);
         Self {
             entry,
             connection,
@@ -96,6 +103,7 @@ impl Request {
             registration,
             plan,
             called,
+            astray,
             args,
         }
     }
@@ -119,7 +127,8 @@ impl Request {
     #[must_use]
     pub fn call(&self, entry: &'static Entry, view: ClientView, args: OwnedArgs) -> Self {
         let shared = Arc::clone(&self.shared);
-        Self { entry, view, shared, registration: None, plan: None, args, ..*self }
+        let (registration, plan, astray) = (None, None, None);
+        Self { entry, view, shared, registration, plan, astray, args, ..*self }
     }
 
     /// Encodes a reply for the client.
@@ -218,18 +227,26 @@ pub(super) struct Exchange {
     pub(super) last: bool,
     /// How long the coordinator wants to sleep, in microseconds, instead of a hop.
     pub(super) sleep_us: Option<u64>,
+    /// Whether the coordinator wants locks on everything, instead of a hop.
+    pub(super) widens: bool,
     pub(super) results: Vec<Option<Reply>>,
     pub(super) awaited: usize,
     /// The command was tried in vain and waits now, perhaps with other arguments.
     pub(super) in_vain: Option<InVain>,
     /// Commands that have run as parts of this one and have not been counted yet.
     pub(super) ran: Vec<Ran>,
+    /// Those are counted when it is sure not to begin again.
+    pub(super) may_begin_again: bool,
     /// Messages for the client itself, who gets them after the reply.
-    pub(super) own_messages: Vec<Publication>,
+    pub(super) own_messages: Vec<u8>,
     /// The reply that is about to be given is an error, and whose.
     pub(super) blame: Option<Blame>,
+    /// What it has changed and told on all shards, for the log.
+    pub(super) caused: Caused,
     /// It has done nothing, and is to be coordinated again, as a script that needs everything.
     pub(super) again: Option<ClientView>,
+    /// Commands that it has called, being a script, and that have not been counted for its client.
+    pub(super) calls: u32,
 }
 
 /// An attempt of a blocking command after which it waits.
@@ -247,11 +264,14 @@ pub struct Transaction {
     is_part: bool,
     /// Whose reads are remembered where they are done.
     reader: Option<Reader>,
+    /// When it began, wall clock, milliseconds: no time passes for it.
+    began_ms: u64,
 }
 
 impl Transaction {
-    pub(super) fn new(shards: u16, request: &Request) -> Self {
-        Self { exchange: Rc::default(), shards, is_part: false, reader: Reader::of(request) }
+    pub(super) fn new(shards: u16, request: &Request, began_ms: u64) -> Self {
+        let reader = Reader::of(request);
+        Self { exchange: Rc::default(), shards, is_part: false, reader, began_ms }
     }
 
     /// The handle for a command that is a part of this one: its last hop does not end the locks.
@@ -313,15 +333,49 @@ impl Transaction {
         self.exchange.borrow_mut().in_vain = Some(InVain { args });
     }
 
-    /// Tells that the reply is an error, though it is given as any other, and whose.
-    pub(super) fn blame(&self, blame: Blame) {
-        self.exchange.borrow_mut().blame = Some(blame);
+    /// Tells that a script has made so many calls that nobody has counted and, if its reply is an
+    /// error, though it is given as any other, whose.
+    pub(super) fn account(&self, calls: u32, blame: Option<Blame>) {
+        let mut exchange = self.exchange.borrow_mut();
+        exchange.calls = exchange.calls.saturating_add(calls);
+        exchange.blame = blame.or(exchange.blame);
     }
 
     /// Has a script that has left nothing behind begin again when it returns, under locks on
     /// everything.
     pub(super) fn begin_again(&self, view: ClientView) {
-        self.exchange.borrow_mut().again = Some(view);
+        let mut exchange = self.exchange.borrow_mut();
+        exchange.again = Some(view);
+        exchange.ran.clear();
+        exchange.caused = Caused::default();
+    }
+
+    /// The parts that are to be counted now.
+    pub(super) fn take_ran(&self) -> Vec<Ran> {
+        let mut exchange = self.exchange.borrow_mut();
+        let waits = exchange.may_begin_again && exchange.ran.len() < UNCOUNTED_MAX;
+        if waits { Vec::new() } else { std::mem::take(&mut exchange.ran) }
+    }
+
+    /// Notes whether what it has done may yet be undone, so that it begins again.
+    pub(super) fn note_may_begin_again(&self, may: bool) {
+        self.exchange.borrow_mut().may_begin_again = may;
+    }
+
+    /// Logs a command in place of the request that is coordinated.
+    pub fn log_as(&self, db: u32, words: &[&[u8]]) {
+        self.exchange.borrow_mut().caused.records.tell(db, words.iter().copied());
+    }
+
+    /// Logs the request that is coordinated, though it may have changed nothing.
+    pub fn log_request(&self) {
+        self.exchange.borrow_mut().caused.changed = true;
+    }
+
+    /// Logs nothing of the request that is coordinated but what has been told, though it has
+    /// changed something.
+    pub fn log_nothing(&self) {
+        self.exchange.borrow_mut().caused.changed = false;
     }
 
     /// Lets the core do other work before the coordination goes on; the locks stay. For those with
@@ -336,6 +390,18 @@ impl Transaction {
             let mut exchange = self.exchange.borrow_mut();
             assert_eq!(exchange.awaited, 0, "invariant: one hop at a time");
             exchange.sleep_us = Some(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+            exchange.awaited = 1;
+        }
+        self.wait().await;
+    }
+
+    /// Gets locks on everything, beside those that there are. For one that has the process's
+    /// [`Commitment`](crate::script::commitment::Commitment) alone.
+    pub(super) async fn widen(&self) {
+        {
+            let mut exchange = self.exchange.borrow_mut();
+            assert_eq!(exchange.awaited, 0, "invariant: one hop at a time");
+            exchange.widens = true;
             exchange.awaited = 1;
         }
         self.wait().await;
@@ -363,14 +429,16 @@ impl Transaction {
             let mut exchange = self.exchange.borrow_mut();
             assert_eq!(exchange.awaited, 0, "invariant: one hop at a time");
             for (shard, task) in tasks {
-                let task: Task = match self.reader.clone() {
-                    None => Box::new(move |state| Box::new(task(state))),
-                    Some(reader) => Box::new(move |state| {
-                        let result = task(state);
+                let (reader, began_ms) = (self.reader.clone(), self.began_ms);
+                let task: Task = Box::new(move |state| {
+                    state.shard.look_back(began_ms);
+                    let result = task(state);
+                    state.shard.look_now();
+                    if let Some(reader) = reader {
                         reader.remember(state);
-                        Box::new(result)
-                    }),
-                };
+                    }
+                    Box::new(result)
+                });
                 exchange.outgoing.push((shard, task));
             }
             exchange.awaited = exchange.outgoing.len();
@@ -410,5 +478,6 @@ pub fn shard_context(state: &mut CoreState, view: ClientView) -> ShardContext<'_
         may_postpone: false,
         postponed: &mut state.postponed,
         alarms: &mut state.alarms,
+        effects: &mut state.effects,
     }
 }

@@ -10,9 +10,9 @@ use kvasir_proto::number::{DoubleText, as_exact_i64};
 use mlua::{Lua, LuaString, MultiValue, Table, Value};
 
 use super::convert::{self, Names};
-use super::exchange::{Call, Exchange, Stop};
+use super::exchange::{Call, Ending, Exchange};
 use super::interpreter::{PRELUDE_NAME, die};
-use super::{bits, json, message_of, msgpack, pack};
+use super::{bits, json, message_of, msgpack, pack, raw};
 use crate::commands::table::table;
 use crate::identity;
 use crate::sha1;
@@ -65,66 +65,17 @@ fn add_calls(
     names: &Rc<Names>,
 ) -> mlua::Result<()> {
     let (shared, fields) = (Rc::clone(exchange), Rc::clone(names));
-    let call = lua.create_function(move |lua, args: MultiValue| {
-        let reply = run_command(lua, &shared, &fields, &args)?;
-        Ok(match reply {
-            Reply::Value(value) => succeeded(value),
-            Reply::Error(error) => failed(error),
-        })
+    let ending = lua.create_function(move |lua, ()| {
+        let ending = shared.ending.get().unwrap_or(Ending::Abandoned);
+        die(lua, &shared, ending)?;
+        convert::error_table(lua, &fields, ending.text().as_bytes())
     })?;
-    let (shared, fields) = (Rc::clone(exchange), Rc::clone(names));
-    let pcall = lua.create_function(move |lua, args: MultiValue| {
-        let reply = run_command(lua, &shared, &fields, &args)?;
-        Ok(match reply {
-            Reply::Value(value) => value,
-            Reply::Error(error) => Value::Table(error),
-        })
-    })?;
+    let (call, pcall) = raw::functions(lua, exchange, ending)?;
     native.raw_set("call", call)?;
     native.raw_set("pcall", pcall)
 }
 
-enum Reply {
-    Value(Value),
-    Error(Table),
-}
-
-fn run_command(
-    lua: &Lua,
-    exchange: &Exchange,
-    names: &Names,
-    args: &MultiValue,
-) -> mlua::Result<Reply> {
-    let refuse = |text: &str| Ok(Reply::Error(convert::error_table(lua, names, text.as_bytes())?));
-    if args.is_empty() {
-        return refuse("Please specify at least one argument for this call");
-    }
-    let pushed = {
-        let mut call = exchange.call.borrow_mut();
-        call.clear();
-        args.iter().all(|arg| push_argument(&mut call, arg))
-    };
-    if !pushed {
-        return refuse("Command arguments must be strings or integers");
-    }
-    match exchange.stop(Stop::Call) {
-        Ok(()) => {}
-        Err(Some(ending)) => {
-            die(lua, exchange, ending)?;
-            return refuse(ending.text());
-        }
-        Err(None) => return refuse("No script is running"),
-    }
-    let call = exchange.call.borrow();
-    match call.reply.strip_suffix(b"\r\n") {
-        Some(error) if error.starts_with(b"-") => {
-            Ok(Reply::Error(convert::counted_error(lua, names, error)?))
-        }
-        _ => Ok(Reply::Value(convert::decode(lua, names, &call.reply)?)),
-    }
-}
-
-/// Adds an argument of a call; false when it is neither a string nor a number.
+/// Adds an argument of a command; false when it is neither a string nor a number.
 fn push_argument(call: &mut Call, value: &Value) -> bool {
     match value {
         Value::String(text) => call.push(&text.as_bytes()),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::contained;
 use super::shebang::{self, Declared};
 use crate::errors::CommandError;
 use crate::sha1;
@@ -64,6 +65,8 @@ pub struct Script {
     pub code_at: usize,
     /// What its first line declares.
     pub declared: Declared,
+    /// Whether its text shows that it uses no keys but those that it is given.
+    pub is_contained: bool,
     /// What is known of its keys.
     pub reach: ReachHint,
     loaded: AtomicBool,
@@ -73,11 +76,13 @@ pub struct Script {
 impl Script {
     fn new(digest: Digest, body: &[u8], loaded: bool, now_us: u64) -> Result<Self, CommandError> {
         let (declared, code_at) = shebang::parse(body)?;
+        let is_contained = contained::is_contained(&body[code_at..]);
         Ok(Self {
             digest,
             body: body.into(),
             code_at,
             declared,
+            is_contained,
             reach: ReachHint::default(),
             loaded: AtomicBool::new(loaded),
             used_us: AtomicU64::new(now_us),
@@ -188,8 +193,8 @@ fn evict(scripts: &mut Scripts, coming: &Digest) -> u64 {
 }
 
 /// Reads a new script's first line. The rest is for the interpreter.
-pub fn script(body: &[u8], now_us: u64) -> Result<Arc<Script>, CommandError> {
-    Ok(Arc::new(Script::new(sha1::sha1(body), body, false, now_us)?))
+pub fn script(digest: Digest, body: &[u8], now_us: u64) -> Result<Arc<Script>, CommandError> {
+    Ok(Arc::new(Script::new(digest, body, false, now_us)?))
 }
 
 /// The digest that 40 hexadecimal digits of any case name.
@@ -211,6 +216,10 @@ pub fn digest_of(hex: &[u8]) -> Option<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn script(body: &[u8], now_us: u64) -> Result<Arc<Script>, CommandError> {
+        super::script(sha1::sha1(body), body, now_us)
+    }
 
     #[test]
     fn the_longest_unused_script_of_eval_goes_and_loaded_ones_stay() {

@@ -1,8 +1,7 @@
-//! Replies of commands to values of Lua, and values of Lua to replies for clients.
+//! Values of Lua to replies for clients.
 //!
-//! As the peers do both: a status is a table `{ok = ...}`, an error `{err = ...}`, RESP3's types
-//! are tables with one field that names them. Only the server's own replies are read here, so what
-//! is read is well-formed.
+//! As the peers do it: a status is a table `{ok = ...}`, an error `{err = ...}`, RESP3's types are
+//! tables with one field that names them. The other direction is in [`super::raw`].
 
 use kvasir_proto::{Encoder, Resp};
 use mlua::{Lua, LuaString, Table, Value};
@@ -45,9 +44,9 @@ impl Names {
     }
 }
 
-/// The table that an error is for a script. `text` may begin with `-` and a code; otherwise the
-/// code is `ERR`.
-pub(super) fn error_table(lua: &Lua, names: &Names, text: &[u8]) -> mlua::Result<Table> {
+/// The code and the text of an error. Where `text` does not begin with `-` and a code, the code is
+/// `ERR`.
+pub(super) fn error_parts(text: &[u8]) -> (&[u8], &[u8]) {
     let (code, rest) = match text.strip_prefix(b"-") {
         None => (&b"ERR"[..], text),
         Some(text) => match memchr::memchr(b' ', text) {
@@ -58,15 +57,14 @@ pub(super) fn error_table(lua: &Lua, names: &Names, text: &[u8]) -> mlua::Result
     let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let start = rest.iter().position(|byte| !is_line_end(byte)).unwrap_or(rest.len());
     let end = rest.iter().rposition(|byte| !is_line_end(byte)).map_or(start, |last| last + 1);
-    let table = lua.create_table_with_capacity(0, 4)?;
-    table.raw_set(&names.err, lua.create_string([code, b" ", &rest[start..end]].concat())?)?;
-    Ok(table)
+    (code, &rest[start..end])
 }
 
-/// As [`error_table`], for an error that has been counted when it came about.
-pub(super) fn counted_error(lua: &Lua, names: &Names, text: &[u8]) -> mlua::Result<Table> {
-    let table = error_table(lua, names, text)?;
-    table.raw_set(&names.ignore, true)?;
+/// The table that an error is for a script: see [`error_parts`].
+pub(super) fn error_table(lua: &Lua, names: &Names, text: &[u8]) -> mlua::Result<Table> {
+    let (code, rest) = error_parts(text);
+    let table = lua.create_table_with_capacity(0, 4)?;
+    table.raw_set(&names.err, lua.create_string([code, b" ", rest].concat())?)?;
     Ok(table)
 }
 
@@ -197,114 +195,4 @@ fn encode_table(table: &Table, names: &Names, resp: Resp, reply: &mut Encoder<'_
         length += 1;
     }
     reply.finish(deferred, length);
-}
-
-/// Reads one of the server's replies as a script sees it.
-pub(super) fn decode(lua: &Lua, names: &Names, reply: &[u8]) -> mlua::Result<Value> {
-    let mut reader = Reader { rest: reply };
-    reader.value(lua, names)
-}
-
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    /// The bytes up to the next line end, which goes too.
-    fn line(&mut self) -> &'a [u8] {
-        let end = memchr::memchr(b'\r', self.rest).expect("invariant: a reply's lines end");
-        let line = &self.rest[..end];
-        self.rest = &self.rest[end + 2..];
-        line
-    }
-
-    fn integer(line: &[u8]) -> i64 {
-        kvasir_proto::number::parse_i64(line).expect("invariant: a reply's numbers are numbers")
-    }
-
-    fn bulk(&mut self, length: usize) -> &'a [u8] {
-        let bytes = &self.rest[..length];
-        self.rest = &self.rest[length + 2..];
-        bytes
-    }
-
-    fn value(&mut self, lua: &Lua, names: &Names) -> mlua::Result<Value> {
-        let line = self.line();
-        let (kind, text) = line.split_first().expect("invariant: a reply has a type");
-        Ok(match kind {
-            b'$' => match usize::try_from(Self::integer(text)) {
-                Ok(length) => Value::String(lua.create_string(self.bulk(length))?),
-                Err(_) => Value::Boolean(false),
-            },
-            b':' => Value::Number(Self::integer(text) as f64),
-            b'+' => Self::named(lua, &names.ok, Value::String(lua.create_string(text)?))?,
-            b'-' => Value::Table(counted_error(lua, names, &[b"-", text].concat())?),
-            b'*' | b'>' => match usize::try_from(Self::integer(text)) {
-                Ok(length) => self.array(lua, names, length)?,
-                Err(_) => Value::Boolean(false),
-            },
-            b'%' => self.map(lua, names, text)?,
-            b'~' => self.set(lua, names, text)?,
-            b'#' => Value::Boolean(text == b"t"),
-            b',' => {
-                let number = kvasir_proto::number::parse_f64(text).unwrap_or(f64::NAN);
-                Self::named(lua, &names.double, Value::Number(number))?
-            }
-            b'(' => Self::named(lua, &names.big_number, Value::String(lua.create_string(text)?))?,
-            b'=' => self.verbatim(lua, names, text)?,
-            b'|' => {
-                for _ in 0..2 * Self::integer(text) {
-                    self.value(lua, names)?;
-                }
-                self.value(lua, names)?
-            }
-            _ => Value::Nil,
-        })
-    }
-
-    fn named(lua: &Lua, name: &LuaString, value: Value) -> mlua::Result<Value> {
-        let table = lua.create_table_with_capacity(0, 1)?;
-        table.raw_set(name, value)?;
-        Ok(Value::Table(table))
-    }
-
-    fn array(&mut self, lua: &Lua, names: &Names, length: usize) -> mlua::Result<Value> {
-        let table = lua.create_table_with_capacity(length, 0)?;
-        for index in 1..=length {
-            let value = self.value(lua, names)?;
-            table.raw_set(index, value)?;
-        }
-        Ok(Value::Table(table))
-    }
-
-    fn map(&mut self, lua: &Lua, names: &Names, text: &[u8]) -> mlua::Result<Value> {
-        let pairs = lua.create_table()?;
-        for _ in 0..Self::integer(text) {
-            let key = self.value(lua, names)?;
-            let value = self.value(lua, names)?;
-            if !matches!(key, Value::Nil) {
-                pairs.raw_set(key, value)?;
-            }
-        }
-        Self::named(lua, &names.map, Value::Table(pairs))
-    }
-
-    fn set(&mut self, lua: &Lua, names: &Names, text: &[u8]) -> mlua::Result<Value> {
-        let members = lua.create_table()?;
-        for _ in 0..Self::integer(text) {
-            let member = self.value(lua, names)?;
-            if !matches!(member, Value::Nil) {
-                members.raw_set(member, true)?;
-            }
-        }
-        Self::named(lua, &names.set, Value::Table(members))
-    }
-
-    fn verbatim(&mut self, lua: &Lua, names: &Names, text: &[u8]) -> mlua::Result<Value> {
-        let bytes = self.bulk(Self::integer(text) as usize);
-        let fields = lua.create_table_with_capacity(0, 2)?;
-        fields.raw_set(&names.string, lua.create_string(&bytes[4..])?)?;
-        fields.raw_set(&names.format, lua.create_string(&bytes[..3])?)?;
-        Self::named(lua, &names.verbatim, Value::Table(fields))
-    }
 }

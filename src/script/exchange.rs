@@ -132,6 +132,15 @@ impl Exchange {
         result
     }
 
+    /// The reply to the call under way, for a script that has just been given it.
+    #[expect(unsafe_code, reason = "a guard would not be dropped if Lua raises an error meanwhile")]
+    pub(super) fn reply(&self) -> &[u8] {
+        // SAFETY: the driver, who writes there, runs when the script stops next. Whoever has this
+        // is done with it by then, and does not write.
+        let call = unsafe { &*self.call.as_ptr() };
+        &call.reply
+    }
+
     /// Stops the script until its driver lets it go on. An error when it is to end instead, or when
     /// no script runs: a function of a script may be called late, by the collector.
     #[expect(unsafe_code, reason = "the yielder lives on the script's stack")]

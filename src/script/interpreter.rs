@@ -1,12 +1,14 @@
 //! An interpreter of Lua 5.1 in the peers' sandbox, and the scripts that run in it.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult};
 use kvasir_proto::{Args, Encoder, Resp};
 use mlua::chunk::ChunkMode;
+use mlua::state::{GcIncParams, GcMode};
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use super::api;
@@ -15,6 +17,7 @@ use super::convert::{self, Names};
 use super::exchange::{Call, Ending, Exchange, Stop, Wake};
 use super::functions::{Environment, Tools};
 use super::json::Settings;
+use super::raw;
 use crate::errors::CommandError;
 use crate::sha1;
 
@@ -25,8 +28,12 @@ const STACK_BYTES: usize = 8 << 20;
 const SLICE_INSTRUCTIONS: u32 = 20_000;
 /// Compiled scripts of one interpreter, beyond which those that the server has forgotten go.
 const COMPILED_MAX: usize = 1000;
-/// Runs between two steps of the collector, and its step.
-const RUNS_BETWEEN_STEPS: u32 = 50;
+
+/// The collector begins anew when the memory in use has become so many percent of what was alive,
+/// and then goes so much faster than memory is allocated. Between two short scripts nothing has to
+/// drive it, and an interpreter that does nothing else stays small.
+const COLLECTOR_PAUSE: i32 = 180;
+const COLLECTOR_PACE: i32 = 400;
 
 /// What a script is refused with that there is no memory for.
 const NO_MEMORY: CommandError = CommandError::Other("ERR out of memory for scripts");
@@ -34,20 +41,39 @@ const NO_MEMORY: CommandError = CommandError::Other("ERR out of memory for scrip
 /// The name of the prelude's chunk, of whose functions errors tell nothing.
 pub(super) const PRELUDE_NAME: &str = "=server";
 
-/// One interpreter. It runs one script at a time.
-pub struct Interpreter {
+/// One interpreter. It runs one script at a time, and changes hands for each.
+pub struct Interpreter(Box<Parts>);
+
+/// What an interpreter is made of.
+pub struct Parts {
     pub(super) lua: Lua,
     pub(super) exchange: Rc<Exchange>,
     pub(super) names: Rc<Names>,
     /// What libraries of functions have, if it is one for them.
     pub(super) functions: Option<Rc<Environment>>,
-    run: Function,
+    run: Rc<Function>,
     /// Lua's own compiler. Its messages quote the script's bytes, which mlua's must be text for.
     load: Function,
-    compiled: HashMap<Digest, Function, ahash::RandomState>,
+    compiled: HashMap<Digest, Rc<Function>, ahash::RandomState>,
     stack: Option<DefaultStack>,
-    runs: u32,
 }
+
+impl Deref for Interpreter {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Interpreter {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+}
+
+/// A script as an interpreter has it.
+pub struct Compiled(Rc<Function>);
 
 /// What a script ended with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,8 +140,12 @@ impl Interpreter {
         let functions = functions.map(Rc::new);
         set_hook(&lua, &exchange)?;
         lua.set_memory_limit(memory_max)?;
+        let pace = GcIncParams::default().pause(COLLECTOR_PAUSE).step_multiplier(COLLECTOR_PACE);
+        lua.gc_set_mode(GcMode::Incremental(pace));
         let compiled = HashMap::default();
-        Ok(Self { lua, exchange, names, functions, run, load, compiled, stack: None, runs: 0 })
+        let (run, stack) = (Rc::new(run), None);
+        let parts = Parts { lua, exchange, names, functions, run, load, compiled, stack };
+        Ok(Self(Box::new(parts)))
     }
 
     /// Bytes that the interpreter has allocated.
@@ -124,9 +154,9 @@ impl Interpreter {
     }
 
     /// Compiles a script, unless it has been compiled before.
-    pub fn compile(&mut self, script: &Script) -> Result<(), CommandError> {
-        if self.compiled.contains_key(&script.digest) {
-            return Ok(());
+    pub fn compile(&mut self, script: &Script) -> Result<Compiled, CommandError> {
+        if let Some(function) = self.compiled.get(&script.digest) {
+            return Ok(Compiled(Rc::clone(function)));
         }
         let outcome = self
             .lua
@@ -134,8 +164,9 @@ impl Interpreter {
             .and_then(|code| self.load.call((code, "@user_script")));
         let fault: Vec<u8> = match outcome {
             Ok((Value::Function(function), _)) => {
-                self.compiled.insert(script.digest, function);
-                return Ok(());
+                let function = Rc::new(function);
+                self.compiled.insert(script.digest, Rc::clone(&function));
+                return Ok(Compiled(function));
             }
             Ok((_, fault)) => convert::text_of(&fault).unwrap_or_default(),
             Err(error) => message(&error).into_bytes(),
@@ -154,20 +185,20 @@ impl Interpreter {
     pub fn start(
         self,
         script: &Script,
+        Compiled(function): Compiled,
         keys: Args<'_>,
         argv: Args<'_>,
         resp: Resp,
     ) -> Result<Running, NotStarted> {
-        let function = self.compiled[&script.digest].clone();
         let (keys, argv) = match self.tables(keys, argv) {
             Ok(tables) => tables,
             Err(error) => return Err((Box::new(self), error)),
         };
         let (run, names, exchange) =
-            (self.run.clone(), Rc::clone(&self.names), Rc::clone(&self.exchange));
+            (Rc::clone(&self.run), Rc::clone(&self.names), Rc::clone(&self.exchange));
         let digest = script.digest;
         self.launch(move || {
-            let result = run.call::<(bool, Value)>((function, keys, argv));
+            let result = run.call::<(bool, Value)>((&*function, keys, argv));
             finish(result, &names, &exchange, || sha1::to_hex(&digest), resp)
         })
     }
@@ -178,8 +209,7 @@ impl Interpreter {
         keys: Args<'_>,
         argv: Args<'_>,
     ) -> Result<(Table, Table), CommandError> {
-        let tables = array(&self.lua, keys).and_then(|keys| Ok((keys, array(&self.lua, argv)?)));
-        tables.map_err(|error| {
+        raw::tables(&self.lua, keys, argv).map_err(|error| {
             tracing::warn!("No memory for the arguments of a script: {error}");
             NO_MEMORY
         })
@@ -278,13 +308,6 @@ impl Running {
         let fiber = self.fiber.take().expect("invariant: it has not been taken");
         let mut interpreter = self.interpreter.take().expect("invariant: it has not been taken");
         interpreter.stack = Some(fiber.into_stack());
-        interpreter.runs += 1;
-        if interpreter.runs >= RUNS_BETWEEN_STEPS {
-            interpreter.runs = 0;
-            if let Err(error) = interpreter.lua.gc_step() {
-                tracing::warn!("The collector of scripts failed: {error}");
-            }
-        }
         interpreter
     }
 
@@ -325,14 +348,6 @@ pub(super) fn die(lua: &Lua, exchange: &Exchange, ending: Ending) -> mlua::Resul
     exchange.died.set(true);
     let each = HookTriggers::new().every_nth_instruction(1);
     lua.set_hook(each, move |_, _| Err(mlua::Error::runtime(ending.text())))
-}
-
-fn array(lua: &Lua, args: Args<'_>) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(args.len(), 0)?;
-    for (index, arg) in args.iter().enumerate() {
-        table.raw_set(index + 1, lua.create_string(arg)?)?;
-    }
-    Ok(table)
 }
 
 /// The text of an error that Lua or a function of ours has raised, without a trace of calls.

@@ -9,12 +9,15 @@
 //! | [`exchange`] | the switch between a script and its driver |
 //! | `prelude.lua` | the sandbox |
 //! | `api` | `redis.call` and the other functions of `redis` |
-//! | `convert` | replies to values, and back |
+//! | `raw` | `redis.call` and `redis.pcall`, over Lua's own interface |
+//! | `convert` | values to replies |
 //! | `bits`, `json`, `msgpack`, `pack` | `bit`, `cjson`, `cmsgpack`, `struct` |
 //!
 //! Nothing here knows shards, connections or locks: [`crate::route::script`] drives scripts.
 
 pub mod cache;
+pub mod commitment;
+pub mod digests;
 pub mod exchange;
 pub mod functions;
 pub mod interpreter;
@@ -22,6 +25,7 @@ pub mod shebang;
 
 mod api;
 mod bits;
+mod contained;
 mod convert;
 mod json;
 mod library;
@@ -29,6 +33,7 @@ mod msgpack;
 mod number;
 mod pack;
 mod random;
+mod raw;
 
 use mlua::Value;
 

@@ -1,6 +1,6 @@
 -- Prepares an interpreter: takes away what scripts may not have, builds the tables that they see, and
 -- freezes all of it. `native` holds the functions that are written in Rust; each that can fail returns
--- what it fails with first, and is raised here, as errors raised in Rust are no plain Lua values.
+-- what it fails with first, and is raised here, as errors raised by mlua are no plain Lua values.
 --
 -- Invariant: what stays reachable for scripts looks nothing up in globals or in tables of theirs.
 local native = ...
@@ -44,7 +44,7 @@ end
 G.pcall = function(...) return caught(raw_pcall(...)) end
 
 local server = {
-  call = raising(native.call),
+  call = native.call,
   pcall = native.pcall,
   error_reply = native.error_reply,
   status_reply = native.status_reply,

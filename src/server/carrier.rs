@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use super::runtime::leave_core;
 use crate::route::carrier::{Carrier, Delivery, Failure, Outcome, Receipt, Target};
 
 /// The most servers to which there are connections, as in Valkey.
@@ -55,7 +56,11 @@ impl Carrier for CarrierThreads {
             let (sender, jobs) = channel();
             let (inner, target) = (Arc::clone(&self.inner), delivery.target.clone());
             let thread = thread::Builder::new().name("carrier".to_owned());
-            if thread.spawn(move || serve(&inner, &target, &jobs)).is_err() {
+            let work = move || {
+                leave_core();
+                serve(&inner, &target, &jobs);
+            };
+            if thread.spawn(work).is_err() {
                 return Err(delivery);
             }
             threads.insert(delivery.target.clone(), sender);

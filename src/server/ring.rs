@@ -4,8 +4,9 @@
 //! kernel's deferred work and collects every completion, in one system call a round.
 //!
 //! **Ownership of memory.** Whatever the kernel reads or writes while an operation is in flight
-//! belongs to the ring: output buffers (given by [`Ring::send`], returned by [`Ring::sent`]), the
-//! receive buffers and the timer's deadline. So no caller can free it too early, and nothing
+//! belongs to the ring: output buffers (given by [`Ring::send`], returned by [`Ring::sent`]), what
+//! is written to the log ([`Ring::append`], [`Ring::append_went_on`]), the receive buffers and the
+//! timer's deadline. So no caller can free it too early, and nothing
 //! outside of this module and `buffers` needs `unsafe`.
 //!
 //! **Tokens.** An operation's `user_data` carries its kind, the connection's key and the generation
@@ -14,13 +15,14 @@
 #![expect(unsafe_code, reason = "the kernel's rings; every block argues its safety")]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::buffers::{GROUP, ReceiveBuffers};
+use crate::persist::log::Append;
 
 /// Entries of the submission queue; a fuller one is submitted before the round's end.
 const SUBMISSIONS: u32 = 512;
@@ -31,6 +33,9 @@ const SEND_MAX: usize = 512 * 1024;
 
 /// A send of no more bytes than this is expected to complete while it is submitted.
 const QUICK_SEND_MAX: u32 = 32 * 1024;
+
+/// Completions that end a patient wait at once, and its least length, microseconds.
+const PATIENCE: (usize, u32) = (16, 30);
 
 /// What an operation is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,18 +53,27 @@ pub(super) enum Kind {
     Wake,
     /// The timer that ends a park.
     Timer,
+    /// The delay before a write to the log.
+    LogDelay,
+    /// A write to the log.
+    LogWrite,
+    /// A flush of the log.
+    LogFlush,
     /// An operation whose completion tells nothing.
     Ignored,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Accept,
         Self::Receive,
         Self::Send,
         Self::CancelReceive,
         Self::Wake,
         Self::Timer,
+        Self::LogDelay,
+        Self::LogWrite,
+        Self::LogFlush,
         Self::Ignored,
     ];
 }
@@ -127,6 +141,9 @@ pub(super) enum Wait {
     No,
     /// Until something but the sends that are queued completes, but no longer than this.
     AtMost(Duration),
+    /// The same, and for others to come after the first, if the kernel can do that: as long as
+    /// little has come in little time.
+    Patiently(Duration),
 }
 
 /// How far a send has come.
@@ -148,6 +165,40 @@ struct Outbound {
     in_flight: bool,
 }
 
+/// A write to the log while the kernel reads it.
+struct Appending {
+    append: Append,
+    delay: Box<Timespec>,
+    /// Operations that have not completed.
+    in_flight: usize,
+    failed: Option<io::Error>,
+    flushed: bool,
+}
+
+impl Appending {
+    fn note(&mut self, completion: &Completion) {
+        self.in_flight -= 1;
+        let kind = completion.token.kind();
+        match completion.result {
+            // The delay is over.
+            _ if kind == Kind::LogDelay => {}
+            0 if kind == Kind::LogWrite => {
+                self.failed = Some(io::ErrorKind::WriteZero.into());
+            }
+            written @ 1.. if kind == Kind::LogWrite => self.append.written += written as usize,
+            0.. => self.flushed = true,
+            // A flush is not begun behind a write that was cut short. Both are tried again.
+            error if matches!(-error, libc::EINTR | libc::EAGAIN | libc::ECANCELED) => {}
+            error => self.failed = Some(io::Error::from_raw_os_error(-error)),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let is_written = self.append.written == self.append.limit();
+        is_written && (self.flushed || !self.append.flushes)
+    }
+}
+
 /// See the module's head.
 pub(super) struct Ring {
     // The order of the fields matters: the ring is dropped before the memory that it uses.
@@ -156,7 +207,11 @@ pub(super) struct Ring {
     /// By connection key.
     outbound: Vec<Outbound>,
     deadline: Box<Timespec>,
+    /// What is being written to the log.
+    append: Option<Appending>,
     completions: Vec<Completion>,
+    /// The kernel has a least time to wait (Linux 6.12).
+    can_wait_patiently: bool,
     /// Queued sends that are so small that the kernel takes them at once, nearly always.
     quick_sends: usize,
 }
@@ -173,11 +228,14 @@ impl Ring {
             .build(SUBMISSIONS)?;
         let buffers = ReceiveBuffers::new()?;
         buffers.register(&uring.submitter())?;
+        let can_wait_patiently = uring.params().is_feature_min_timeout();
         Ok(Self {
             uring,
+            can_wait_patiently,
             buffers,
             outbound: Vec::new(),
             deadline: Box::new(Timespec::new()),
+            append: None,
             completions: Vec::new(),
             quick_sends: 0,
         })
@@ -286,6 +344,65 @@ impl Ring {
         self.push(entry, token)
     }
 
+    /// Writes to the log, and flushes it if that is wanted. One at a time; its completions go to
+    /// [`append_went_on`](Self::append_went_on).
+    pub(super) fn append(&mut self, append: Append) -> io::Result<()> {
+        assert!(self.append.is_none(), "invariant: one write to the log at a time");
+        let delay = Box::new(Timespec::from(Duration::from_micros(append.delay_us)));
+        let appending = Appending { append, delay, in_flight: 1, failed: None, flushed: false };
+        let appending = self.append.insert(appending);
+        if appending.append.delay_us == 0 {
+            return self.append_rest();
+        }
+        let entry = opcode::Timeout::new(&raw const *appending.delay).build();
+        self.push(entry, Token::new(Kind::LogDelay, 0, 0))
+    }
+
+    /// Takes a completion of a write to the log; what was written and how it ended, once it has.
+    pub(super) fn append_went_on(
+        &mut self,
+        completion: &Completion,
+    ) -> io::Result<Option<(Append, io::Result<()>)>> {
+        let appending = self.append.as_mut().expect("invariant: completions belong to a write");
+        appending.note(completion);
+        if appending.in_flight > 0 {
+            return Ok(None);
+        }
+        let outcome = match appending.failed.take() {
+            Some(error) => Err(error),
+            None if appending.is_done() => Ok(()),
+            None => return self.append_rest().map(|()| None),
+        };
+        Ok(self.append.take().map(|appending| (appending.append, outcome)))
+    }
+
+    /// Queues the rest of a write to the log and its flush, which begins when all of that is
+    /// written, or does not begin.
+    fn append_rest(&mut self) -> io::Result<()> {
+        let appending = self.append.as_mut().expect("invariant: there is something to be written");
+        let append = &appending.append;
+        let file = Fd(append.file.file().as_raw_fd());
+        let rest = &append.bytes[append.written..append.limit()];
+        let flush = opcode::Fsync::new(file).flags(FsyncFlags::DATASYNC).build();
+        let flush = flush.user_data(Token::new(Kind::LogFlush, 0, 0).0);
+        let write = opcode::Write::new(file, rest.as_ptr(), rest.len() as u32)
+            .offset(append.offset + append.written as u64)
+            .build()
+            .user_data(Token::new(Kind::LogWrite, 0, 0).0);
+        let entries = match (rest.is_empty(), append.flushes) {
+            (true, _) => &[flush][..],
+            (false, false) => &[write],
+            (false, true) => &[write.flags(squeue::Flags::IO_LINK), flush],
+        };
+        appending.in_flight = entries.len();
+        self.push_together(entries)
+    }
+
+    /// Whether something is being written to the log.
+    pub(super) fn is_appending(&self) -> bool {
+        self.append.is_some()
+    }
+
     /// The bytes in a receive buffer.
     pub(super) fn received(&self, buffer: u16, length: usize) -> &[u8] {
         self.buffers.bytes(buffer, length)
@@ -327,16 +444,20 @@ impl Ring {
     pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         self.buffers.publish();
         match wait {
-            Wait::AtMost(duration) if self.completions.is_empty() => {
+            Wait::AtMost(duration) | Wait::Patiently(duration) if self.completions.is_empty() => {
                 let timespec = Timespec::from(duration);
-                let arguments = SubmitArgs::new().timespec(&timespec);
+                let mut arguments = SubmitArgs::new().timespec(&timespec);
                 // The ends of the sends that are submitted here are not worth waking up for.
-                let wanted = self.quick_sends + 1;
+                let mut wanted = self.quick_sends + 1;
+                if matches!(wait, Wait::Patiently(_)) && self.can_wait_patiently {
+                    wanted = self.quick_sends + PATIENCE.0;
+                    arguments = arguments.min_wait_usec(PATIENCE.1);
+                }
                 tolerate(self.uring.submitter().submit_with_args(wanted, &arguments))?;
                 self.quick_sends = 0;
             }
             // Also if completions have been collected already, because the queue was full.
-            Wait::No | Wait::AtMost(_) => self.submit_and_run()?,
+            Wait::No | Wait::AtMost(_) | Wait::Patiently(_) => self.submit_and_run()?,
         }
         self.collect();
         Ok(())
@@ -369,13 +490,17 @@ impl Ring {
     }
 
     fn push(&mut self, entry: squeue::Entry, token: Token) -> io::Result<()> {
-        let entry = entry.user_data(token.0);
+        self.push_together(&[entry.user_data(token.0)])
+    }
+
+    /// Queues operations that are submitted together: what links them ends with a submission.
+    fn push_together(&mut self, entries: &[squeue::Entry]) -> io::Result<()> {
         loop {
-            // SAFETY: the descriptor is open until the operation's completion has been taken (the
-            // driver closes it no earlier), and the memory it names is ours: an output buffer in
-            // `outbound`, which keeps it until its completion, or the boxed deadline, which the
-            // kernel copies when it is submitted.
-            if unsafe { self.uring.submission().push(&entry) }.is_ok() {
+            // SAFETY: the descriptors are open until the operations' completions have been taken
+            // (the driver closes none earlier, and `append` holds its file), and the memory they
+            // name is ours: an output buffer in `outbound` or the bytes in `append`, which keep it
+            // until then, or a boxed deadline, which the kernel copies when it is submitted.
+            if unsafe { self.uring.submission().push_multiple(entries) }.is_ok() {
                 return Ok(());
             }
             // Full. Completions are collected too, or the kernel might refuse to take more.
@@ -392,6 +517,9 @@ impl Drop for Ring {
             if outbound.in_flight {
                 std::mem::forget(std::mem::take(&mut outbound.bytes));
             }
+        }
+        if let Some(appending) = self.append.take() {
+            std::mem::forget(appending.append.bytes);
         }
     }
 }

@@ -101,6 +101,16 @@ impl Signals {
     }
 }
 
+/// Lets the calling thread run on all processors of the process. A shard's thread is pinned to one,
+/// and so is what it begins: a thread that works for long would take half of that shard's time,
+/// however many processors have nothing to do.
+pub fn leave_core() {
+    if let Err(error) = sys::leave_cpu() {
+        // It does its work all the same.
+        tracing::warn!("A thread stays on the processor of the shard that has begun it: {error}");
+    }
+}
+
 /// What a server does before it is ready, on a thread of its own, while its shards run already;
 /// whether it succeeded. If not, the shards have been told to stop.
 pub type Preparation = Box<dyn FnOnce() -> bool + Send>;

@@ -54,6 +54,10 @@ pub(super) struct SignalFd(File);
 impl SignalFd {
     /// Blocks SIGTERM and SIGINT for this thread and all that it starts from now on, and delivers
     /// them to the returned descriptor instead. Call it before any other thread is started.
+    ///
+    /// SIGXFSZ is blocked as well, and delivered nowhere: a write beyond the process's limit of
+    /// file sizes then fails as one on a full disk does, which is dealt with, and does not end the
+    /// process.
     pub(super) fn new() -> io::Result<Self> {
         let mut set = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
         // SAFETY: `set` is valid for writes for the whole call, and sigemptyset initialises it.
@@ -61,7 +65,7 @@ impl SignalFd {
         check(emptied)?;
         // SAFETY: sigemptyset succeeded, so the set is initialised (and it was zeroed before).
         let mut set = unsafe { set.assume_init() };
-        for signal in [libc::SIGTERM, libc::SIGINT] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGXFSZ] {
             // SAFETY: `set` is an initialised signal set that lives on this stack frame.
             check(unsafe { libc::sigaddset(&raw mut set, signal) })?;
         }
@@ -71,6 +75,8 @@ impl SignalFd {
         if blocked != 0 {
             return Err(io::Error::from_raw_os_error(blocked));
         }
+        // SAFETY: `set` is an initialised signal set that lives on this stack frame.
+        check(unsafe { libc::sigdelset(&raw mut set, libc::SIGXFSZ) })?;
         // SAFETY: `set` is initialised; -1 asks for a new descriptor.
         let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC) };
         Ok(Self(File::from(own(descriptor)?)))
@@ -106,13 +112,28 @@ pub(super) fn wait_readable<const N: usize>(descriptors: [RawFd; N]) -> io::Resu
     }
 }
 
-/// The processors that this process may run on, in ascending order.
-pub(super) fn allowed_cpus() -> io::Result<Vec<usize>> {
+/// The processors that a thread may run on; 0 is the calling one.
+fn cpus_of(thread: libc::pid_t) -> io::Result<libc::cpu_set_t> {
     // SAFETY: a cpu_set_t is a plain bit array, for which all zeroes is a valid value.
     let mut set = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
+    let bytes = size_of::<libc::cpu_set_t>();
     // SAFETY: `set` is valid for writes of the size that is passed with it.
-    let result = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) };
-    check(result)?;
+    check(unsafe { libc::sched_getaffinity(thread, bytes, &raw mut set) })?;
+    Ok(set)
+}
+
+/// Lets the calling thread run wherever the main thread may.
+pub(super) fn leave_cpu() -> io::Result<()> {
+    let main = libc::pid_t::try_from(std::process::id()).map_err(io::Error::other)?;
+    let set = cpus_of(main)?;
+    // SAFETY: `set` is initialised, valid for reads of the size that is passed with it, and
+    // outlives the call.
+    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })
+}
+
+/// The processors that this process may run on, in ascending order.
+pub(super) fn allowed_cpus() -> io::Result<Vec<usize>> {
+    let set = cpus_of(0)?;
     let allowed = |cpu: &usize| {
         // SAFETY: `cpu` is below CPU_SETSIZE, the number of bits in the set.
         unsafe { libc::CPU_ISSET(*cpu, &set) }
@@ -181,6 +202,37 @@ pub(super) fn check(result: libc::c_int) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_leaves_the_processor_that_it_was_begun_on() {
+        let main = libc::pid_t::try_from(std::process::id()).unwrap();
+        let set_of = |thread| {
+            let set = cpus_of(thread).unwrap();
+            let has = move |cpu: &usize| {
+                // SAFETY: `cpu` is below CPU_SETSIZE, the number of bits in the set.
+                unsafe { libc::CPU_ISSET(*cpu, &set) }
+            };
+            (0..libc::CPU_SETSIZE as usize).filter(has).collect::<Vec<_>>()
+        };
+        let everywhere = set_of(main);
+        let pinned = std::thread::spawn(move || {
+            // SAFETY: all zeroes is a valid value; the bit is that of a processor that we may use.
+            let mut one = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
+            // SAFETY: a processor's number is below the number of bits.
+            unsafe { libc::CPU_SET(set_of(0)[0], &mut one) };
+            let bytes = size_of::<libc::cpu_set_t>();
+            // SAFETY: `one` is initialised and outlives the call.
+            check(unsafe { libc::sched_setaffinity(0, bytes, &raw const one) }).unwrap();
+            std::thread::spawn(move || {
+                let before = set_of(0).len();
+                leave_cpu().unwrap();
+                (before, set_of(0))
+            })
+            .join()
+            .unwrap()
+        });
+        assert_eq!(pinned.join().unwrap(), (1, everywhere));
+    }
 
     #[test]
     fn only_the_event_that_was_notified_is_readable() {

@@ -136,6 +136,13 @@ fn check_overlaps(former: &BTreeSet<Prefix>, new: &[Prefix]) -> Result<(), Comma
 }
 
 impl ClientTracking {
+    /// What the registration occupies with its prefixes, in bytes. O(prefixes). What is remembered
+    /// of its reads belongs to the shards.
+    pub fn bytes(&self) -> usize {
+        let each = |prefix: &Prefix| size_of::<Prefix>() + prefix.len();
+        size_of::<Self>() + self.prefixes.iter().map(each).sum::<usize>()
+    }
+
     /// Whether the keys that its next command reads are remembered.
     pub fn remembers(&self) -> bool {
         match self.choice {
@@ -187,6 +194,13 @@ mod tests {
         let former = former.map(|words| options(words).apply(None, 0).unwrap());
         let result = options(words).apply(former.as_ref(), 0);
         result.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_registration_occupies_its_prefixes_too() {
+        let bytes = |words| options(words).apply(None, 0).unwrap().bytes();
+        assert_eq!(bytes("bcast abc") - bytes("bcast a"), 2);
+        assert_eq!(bytes("bcast a b"), 2 * bytes("bcast a") - bytes("noloop"));
     }
 
     #[test]

@@ -367,7 +367,7 @@ mod tests {
     }
 
     fn change(kind: ChangeKind, key: &str) -> Change<'_> {
-        Change { kind, db: 0, key: key.as_bytes() }
+        Change { kind, db: 0, key: key.as_bytes(), element: b"" }
     }
 
     /// What is due: the core, the keys (or `*`), and the clients.

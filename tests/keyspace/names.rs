@@ -1,6 +1,6 @@
 //! Keys that are removed, looked for, and given another name or database.
 
-use kvasir_testing::check;
+use kvasir_testing::{Client, check, show};
 
 use crate::{at_one_and_two_shards, check_changes};
 
@@ -70,6 +70,49 @@ fn long_values_move_as_well() {
             let stored = client.run(&format!("GET {key}"));
             assert_eq!(stored.as_bytes(), Some(value.as_bytes()), "{key}");
         }
+    });
+}
+
+/// Their elements go to another core in portions.
+#[test]
+fn large_values_move_and_are_copied() {
+    at_one_and_two_shards(|server| {
+        let mut client = server.client();
+        let script = "for i = 1, 5000 do local name = 'element:' .. i \
+             redis.call('hset', KEYS[1], name, i) redis.call('sadd', KEYS[2], name) \
+             redis.call('zadd', KEYS[3], i % 100, name) end";
+        client.call(&["EVAL", script, "3", "hash", "set", "zset"]);
+        client.run("HPEXPIREAT hash 99999999999999 FIELDS 2 element:7 element:8");
+        for source in ["hash", "set", "zset"] {
+            client.run(&format!("PEXPIREAT {source} 99999999999998"));
+            let digest =
+                |client: &mut Client, key| show(&client.run(&format!("DEBUG DIGEST-VALUE {key}")));
+            let expected = digest(&mut client, source);
+            // With two shards, `a` and `b` lie on different ones.
+            client.run("SET a old");
+            for (line, found) in [
+                (format!("COPY {source} a"), 0),
+                (format!("COPY {source} a REPLACE"), 1),
+                (format!("COPY {source} b"), 1),
+                (format!("COPY {source} b DB 3 REPLACE"), 1),
+                ("RENAMENX a b".to_owned(), 0),
+            ] {
+                assert_eq!(show(&client.run(&line)), found.to_string(), "{line}");
+            }
+            for copy in ["a", "b"] {
+                assert_eq!(digest(&mut client, copy), expected, "{source} at {copy}");
+            }
+            for line in ["RENAME a b", "RENAME b c", "RENAME c a", "RENAME a b"] {
+                assert_eq!(show(&client.run(line)), "OK");
+            }
+            assert_eq!(digest(&mut client, "b"), expected, "{source}");
+            assert_eq!(show(&client.run("PEXPIRETIME b")), "99999999999998");
+            assert_eq!(show(&client.run("EXISTS a c")), "0");
+            assert_eq!(show(&client.run("DEL b")), "1");
+        }
+        let fields = show(&client.run("HPEXPIRETIME hash FIELDS 2 element:7 element:9"));
+        assert_eq!(fields, "[99999999999999 -1]");
+        assert_eq!(show(&client.run("DBSIZE")), "3");
     });
 }
 

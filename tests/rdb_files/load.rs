@@ -178,3 +178,19 @@ fn a_key_twice_is_refused() {
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(log.contains("RDB has duplicated key 'k' in DB 0"), "{log}");
 }
+
+/// What lies behind a damaged value, and would be noticed as well, is not what is told.
+#[test]
+fn a_damaged_value_is_told_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = b"REDIS0011\xfe\x00\x10\x01h\x04abcd\x00\x01k\x01v\x00\x01l\x09cut";
+    std::fs::write(dir.path().join("dump.rdb"), file).unwrap();
+    for shards in ["1", "2"] {
+        let output = run_to_exit(dir.path(), shards);
+        let log = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        let last = log.lines().last().unwrap_or_default();
+        assert!(last.contains("Listpack integrity check failed"), "{log}");
+        assert!(last.contains("(at byte 19)"), "{log}");
+    }
+}

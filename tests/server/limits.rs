@@ -186,6 +186,8 @@ fn without_descriptors_clients_wait_and_the_others_are_served() {
         let server = server(shards, &[]);
         let mut client = server.client();
         assert_eq!(show(&client.run("PING")), "PONG");
+        // The first core serves before the last has opened all that it needs.
+        wait_until("all cores are ready", || server.log().contains("Ready to accept connections"));
         let before = descriptors(&server);
         limit_descriptors(&server, before + 20);
         // An accept has the limit of the moment at which it began: listeners that are opened anew

@@ -5,6 +5,7 @@
 //! does: so the figures are the algorithm's and the same in every run. What a real server shows is
 //! printed by `cargo run --release --example expiry_lag`.
 
+use kvasir_server::config::Config;
 use kvasir_server::route::core::{Core, access_stamp};
 use kvasir_server::route::engine::{ConnectionKey, Engine, Now, SocketInfo, Wake};
 use kvasir_shard::{NewValue, Ttl};
@@ -39,7 +40,7 @@ struct Clocked {
 impl Clocked {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let core = cores(1, &mut rng).next().expect("there is a core");
+        let core = cores(1, &mut rng, Config::default()).next().expect("there is a core");
         let mut clocked = Self { core, now_us: 0, rng };
         clocked.core.tick(clocked.now());
         clocked

@@ -44,6 +44,8 @@ pub(crate) struct Flavour {
     /// All clients but one read the same two keys of two shards, over and over, from a core that is
     /// quicker than the other; from that one, the first client writes them.
     pub(crate) hot: bool,
+    /// There is an append-only log.
+    pub(crate) logs: bool,
 }
 
 /// What is tried.
@@ -113,6 +115,7 @@ impl Flavour {
             mail_odds: 1,
             stalled: false,
             hot: false,
+            logs: rng.one_in(2),
         }
     }
 }

@@ -11,6 +11,7 @@
 mod expiry;
 mod fault;
 mod load;
+mod log;
 mod model;
 mod node;
 mod socket;

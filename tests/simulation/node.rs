@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use kvasir_server::persist::log::Append;
 use kvasir_server::route::connection::Blocked;
 use kvasir_server::route::core::{Core, Residue};
 use kvasir_server::route::engine::{
@@ -67,6 +68,10 @@ pub(crate) struct Node {
     sockets: BTreeMap<u32, Socket>,
     unsettled: Vec<u32>,
     wake: Wake,
+    /// A write to the log that is under way.
+    append: Option<Append>,
+    /// What it writes itself takes some rounds of the others.
+    is_kept_waiting: bool,
     reached: Reached,
 }
 
@@ -77,6 +82,8 @@ impl Node {
             sockets: BTreeMap::new(),
             unsettled: Vec::new(),
             wake: Wake::Now,
+            append: None,
+            is_kept_waiting: false,
             reached: Reached::default(),
         }
     }
@@ -99,7 +106,7 @@ impl Node {
             Wake::At(at_us) => at_us <= now_us,
             Wake::Never => false,
         };
-        wakes || self.sockets.values().any(Socket::has_event)
+        wakes || self.append.is_some() || self.sockets.values().any(Socket::has_event)
     }
 
     /// When it wants to run although nothing arrives.
@@ -204,9 +211,41 @@ impl Node {
         self.core.deliver(batch);
     }
 
+    /// A write to the log that is under way may end, or be in the file, before its flush.
+    pub(crate) fn disk_reports(&mut self, rng: &mut Rng) {
+        self.is_kept_waiting = rng.one_in(4);
+        if !rng.one_in(3) {
+            return;
+        }
+        let is_in_file = |append: &Append| append.written == append.bytes.len();
+        if self.append.as_ref().is_some_and(|append| append.at_once && !is_in_file(append)) {
+            self.write_at_once();
+        } else if let Some(mut append) = self.append.take() {
+            append.write().expect("there is room for the log");
+            self.core.appended(append, Ok(()));
+        }
+    }
+
+    /// Does what a core is to write itself. The flush comes later.
+    fn write_at_once(&mut self) {
+        let Some(append) = self.append.as_mut().filter(|append| append.at_once) else { return };
+        append.write().expect("there is room for the log");
+        if append.flushes {
+            self.core.written(append);
+        } else if let Some(append) = self.append.take() {
+            self.core.appended(append, Ok(()));
+        }
+    }
+
     /// Ends a round; yields the messages for other cores.
     pub(crate) fn finish_round(&mut self) -> Vec<(ShardId, Box<Batch>)> {
         self.wake = self.core.work();
+        if self.append.is_none() {
+            self.append = self.core.next_append();
+            if !self.is_kept_waiting {
+                self.write_at_once();
+            }
+        }
         while let Some(key) = self.unsettled.pop() {
             self.settle(ConnectionKey(key));
         }

@@ -23,6 +23,7 @@ use kvasir_testing::linear::{self, Event, Verdict};
 
 use crate::fault::Fault;
 use crate::load::{self, Flavour, Generator, KEYS, LISTS, Request, Scenario};
+use crate::log::{self, Disk};
 use crate::model::{Action, Lists, Map, State, Step, Tag};
 use crate::node::{Node, Reached};
 
@@ -73,6 +74,8 @@ pub(crate) struct World {
     /// Messages under way, by sender and then target.
     links: Vec<VecDeque<Box<Batch>>>,
     clients: Vec<Client>,
+    /// The log, if there is one.
+    disk: Option<Disk>,
     drops_left: usize,
     /// Requests that have been answered.
     answered: usize,
@@ -88,11 +91,15 @@ impl World {
         let flavour = Flavour::draw(&mut rng, scenario);
         let generator = Generator::new(rng.fork(), flavour);
         let shards = flavour.shards;
+        let config = if flavour.logs { log::config(&mut rng) } else { Config::default() };
+        let cores: Vec<Core> = cores(shards, &mut rng, config).collect();
+        let disk = flavour.logs.then(|| Disk::begin(&cores[0].state.shared));
         let world = Self {
             flavour,
             fault,
             tracing,
-            nodes: cores(shards, &mut rng).map(Node::new).collect(),
+            nodes: cores.into_iter().map(Node::new).collect(),
+            disk,
             rng,
             generator,
             now_us: 1_000_000,
@@ -314,6 +321,7 @@ impl World {
         node.tick(self.now_us);
         let (mut received, mut closed) = (Vec::new(), Vec::new());
         node.sockets_report(&mut self.rng, &mut received, &mut closed);
+        node.disk_reports(&mut self.rng);
         let takes_mail = self.rng.one_in(self.flavour.mail_odds);
         for from in (0..self.nodes.len()).filter(|_| takes_mail) {
             let link = &mut self.links[from * self.nodes.len() + number];
@@ -486,6 +494,32 @@ impl World {
         self.before = after;
         self.lists_before = lists_after;
         self.history.clear();
+        self.repeat_log();
+    }
+
+    /// Whoever repeats the log must have what there is.
+    fn repeat_log(&mut self) {
+        let Some(disk) = &self.disk else { return };
+        let all = Action::Plain(Op::MGet((0..KEYS).collect()));
+        let lists = (0..if self.flavour.lists { LISTS } else { 0 }).map(Action::Range);
+        let actions: Vec<Action> = std::iter::once(all).chain(lists).collect();
+        let requests: Vec<Vec<String>> =
+            actions.iter().map(|action| Request::Keyspace(action.clone()).args()).collect();
+        let answers = disk.answer(&mut self.rng.fork(), &requests);
+        let mut repeated = actions.iter().zip(&answers).map(|(action, answer)| {
+            let reply = load::understand(action, answer);
+            let Some(Reply::Values(values)) = reply else { panic!("{action:?}: {answer:?}") };
+            values
+        });
+        let values = repeated.next().expect("all keys were asked for");
+        let values = (0..KEYS).zip(values).filter_map(|(key, value)| Some((key, value?)));
+        let state: keyspace::State = values.collect();
+        assert_eq!(state, self.before, "the log leads to what there is");
+        for (list, values) in (0..LISTS).zip(repeated) {
+            let values: Vec<String> = values.into_iter().flatten().collect();
+            let before = self.lists_before.get(&list).cloned().unwrap_or_default();
+            assert_eq!(values, before, "the log leads to list {list} as it is");
+        }
     }
 
     /// The lists as the last operations of the segment have read them.
@@ -560,7 +594,11 @@ impl World {
 }
 
 /// The cores of one process, as the server makes them, but for the clock.
-pub(crate) fn cores(shards: u16, rng: &mut Rng) -> impl Iterator<Item = Core> + use<> {
+pub(crate) fn cores(
+    shards: u16,
+    rng: &mut Rng,
+    config: Config,
+) -> impl Iterator<Item = Core> + use<> {
     let seeds: [u64; 4] = std::array::from_fn(|_| rng.bits());
     let map = ShardMap::new(shards, KeyHasher::new(seeds));
     let process = Process {
@@ -571,7 +609,7 @@ pub(crate) fn cores(shards: u16, rng: &mut Rng) -> impl Iterator<Item = Core> + 
         config_file: String::new(),
     };
     let stopwatch = Stopwatch::from_nanoseconds(|| 0);
-    let shared = Arc::new(Shared::new(map, Config::default(), process, stopwatch));
+    let shared = Arc::new(Shared::new(map, config, process, stopwatch));
     (0..shards).map(move |id| {
         let config = ShardConfig {
             databases: 16,

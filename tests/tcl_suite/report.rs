@@ -39,7 +39,7 @@ impl Report {
                 "skip" => report.skipped.push(text.to_owned()),
                 "ignore" => report.ignored.push(text.to_owned()),
                 "err" => {
-                    let name = text.rsplit_once(" in tests/unit/").map_or(text, |(name, _)| name);
+                    let name = text.rsplit_once(" in tests/").map_or(text, |(name, _)| name);
                     report.failed.push((name.to_owned(), String::new()));
                 }
                 "exception" => report.failed.push((format!("exception: {text}"), String::new())),
@@ -57,15 +57,16 @@ impl Report {
         format!("{passed} passed, {failed} failed, {skipped} listed, {blocks} blocks left out")
     }
 
-    /// Failures that the list does not excuse, and a unit that did not run to its end.
-    pub(crate) fn unexpected(&self, listed: &[Exception]) -> Vec<String> {
+    /// Failures that the list does not excuse, and a unit that did not run to its end, or should
+    /// have named tests and has run none.
+    pub(crate) fn unexpected(&self, listed: &[Exception], has_names: bool) -> Vec<String> {
         let unlisted = self.failed.iter().filter(|(name, _)| !is_listed(listed, name));
         let mut faults: Vec<String> =
             unlisted.map(|(name, detail)| format!("FAILED: {name}{detail}")).collect();
         if !self.complete {
             faults.push("the unit did not run to its end".to_owned());
         }
-        if self.passed.is_empty() && self.skipped.is_empty() {
+        if has_names && self.passed.is_empty() && self.skipped.is_empty() {
             faults.push("the unit ran no test".to_owned());
         }
         faults
@@ -132,9 +133,10 @@ Expected 'a' to be equal to 'b'
         let report = Report::parse(OUTPUT);
         assert_eq!(report.passed, ["A test (with parentheses)"]);
         assert_eq!(report.summary(), "1 passed, 1 failed, 1 listed, 1 blocks left out");
-        let faults = report.unexpected(&[]);
+        let faults = report.unexpected(&[], true);
         assert_eq!(faults, ["FAILED: Another\n    Expected 'a' to be equal to 'b'"]);
-        assert!(report.unexpected(&listed(Subject::Test("Another".to_owned()))).is_empty());
+        let listed = listed(Subject::Test("Another".to_owned()));
+        assert!(report.unexpected(&listed, true).is_empty());
     }
 
     #[test]
@@ -145,7 +147,17 @@ Expected 'a' to be equal to 'b'
         assert_eq!(report.stale(&listed(Subject::Test("Fourth".to_owned()))).len(), 1);
         assert_eq!(report.stale(&listed(Subject::Tag("needs:repl".to_owned()))).len(), 1);
         let cut = Report::parse("[ok]: A (1 ms)\n[exception]: the client died\n");
-        assert_eq!(cut.unexpected(&[]).len(), 2);
-        assert_eq!(Report::parse("").unexpected(&[]).len(), 2);
+        assert_eq!(cut.unexpected(&[], true).len(), 2);
+        assert_eq!(Report::parse("").unexpected(&[], true).len(), 2);
+    }
+
+    #[test]
+    fn a_unit_without_names_passes_by_its_end_alone() {
+        let unnamed = |output| Report::parse(output).unexpected(&[], false).len();
+        assert_eq!(unnamed("[1/1 done]: integration/aof-race (3 seconds)\n"), 0);
+        assert_eq!(unnamed("[exception]: Executing test client: not equal\n"), 2);
+        let wrong = "[err]: Expected 1 in tests/integration/x.tcl\n[1/1 done]: x (3 seconds)\n";
+        assert_eq!(unnamed(wrong), 1);
+        assert_eq!(unnamed(""), 1);
     }
 }

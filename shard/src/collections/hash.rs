@@ -283,6 +283,9 @@ impl HashMut<'_, '_> {
             FieldTtl::Keep | FieldTtl::Clear => None,
         };
         members.replace_named(store, *now_ms, (hash, field), found, incoming, deadline, freed)?;
+        if is_due {
+            self.open.note_due(field);
+        }
         Ok(is_due)
     }
 
@@ -395,7 +398,7 @@ impl Shard {
         key: &Key<'_>,
         touch: bool,
     ) -> Result<Option<HashRef<'_>>, AccessError> {
-        let now_ms = self.now_ms();
+        let now_ms = self.due_ms();
         let Some((content, store)) = self.content(db, key, touch) else { return Ok(None) };
         let form = match content {
             ContentRef::Pack(PackKind::Hash, block) => Form::Pack(block),

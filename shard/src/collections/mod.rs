@@ -166,20 +166,22 @@ impl Collection {
     }
 
     /// Removes what is due at `now_ms`, about `limit` elements of it; how many. `freed` gets what
-    /// lay outside their entries.
+    /// lay outside their entries, `gone` is shown their names.
     pub(crate) fn expire(
         &mut self,
         store: &mut Store,
         now_ms: u64,
         limit: usize,
         freed: &mut Vec<External>,
+        mut gone: impl FnMut(&[u8]),
     ) -> usize {
         match self {
             Self::Stream(_) | Self::List(_) => 0,
             Self::Hash(members) | Self::Set(members) => {
-                members.expire(store, now_ms, limit, freed, |_, _| ())
+                let gone = |store: &Store, handle| gone(store.key(handle));
+                members.expire(store, now_ms, limit, freed, gone)
             }
-            Self::SortedSet(scores) => scores.expire(store, now_ms, limit, freed),
+            Self::SortedSet(scores) => scores.expire(store, now_ms, limit, freed, gone),
         }
     }
 

@@ -338,7 +338,8 @@ impl SetMut<'_, '_> {
         let Content::Large(collection) = content else { unreachable!("it was made large") };
         let members = members_of_mut(collection);
         let hash = store.hasher.hash(member);
-        if let Some(found) = members.find_hashed(store, hash, member) {
+        let found = members.find_hashed(store, hash, member);
+        if let Some(found) = found {
             let is_due = store.deadline(found.handle).is_some_and(|deadline| deadline <= *now_ms);
             if !is_due {
                 return Ok(false);
@@ -346,6 +347,9 @@ impl SetMut<'_, '_> {
             members.remove(store, found, freed);
         }
         members.insert_hashed(store, *now_ms, (hash, member), NOTHING, None)?;
+        if found.is_some() {
+            self.open.note_due(member);
+        }
         Ok(true)
     }
 
@@ -466,13 +470,13 @@ impl Shard {
         key: &Key<'_>,
         touch: bool,
     ) -> Result<Option<SetRef<'_>>, AccessError> {
-        let now_ms = self.now_ms();
+        let now_ms = self.due_ms();
         self.content(db, key, touch).map(|found| SetRef::of(found, now_ms)).transpose()
     }
 
     /// As [`Shard::set_at`], without noting the access: several sets can be looked at together.
     pub fn peek_set(&self, db: u32, key: &Key<'_>) -> Result<Option<SetRef<'_>>, AccessError> {
-        let now_ms = self.now_ms();
+        let now_ms = self.due_ms();
         self.peek_content(db, key).map(|found| SetRef::of(found, now_ms)).transpose()
     }
 

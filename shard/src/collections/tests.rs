@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::{EncodingLimits, FieldTtl};
 use crate::hash::{Key, KeyHasher};
-use crate::journal::ChangeKind::{self, Deleted, Event, Modified, New};
+use crate::journal::ChangeKind::{self, Deleted, ElementExpired, Event, Modified, New};
 use crate::journal::ChangeMask;
 use crate::keyspace::{Shard, ShardConfig};
-use crate::value::NewValue;
+use crate::value::{NewValue, ValueType};
 
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
@@ -277,7 +277,8 @@ fn the_last_field_takes_the_key_with_it_and_changes_are_recorded() {
     shard.expire_due(50, 100);
     assert_eq!((shard.len(0), shard.expired_members_total()), (0, 1));
     let kinds: Vec<_> = shard.journal.changes().map(|change| change.kind).collect();
-    assert_eq!(kinds, [New, Modified, Event("hexpired"), Modified, Deleted]);
+    let expired = ElementExpired(ValueType::Hash);
+    assert_eq!(kinds, [New, Modified, expired, Event("hexpired"), Modified, Deleted]);
 }
 
 /// A shard with a large hash of so many fields, each due at its own number of milliseconds.

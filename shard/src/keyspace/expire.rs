@@ -33,7 +33,7 @@ impl Shard {
         let mut expired = 0;
         while left > 0 {
             let Some(db) = self.most_due() else { break };
-            let removed = match self.dbs[db as usize].due_members(self.now_ms) {
+            let removed = match self.dbs[db as usize].due_members(self.due_ms) {
                 Some(cell) => self.expire_members(db, cell, left),
                 None => self.expire_segment(db, left),
             };
@@ -71,7 +71,7 @@ impl Shard {
     fn most_due(&self) -> Option<u32> {
         let armed = self.dbs.iter().take(self.expiring_dbs).enumerate();
         let (moment, db) = armed.filter_map(|(db, state)| Some((state.next_ms()?, db))).min()?;
-        (moment <= self.now_ms).then_some(db as u32)
+        (moment <= self.due_ms).then_some(db as u32)
     }
 
     /// Removes due keys of the earliest armed segment of a database; how many.
@@ -79,7 +79,7 @@ impl Shard {
         let mut due = std::mem::take(&mut self.due);
         due.clear();
         let state = &mut self.dbs[db as usize];
-        let Some((slot, point)) = state.collect_due(self.now_ms, limit, &self.store, &mut due)
+        let Some((slot, point)) = state.collect_due(self.due_ms, limit, &self.store, &mut due)
         else {
             // The slot's own table has nothing armed for now: bring the schedule in step with it.
             state.settle();
@@ -116,7 +116,7 @@ impl Shard {
                 }
                 _ => None,
             };
-            if due_ms.is_none_or(|due_ms| due_ms > self.now_ms) {
+            if due_ms.is_none_or(|due_ms| due_ms > self.due_ms) {
                 return;
             }
             left = left.saturating_sub(self.expire_members(db, cell, left).max(SEGMENT_COST));
@@ -124,7 +124,7 @@ impl Shard {
     }
 
     /// Removes due elements of a collection, and its key with the last of them; how many. Records
-    /// the collection's event, and `Deleted`.
+    /// `ElementExpired` for each, the collection's event, and `Deleted`.
     pub(super) fn expire_members(&mut self, db: u32, cell: u32, limit: usize) -> usize {
         if self.is_cut() {
             let home = self.home_of(cell);
@@ -138,8 +138,15 @@ impl Shard {
         let Payload::Collection(mut collection) = payload else {
             unreachable!("only a collection is armed");
         };
-        let mut freed = Vec::new();
-        let removed = collection.expire(&mut self.store, self.now_ms, limit, &mut freed);
+        let (mut freed, mut gone) = (Vec::new(), Vec::new());
+        let value_type = collection.value_type();
+        let notes_gone = self.journal.is_enabled(ChangeKind::ElementExpired(value_type));
+        let note = |name: &[u8]| {
+            if notes_gone {
+                gone.push(Box::<[u8]>::from(name));
+            }
+        };
+        let removed = collection.expire(&mut self.store, self.due_ms, limit, &mut freed, note);
         let home = collection.members().map(|members| members.home).unwrap_or_default();
         let (event, is_empty) = (collection.expired_event(), collection.len() == 0);
         let payload = Payload::Collection(collection);
@@ -152,6 +159,9 @@ impl Shard {
         let (position, handle) = self.key_of_cell(db, cell, home);
         let bytes = self.store.key(handle).to_vec();
         let key = Key { bytes: &bytes, hash: home.hash, slot: home.slot };
+        for name in gone {
+            self.journal.record_element(value_type, db, key.bytes, &name);
+        }
         if removed > 0 {
             self.journal.record(ChangeKind::Event(event), db, key.bytes);
             self.journal.record(ChangeKind::Modified, db, key.bytes);

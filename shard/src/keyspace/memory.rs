@@ -3,7 +3,6 @@
 use super::Shard;
 use super::open::ContentRef;
 use crate::collections::members::Members;
-use crate::db::Db;
 use crate::hash::Key;
 use crate::table::TableStats;
 
@@ -43,18 +42,16 @@ impl Shard {
         self.store.arena.used_bytes()
     }
 
-    /// The shard's memory by part; O(segments).
+    /// The shard's memory by part, with an estimate for the index of deadlines; O(databases). Who
+    /// watches a server asks for it all the time, so it must not look at millions of keys' tables.
     pub fn memory_use(&self) -> MemoryUse {
-        let mut stats = TableStats::default();
-        for db in &self.dbs {
-            stats.add(&db.stats());
-        }
+        let databases = 0..self.databases() as u32;
         let entries = self.store.arena.used_bytes();
         MemoryUse {
             entries,
             arena_free: self.store.arena.held_bytes() - entries,
-            tables: stats.bytes,
-            ttl_index: stats.ttl_bytes,
+            tables: databases.clone().map(|db| self.table_bytes(db)).sum(),
+            ttl_index: databases.map(|db| self.ttl_bytes(db)).sum(),
             external: self.store.externals.memory(),
             garbage: self.garbage.memory(),
         }
@@ -64,9 +61,20 @@ impl Shard {
     /// same as [`Shard::memory_use`] adds up to, without free blocks of the arena and what was
     /// thrown away, and with an estimate for the index of deadlines.
     pub fn used_memory(&self) -> usize {
-        let of_db = |db: &Db| db.table_bytes() + db.expires() * TTL_BYTES;
-        let tables: usize = self.dbs.iter().map(of_db).sum();
+        let of_db = |db| self.table_bytes(db) + self.ttl_bytes(db);
+        let tables: usize = (0..self.databases() as u32).map(of_db).sum();
         self.store.arena.used_bytes() + self.store.externals.memory() + tables
+    }
+
+    /// Bytes of the tables of a database; O(1).
+    pub fn table_bytes(&self, db: u32) -> usize {
+        self.dbs[db as usize].table_bytes()
+    }
+
+    /// About how many bytes a database's index of deadlines takes; O(1). [`Shard::table_stats`]
+    /// counts them.
+    pub fn ttl_bytes(&self, db: u32) -> usize {
+        self.dbs[db as usize].expires() * TTL_BYTES
     }
 
     /// Bytes that a key takes with all that belongs to it, its share of the table included.

@@ -8,7 +8,9 @@ mod list;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod owned;
+pub(crate) mod portion;
 mod relocate;
+pub(crate) mod restore;
 pub(crate) mod snapshot;
 #[cfg(test)]
 mod snapshot_tests;
@@ -62,6 +64,11 @@ pub struct Shard {
     dbs: Vec<Db>,
     slot_mode: bool,
     now_ms: u64,
+    /// Deadlines up to this moment have passed: the present, or none while a log is replayed.
+    due_ms: u64,
+    expiry_suspended: bool,
+    /// Due elements are removed before a collection is looked at, however many they are.
+    settles_all: bool,
     overdue: Overdue,
     access_stamp: u16,
     /// How accesses are counted, if they are.
@@ -114,6 +121,9 @@ impl Shard {
             dbs: (0..config.databases).map(|_| Db::new(config.slot_mode)).collect(),
             slot_mode: config.slot_mode,
             now_ms: 0,
+            due_ms: 0,
+            expiry_suspended: false,
+            settles_all: false,
             overdue: Overdue::Removed,
             access_stamp: 0,
             counting: None,
@@ -147,6 +157,50 @@ impl Shard {
     /// the last is ignored.
     pub fn set_now(&mut self, unix_ms: u64) {
         self.now_ms = self.now_ms.max(unix_ms);
+        if !self.expiry_suspended {
+            self.due_ms = self.now_ms;
+        }
+    }
+
+    /// Has deadlines pass as at an earlier moment, milliseconds, until [`look_now`] is called: for
+    /// a transaction that has found a key there, which must not lose it before it ends.
+    ///
+    /// [`look_now`]: Self::look_now
+    pub fn look_back(&mut self, unix_ms: u64) {
+        self.due_ms = self.due_ms.min(unix_ms);
+    }
+
+    /// Ends [`look_back`](Self::look_back).
+    pub fn look_now(&mut self) {
+        if !self.expiry_suspended {
+            self.due_ms = self.now_ms;
+        }
+    }
+
+    /// Has no deadline pass, of keys or of elements, while `suspended`: for the replay of a log, in
+    /// which what expires is removed by commands. A command that moves a deadline must find what
+    /// would have expired by now, and did not when it was logged. Relative times count from the
+    /// present all the same.
+    pub fn suspend_expiry(&mut self, suspended: bool) {
+        self.expiry_suspended = suspended;
+        self.due_ms = if suspended { 0 } else { self.now_ms };
+    }
+
+    /// Has due elements removed, and recorded, before their collection is looked at, however many
+    /// they are, rather than some of them, with the others hidden. To somebody who repeats what was
+    /// recorded an element is there until its removal.
+    pub fn settle_all(&mut self, all: bool) {
+        self.settles_all = all;
+    }
+
+    /// Whether a log is replayed: whether expiry is suspended.
+    pub fn is_replaying(&self) -> bool {
+        self.expiry_suspended
+    }
+
+    /// Deadlines up to this moment have passed: [`Shard::now_ms`], or 0 while expiry is suspended.
+    pub fn due_ms(&self) -> u64 {
+        self.due_ms
     }
 
     /// Sets when small collections become large ones, from now on.
@@ -191,6 +245,14 @@ impl Shard {
     pub fn prefetch_slot(&self, db: u32, hash: u64) {
         if let Some(table) = self.dbs[db as usize].sole_table() {
             table.prefetch_slot(hash);
+        }
+    }
+
+    /// Asks for what putting a new key with this hash takes, some time before.
+    #[inline]
+    pub fn prefetch_change(&self, db: u32, hash: u64) {
+        if let Some(table) = self.dbs[db as usize].sole_table() {
+            table.prefetch_change(hash);
         }
     }
 
@@ -368,7 +430,7 @@ impl Shard {
 
     #[inline]
     fn is_due(&self, handle: Handle) -> bool {
-        let due = self.store.deadline(handle).is_some_and(|deadline| deadline <= self.now_ms);
+        let due = self.store.deadline(handle).is_some_and(|deadline| deadline <= self.due_ms);
         due && self.overdue != Overdue::Live
     }
 

@@ -11,8 +11,10 @@ use crate::journal::ChangeKind;
 use crate::store::{Incoming, OutOfMemory, Store};
 use crate::value::{Payload, ValueType};
 
-/// Due elements that are removed at most before a collection is looked at.
+/// Due elements that are removed at most, as a rule, before a collection is looked at.
 const SETTLE_MAX: usize = 256;
+/// A look at a part of a collection costs about as much as removing so many elements.
+const LOOK_COST: usize = SETTLE_MAX / 16;
 
 /// Why a collection cannot be opened or changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +90,10 @@ pub(crate) struct Open<'a> {
     pub(crate) changed: bool,
     /// Elements that a command removed because their moment had passed.
     pub(crate) expired: usize,
+    /// Elements that were due, and which others of the same name have replaced.
+    replaced_due: Vec<Box<[u8]>>,
+    /// Whether anybody follows those.
+    notes_due: bool,
     /// What to record of the change, in order, before the key goes if it gets empty.
     events: Vec<&'static str>,
     /// Whether anybody follows events.
@@ -100,6 +106,14 @@ impl Open<'_> {
     pub(crate) fn event(&mut self, name: &'static str) {
         if self.notes_events {
             self.events.push(name);
+        }
+    }
+
+    /// Notes that an element that was due is replaced by one of the same name, as if it had been
+    /// removed before.
+    pub(crate) fn note_due(&mut self, name: &[u8]) {
+        if self.notes_due {
+            self.replaced_due.push(name.into());
         }
     }
 }
@@ -159,7 +173,7 @@ impl Shard {
                 self.take_content(found, empty.value_type())?
             }
         };
-        let (limits, now_ms) = (self.limits, self.now_ms);
+        let (limits, now_ms) = (self.limits, self.due_ms);
         let store = &mut self.store;
         let mut open = Open {
             content,
@@ -169,17 +183,22 @@ impl Shard {
             freed: Vec::new(),
             changed: false,
             expired: 0,
+            replaced_due: Vec::new(),
+            notes_due: self.journal.is_enabled(ChangeKind::ElementExpired(empty.value_type())),
             events: Vec::new(),
             notes_events: self.journal.is_enabled(ChangeKind::Event("")),
         };
         let result = change(&mut open);
-        let Open { content, freed, changed, expired, events, .. } = open;
+        let Open { content, freed, changed, expired, replaced_due, events, .. } = open;
         self.expired_members_total += expired as u64;
         for external in freed {
             self.discard(Some(external));
         }
         let is_empty = content.is_empty();
         self.put_content(db, key, found, content, changed)?;
+        for name in replaced_due {
+            self.journal.record_element(empty.value_type(), db, key.bytes, &name);
+        }
         for event in events {
             self.journal.record(ChangeKind::Event(event), db, key.bytes);
         }
@@ -193,13 +212,17 @@ impl Shard {
     }
 
     /// Finds a key; removes it when it is due, and the elements of its collection that are, up to a
-    /// bound.
+    /// bound unless all are wanted (see [`Shard::settle_all`]).
     fn locate_settled(&mut self, db: u32, key: &Key<'_>) -> Option<Found> {
         let found = self.locate(db, key)?;
         let Some(cell) = self.store.external_of(found.handle) else { return Some(found) };
         let mut left = SETTLE_MAX;
+        if self.settles_all && self.has_due_members(cell) {
+            // Each part is looked at twice: for what is due, and for when to look again.
+            left += 2 * LOOK_COST * self.expiring_members(cell);
+        }
         while left > 0 && self.has_due_members(cell) {
-            left = left.saturating_sub(self.expire_members(db, cell, left).max(SETTLE_MAX / 16));
+            left = left.saturating_sub(self.expire_members(db, cell, left).max(LOOK_COST));
             let (_, handle) = self.find(db, key)?;
             if self.store.external_of(handle) != Some(cell) {
                 return self.locate(db, key);
@@ -208,12 +231,20 @@ impl Shard {
         Some(found)
     }
 
+    /// How many elements of a collection have a deadline: no more of its parts can have due ones.
+    fn expiring_members(&self, cell: u32) -> usize {
+        match &self.store.externals.get(cell).payload {
+            Payload::Collection(collection) => collection.members().map_or(0, Members::expiring),
+            _ => 0,
+        }
+    }
+
     fn has_due_members(&self, cell: u32) -> bool {
         let Payload::Collection(collection) = &self.store.externals.get(cell).payload else {
             return false;
         };
         let next_ms = collection.members().and_then(Members::next_ms);
-        next_ms.is_some_and(|next_ms| next_ms <= self.now_ms)
+        next_ms.is_some_and(|next_ms| next_ms <= self.due_ms)
     }
 
     fn take_scratch(&mut self, bytes: &[u8]) -> Vec<u8> {

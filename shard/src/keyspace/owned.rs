@@ -3,7 +3,7 @@
 use super::Shard;
 use super::open::ContentRef;
 use super::relocate::Form;
-use crate::arena::Handle;
+use crate::arena::{BLOCK_BYTES_MAX, Handle};
 use crate::collections::Collection;
 use crate::collections::members::Members;
 use crate::collections::zset::scores::{Scores, score_of};
@@ -13,9 +13,26 @@ use crate::intset;
 use crate::list::List;
 use crate::owned::{Element, Elements, OwnedData, OwnedValue};
 use crate::pack;
-use crate::store::{Incoming, OutOfMemory};
+use crate::store::{Incoming, OutOfMemory, Store};
 use crate::table::KeySource;
-use crate::value::{Payload, ValueRef};
+use crate::value::{LargeString, Payload, ValueRef};
+
+/// Copies of elements, each with its deadline.
+impl Store {
+    pub(super) fn push_field(&self, elements: &mut Elements, handle: Handle) {
+        let name = ValueRef::Bytes(self.key(handle));
+        elements.push_field(name, self.value(handle), self.deadline(handle));
+    }
+
+    pub(super) fn push_member(&self, elements: &mut Elements, handle: Handle) {
+        elements.push_member(ValueRef::Bytes(self.key(handle)), self.deadline(handle));
+    }
+
+    pub(super) fn push_scored(&self, elements: &mut Elements, handle: Handle) {
+        let name = ValueRef::Bytes(self.key(handle));
+        elements.push_scored(name, score_of(self, handle), self.deadline(handle));
+    }
+}
 
 impl Shard {
     /// A copy of an entry's value and deadline; O(elements).
@@ -39,18 +56,15 @@ impl Shard {
         match collection {
             Collection::Hash(members) => {
                 let mut elements = Elements::with_capacity(members.arena_bytes());
-                members.for_each(&self.store, self.now_ms, |handle| {
-                    let name = ValueRef::Bytes(self.store.key(handle));
-                    let deadline = self.store.deadline(handle);
-                    elements.push_field(name, self.store.value(handle), deadline);
+                members.for_each(&self.store, self.due_ms, |handle| {
+                    self.store.push_field(&mut elements, handle);
                 });
                 OwnedData::Hash(elements)
             }
             Collection::Set(members) => {
                 let mut elements = Elements::with_capacity(members.arena_bytes());
-                members.for_each(&self.store, self.now_ms, |handle| {
-                    let name = ValueRef::Bytes(self.store.key(handle));
-                    elements.push_member(name, self.store.deadline(handle));
+                members.for_each(&self.store, self.due_ms, |handle| {
+                    self.store.push_member(&mut elements, handle);
                 });
                 OwnedData::Set(elements)
             }
@@ -59,9 +73,7 @@ impl Shard {
             Collection::SortedSet(scores) => {
                 let mut elements = Elements::with_capacity(scores.members.arena_bytes());
                 scores.for_each(&self.store, |handle| {
-                    let name = ValueRef::Bytes(self.store.key(handle));
-                    let deadline = self.store.deadline(handle);
-                    elements.push_scored(name, score_of(&self.store, handle), deadline);
+                    self.store.push_scored(&mut elements, handle);
                 });
                 OwnedData::SortedSet(elements)
             }
@@ -73,6 +85,11 @@ impl Shard {
     pub(super) fn import(&mut self, data: OwnedData) -> Result<Form, OutOfMemory> {
         Ok(match data {
             OwnedData::Int(value) => Form::Int(value),
+            OwnedData::String(mut bytes) if bytes.len() >= BLOCK_BYTES_MAX => {
+                // It lies outside as it is, without a copy.
+                bytes.shrink_to_fit();
+                Form::Outside(Payload::String(LargeString::new(bytes)))
+            }
             OwnedData::String(bytes) => Form::Bytes(bytes),
             OwnedData::Hash(elements) => self.import_hash(&elements)?,
             OwnedData::Set(elements) => self.import_set(&elements)?,
@@ -166,20 +183,27 @@ impl Shard {
         Ok(Form::Outside(payload))
     }
 
+    /// Adds a field or a member of a set that is not there. Nothing changes on failure.
+    pub(super) fn insert_element(
+        &mut self,
+        members: &mut Members,
+        element: &Element<'_>,
+    ) -> Result<(), OutOfMemory> {
+        let name = element.name.to_vec().expect("invariant: names are strings");
+        let incoming = match element.value {
+            ValueRef::Int(value) => Incoming::Int(value),
+            ValueRef::Bytes(bytes) => Incoming::Bytes { bytes, raw: false },
+            ValueRef::Collection(_) => unreachable!("elements are strings"),
+        };
+        let now_ms = self.now_ms;
+        members.insert(&mut self.store, now_ms, &name, incoming, element.deadline_ms).map(|_| ())
+    }
+
     /// A table of elements. What was made of it is freed on failure.
     fn import_members(&mut self, elements: &Elements) -> Result<Members, OutOfMemory> {
         let mut members = Members::new();
-        for Element { name, value, deadline_ms, .. } in elements.iter() {
-            let name = name.to_vec().expect("invariant: names are strings");
-            let incoming = match value {
-                ValueRef::Int(value) => Incoming::Int(value),
-                ValueRef::Bytes(bytes) => Incoming::Bytes { bytes, raw: false },
-                ValueRef::Collection(_) => unreachable!("elements are strings"),
-            };
-            let now_ms = self.now_ms;
-            if let Err(out_of_memory) =
-                members.insert(&mut self.store, now_ms, &name, incoming, deadline_ms)
-            {
+        for element in elements.iter() {
+            if let Err(out_of_memory) = self.insert_element(&mut members, &element) {
                 let collection = Box::new(Collection::Set(members));
                 let payload = Payload::Collection(collection);
                 self.discard(Some(External { key: None, payload }));

@@ -15,10 +15,10 @@ use crate::value::{Payload, ValueRef};
 const CELL_BYTES: usize = size_of::<u32>();
 
 /// A value out of its place, within its shard: what its elements have in the arena stays there.
-struct Moving {
-    form: Form,
-    raw: bool,
-    deadline: Option<u64>,
+pub(super) struct Moving {
+    pub(super) form: Form,
+    pub(super) raw: bool,
+    pub(super) deadline: Option<u64>,
 }
 
 /// What a value is while it has no entry.
@@ -31,10 +31,12 @@ pub(super) enum Form {
 
 impl Shard {
     /// Takes a value out with its deadline, recording `why` ([`ChangeKind::RenamedFrom`] or
-    /// [`ChangeKind::MovedFrom`]). O(elements); O(1) for a list.
+    /// [`ChangeKind::MovedFrom`]). O(elements); O(1) for a list, O(chunks) for the entries of a
+    /// stream.
     pub fn take(&mut self, db: u32, key: &Key<'_>, why: ChangeKind) -> Option<OwnedValue> {
         let found = self.locate(db, key)?;
         self.save_before_change(db, found.handle);
+        self.share(found.handle);
         let value = self.take_list(found).unwrap_or_else(|| self.export(found.handle));
         let handle = self.unlink(db, key, found);
         let external = self.store.release(handle);
@@ -43,9 +45,11 @@ impl Shard {
         Some(value)
     }
 
-    /// A copy of a value with its deadline, for COPY. O(elements).
+    /// A copy of a value with its deadline, for COPY. O(elements); O(chunks) for a list or the
+    /// entries of a stream, which both share until one of them is changed.
     pub fn copy(&mut self, db: u32, key: &Key<'_>) -> Option<OwnedValue> {
         let found = self.locate(db, key)?;
+        self.share(found.handle);
         Some(self.export(found.handle))
     }
 
@@ -65,7 +69,8 @@ impl Shard {
         value: OwnedValue,
         why: ChangeKind,
     ) -> Result<(), OutOfMemory> {
-        self.place_owned(db, key, value)?;
+        let found = self.locate(db, key);
+        self.place_owned_at(db, key, found, value)?;
         self.journal.record(why, db, key.bytes);
         Ok(())
     }
@@ -79,25 +84,40 @@ impl Shard {
         value: OwnedValue,
         why: ChangeKind,
     ) -> Result<(), OutOfMemory> {
-        if self.place_owned(db, key, value)? {
+        let (raw, deadline) = (value.raw, value.deadline_ms);
+        let form = self.import(value.data)?;
+        self.put_moving(db, key, Moving { form, raw, deadline }, why)
+    }
+
+    /// Stores a value of this shard, recording `New` and `why`.
+    pub(super) fn put_moving(
+        &mut self,
+        db: u32,
+        key: &Key<'_>,
+        moving: Moving,
+        why: ChangeKind,
+    ) -> Result<(), OutOfMemory> {
+        let found = self.locate(db, key);
+        self.attach(db, key, found, moving)?;
+        if found.is_some() {
             self.journal.record(ChangeKind::New, db, key.bytes);
         }
         self.journal.record(why, db, key.bytes);
         Ok(())
     }
 
-    /// Stores a value, recording `New` for a new key; whether there was a key before.
-    fn place_owned(
+    /// Stores a value in the place of the one found, or as a new one, recording `New` for a new
+    /// key.
+    pub(super) fn place_owned_at(
         &mut self,
         db: u32,
         key: &Key<'_>,
+        found: Option<Found>,
         value: OwnedValue,
-    ) -> Result<bool, OutOfMemory> {
-        let found = self.locate(db, key);
+    ) -> Result<(), OutOfMemory> {
         let (raw, deadline) = (value.raw, value.deadline_ms);
         let form = self.import(value.data)?;
-        self.attach(db, key, found, Moving { form, raw, deadline })?;
-        Ok(found.is_some())
+        self.attach(db, key, found, Moving { form, raw, deadline })
     }
 
     /// Moves a value with its deadline to another key, database or both of this shard, over

@@ -19,23 +19,31 @@
 //!
 //! A large hash, set or sorted set would take too long for one turn. When the walk or a write comes
 //! to one, it is *opened*: from then on it is saved in parts ([`crate::collections`]' passes), in
-//! which elements are to it what entries are to the shard.
+//! which elements are to it what entries are to the shard. A list, a stream's log and a string that
+//! lies outside its entry are *shared* ([`crate::held`]) before the saver gets them: it can have
+//! them as they are without a copy, and what is changed from then on is copied before, in pieces of
+//! about 256 KiB, or as a whole if it is a string.
 //!
 //! A snapshot that is given up has its walk finished all the same, without saving, so that all
 //! entries have one phase when the next begins.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::Shard;
 use crate::arena::Handle;
 use crate::collections::members::Members;
 use crate::collections::{Collection, ElementSaver};
 use crate::db::Walk;
+use crate::held::Held;
 use crate::owned::OwnedValue;
 use crate::prefetch::prefetch;
 use crate::store::Store;
 use crate::table::KeySource;
-use crate::value::{Payload, ValueRef};
+use crate::value::{LargeString, Payload, ValueRef};
+
+/// A copy of a shorter string costs less than to share it.
+const SHARED_BYTES_MIN: usize = 16 << 10;
 
 /// What takes the entries of a snapshot.
 pub trait Saver: Any + Send {
@@ -92,9 +100,20 @@ impl<'a> SavedEntry<'a> {
         self.shard.store.entry(self.handle).stamp()
     }
 
-    /// A copy of the value and the deadline; O(elements).
+    /// A copy of the value and the deadline. O(elements), but for a large list O(chunks), as for
+    /// the entries of a stream: see [`List::share`](crate::List::share).
     pub fn to_value(&self) -> OwnedValue {
         self.shard.export(self.handle)
+    }
+
+    /// The bytes of a string that lies outside its entry, which are this value's for as long as
+    /// somebody has them. O(1).
+    pub fn shared_text(&self) -> Option<Arc<Vec<u8>>> {
+        let cell = self.shard.store.external_of(self.handle)?;
+        match &self.shard.store.externals.get(cell).payload {
+            Payload::String(LargeString { bytes: Held::Shared(bytes) }) => Some(Arc::clone(bytes)),
+            _ => None,
+        }
     }
 }
 
@@ -272,10 +291,27 @@ impl Shard {
         let Some(cut) = &mut self.cut else { return };
         let Some(mut saver) = cut.saver.take() else { return };
         if !self.open(&mut *saver, db, handle) {
+            self.share(handle);
             saver.save(db, &SavedEntry { shard: self, handle }, cause);
         }
         let cut = self.cut.as_mut().expect("invariant: nothing ends it meanwhile");
         cut.saver = Some(saver);
+    }
+
+    /// Makes the value of an entry cheap to clone, where it is of a kind that can be. O(chunks).
+    pub(super) fn share(&mut self, handle: Handle) {
+        let Some(cell) = self.store.external_of(handle) else { return };
+        match &mut self.store.externals.get_mut(cell).payload {
+            Payload::String(text) if text.bytes.len() >= SHARED_BYTES_MIN => {
+                text.bytes.share();
+            }
+            Payload::Collection(collection) => match &mut **collection {
+                Collection::List(list) => list.share(),
+                Collection::Stream(stream) => stream.share(),
+                Collection::Hash(_) | Collection::Set(_) | Collection::SortedSet(_) => {}
+            },
+            _ => {}
+        }
     }
 
     /// Begins to save an entry in parts, if it is a large collection that the saver wants so.

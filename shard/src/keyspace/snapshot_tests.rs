@@ -11,7 +11,7 @@ use super::snapshot::{CutStep, SaveCause, SavedEntry, Saver};
 use super::write::Ttl;
 use super::*;
 use crate::collections::{ElementSaver, FieldTtl};
-use crate::list::{End, ListLimits};
+use crate::list::{End, List, ListLimits};
 use crate::owned::{Element, OwnedData, OwnedValue};
 use crate::stream::{Id, NodeLimits, References, Stream};
 use crate::value::NewValue;
@@ -67,9 +67,15 @@ fn plain(value: &OwnedValue) -> Plain {
     (kind, value.deadline_ms, elements)
 }
 
+/// Where a value was, the value as the saver got it, and its bytes where it is a text that it
+/// shares with the shard.
+type SharedValue = ((u32, Vec<u8>), OwnedValue, Option<Arc<Vec<u8>>>);
+
 #[derive(Default)]
 struct Sink {
     entries: Mutex<Entries>,
+    /// Values that the shard may have as well, which are looked at when it has changed them.
+    shared: Mutex<Vec<SharedValue>>,
     open: Mutex<usize>,
     full: AtomicBool,
 }
@@ -85,7 +91,10 @@ impl TestSaver {
 
 impl Saver for TestSaver {
     fn save(&mut self, db: u32, entry: &SavedEntry<'_>, _: SaveCause) {
-        self.add(db, entry.key(), plain(&entry.to_value()));
+        let value = entry.to_value();
+        self.add(db, entry.key(), plain(&value));
+        let place = (db, entry.key().to_vec());
+        self.0.shared.lock().unwrap().push((place, value, entry.shared_text()));
     }
 
     fn is_full(&self) -> bool {
@@ -172,9 +181,10 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let (key, at) = (0..12u8, 0..60u8);
     let ttl = || proptest::option::weighted(0.3, 1..300u64);
+    let len = || prop_oneof![4 => 0..3000usize, 1 => 16_000..20_000usize];
     let texts = prop_oneof![
-        4 => (key.clone(), 0..3000usize).prop_map(|(key, len)| Step::Text(key, len)),
-        2 => (key.clone(), 0..3000usize).prop_map(|(key, len)| Step::Grow(key, len)),
+        4 => (key.clone(), len()).prop_map(|(key, len)| Step::Text(key, len)),
+        2 => (key.clone(), len()).prop_map(|(key, len)| Step::Grow(key, len)),
         2 => (key.clone(), any::<i64>()).prop_map(|(key, value)| Step::Number(key, value)),
     ];
     let tables = prop_oneof![
@@ -526,6 +536,14 @@ impl World {
         }
         self.shard.end_cut();
         self.shard.verify();
+        let entries = self.sink.entries.lock().unwrap();
+        for (place, value, text) in self.sink.shared.lock().unwrap().drain(..) {
+            assert_eq!(plain(&value), entries[&place], "it stays what it was");
+            match (value.data, text) {
+                (OwnedData::String(bytes), Some(text)) => assert_eq!(bytes, *text),
+                (_, text) => assert_eq!(text, None),
+            }
+        }
     }
 }
 
@@ -599,6 +617,116 @@ fn a_large_collection_is_saved_in_steps_while_it_changes() {
     assert!(steps > 1000, "{steps} steps");
     world.finish();
     assert_eq!(*world.sink.entries.lock().unwrap(), expected);
+}
+
+/// Saves nothing, and keeps what it gets.
+struct Keeper(Arc<Mutex<Vec<OwnedValue>>>);
+
+impl Saver for Keeper {
+    fn save(&mut self, _: u32, entry: &SavedEntry<'_>, _: SaveCause) {
+        self.0.lock().unwrap().push(entry.to_value());
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn open(
+        &mut self,
+        _: u32,
+        _: &SavedEntry<'_>,
+        _: usize,
+        _: usize,
+    ) -> Option<Box<dyn ElementSaver>> {
+        None
+    }
+}
+
+/// A list of some megabytes, and how many bytes of it are its own.
+fn list_of_megabytes(world: &mut World) -> usize {
+    let push = |list: &mut crate::ListMut<'_>| {
+        (0..200_000_u32).for_each(|at| list.push(End::Back, format!("element {at}").as_bytes()));
+    };
+    world.shard.set_encoding_limits(EncodingLimits::default());
+    world.shard.update_list(0, &key(b"list"), push).unwrap();
+    world.shard.memory_use().external
+}
+
+#[test]
+fn what_is_changed_of_a_large_list_is_copied_and_not_all_of_it() {
+    let mut world = World::new(false);
+    let bytes = list_of_megabytes(&mut world);
+    let kept = Arc::default();
+    world.shard.begin_cut(Box::new(Keeper(Arc::clone(&kept))));
+    for at in [0, 100_000, 199_999] {
+        let set = |list: &mut crate::ListMut<'_>| list.set(at, b"other");
+        assert!(world.shard.update_list(0, &key(b"list"), set).unwrap());
+    }
+    let push = |list: &mut crate::ListMut<'_>| list.push(End::Front, b"first");
+    world.shard.update_list(0, &key(b"list"), push).unwrap();
+    let OwnedData::List(saved) = kept.lock().unwrap().pop().unwrap().data else { unreachable!() };
+    assert_eq!(saved.len(), 200_000);
+    let read = |list: &List, at| list.get(at, <[u8]>::to_vec).unwrap();
+    for at in [0, 100_000, 199_999] {
+        assert_eq!(read(&saved, at), format!("element {at}").as_bytes());
+    }
+    let list = world.shard.list_at(0, &key(b"list"), false).unwrap().unwrap();
+    let list = list.as_large().unwrap();
+    assert_eq!(read(list, 100_001), b"other");
+    // Of the dozen chunks those with one of the three places are not shared any more.
+    let copied = list.own_bytes();
+    assert!(copied > 0 && copied < bytes / 2, "{copied} bytes of {bytes}");
+    world.shard.verify();
+}
+
+#[test]
+fn a_large_list_that_somebody_else_has_is_freed_without_a_copy() {
+    let mut world = World::new(false);
+    list_of_megabytes(&mut world);
+    let copy = world.shard.copy(0, &key(b"list")).unwrap();
+    let OwnedData::List(list) = &copy.data else { unreachable!() };
+    assert_eq!(list.own_bytes(), 0, "all of it is shared");
+    world.shard.remove(0, &key(b"list"));
+    let mut steps = 0;
+    while world.shard.collect_garbage(1) {
+        steps += 1;
+    }
+    assert!(steps > 5, "{steps} steps");
+    assert_eq!(world.shard.memory_use().garbage, 0);
+    world.shard.put(0, &key(b"copy"), copy, ChangeKind::Set).unwrap();
+    world.shard.verify();
+}
+
+#[test]
+fn a_write_to_a_large_collection_saves_what_it_changes_and_not_all_of_it() {
+    let mut world = World::new(false);
+    for index in 0..5000_u32 {
+        let name = index.to_string();
+        let (name, score) = (name.as_bytes(), f64::from(index));
+        let shard = &mut world.shard;
+        shard.update_set(0, &key(b"set"), |set| set.add(name, 1).unwrap()).unwrap();
+        shard
+            .update_zset(0, &key(b"zset"), |zset| zset.set(name, |_| Some(score)).unwrap())
+            .unwrap();
+        let field = |hash: &mut crate::HashMut<'_, '_>| {
+            hash.set(name, NewValue::Int(1), FieldTtl::Clear).unwrap();
+        };
+        shard.update_hash(0, &key(b"hash"), field).unwrap();
+    }
+    world.cut();
+    let shard = &mut world.shard;
+    shard.update_set(0, &key(b"set"), |set| set.remove(b"17")).unwrap();
+    shard.update_zset(0, &key(b"zset"), |zset| zset.remove(b"17")).unwrap();
+    shard.update_hash(0, &key(b"hash"), |hash| hash.remove(b"17")).unwrap();
+    let saved = |name: &[u8]| world.sink.entries.lock().unwrap()[&(0, name.to_vec())].2.len();
+    for name in [&b"set"[..], b"zset", b"hash"] {
+        assert_eq!(saved(name), 1, "{}", name.escape_ascii());
+    }
+    world.finish();
+    for name in [&b"set"[..], b"zset", b"hash"] {
+        let entries = world.sink.entries.lock().unwrap();
+        assert_eq!(entries[&(0, name.to_vec())].2.len(), 5000);
+    }
 }
 
 #[test]

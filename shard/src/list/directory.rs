@@ -1,5 +1,9 @@
 //! The directory of a list's blocks: chunks of at most 128, each with the count of its elements.
 //!
+//! Who wants the list as it is now shares its chunks ([`Directory::share`]): one that is written to
+//! while somebody else holds it is copied first. So that this is no long work for one turn, a chunk
+//! takes no more blocks once it has a quarter of a megabyte.
+//!
 //! An index is found by walking the chunks' counts, which lie side by side, from the nearer end,
 //! then those of one chunk: for a list of ten million elements in 8 KiB blocks that is about a
 //! hundred counts. All counters and the accounting of memory are kept here.
@@ -8,26 +12,38 @@ use std::collections::VecDeque;
 
 use super::End;
 use super::block::Block;
+use crate::held::Held;
 
 /// Blocks in a chunk, at most. A full one costs 4 KiB, of which an insertion in it moves a part.
 const CHUNK_BLOCKS_MAX: usize = 128;
+/// A chunk with so many bytes takes no more blocks.
+const CHUNK_BYTES_MAX: usize = 256 << 10;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Chunk {
     blocks: Vec<Block>,
     /// Elements in the blocks.
     len: usize,
+    /// Bytes of the blocks' buffers.
+    buffers: usize,
 }
 
 impl Chunk {
     fn of(block: Block) -> Self {
-        let len = block.count();
+        let (len, buffers) = (block.count(), block.capacity());
         // Most lists have one block.
-        Self { blocks: vec![block], len }
+        Self { blocks: vec![block], len, buffers }
     }
 
-    fn capacity(&self) -> usize {
-        self.blocks.iter().map(Block::capacity).sum()
+    /// Whether the next block had better lie in another one.
+    fn is_full(&self) -> bool {
+        self.blocks.len() >= CHUNK_BLOCKS_MAX || self.buffers >= CHUNK_BYTES_MAX
+    }
+
+    fn insert(&mut self, at: usize, block: Block) {
+        self.len += block.count();
+        self.buffers += block.capacity();
+        self.blocks.insert(at, block);
     }
 }
 
@@ -41,7 +57,7 @@ pub(super) struct BlockAt {
 /// The directory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Held<Chunk>>,
     len: usize,
     blocks: usize,
     /// Bytes of the blocks' buffers.
@@ -60,7 +76,9 @@ impl Directory {
 
     /// Bytes of heap memory. O(1).
     pub(super) fn memory(&self) -> usize {
-        self.buffers + self.blocks * size_of::<Block>() + self.chunks.len() * size_of::<Chunk>()
+        self.buffers
+            + self.blocks * size_of::<Block>()
+            + self.chunks.len() * size_of::<Held<Chunk>>()
     }
 
     /// The block at an end.
@@ -104,11 +122,12 @@ impl Directory {
     /// Changes a block and accounts for it.
     #[inline]
     pub(super) fn change<R>(&mut self, at: BlockAt, change: impl FnOnce(&mut Block) -> R) -> R {
-        let chunk = &mut self.chunks[at.chunk];
+        let chunk = self.chunks[at.chunk].to_mut();
         let block = &mut chunk.blocks[at.block];
         let (count, capacity) = (block.count(), block.capacity());
         let result = change(block);
         chunk.len = chunk.len + block.count() - count;
+        chunk.buffers = chunk.buffers + block.capacity() - capacity;
         self.len = self.len + block.count() - count;
         self.buffers = self.buffers + block.capacity() - capacity;
         result
@@ -208,18 +227,16 @@ impl Directory {
             End::Front => self.chunks.front_mut(),
             End::Back => self.chunks.back_mut(),
         };
-        if let Some(chunk) = chunk.filter(|chunk| chunk.blocks.len() < CHUNK_BLOCKS_MAX) {
-            chunk.len += block.count();
+        if let Some(chunk) = chunk.filter(|chunk| !chunk.is_full()) {
             let at = if end == End::Front { 0 } else { chunk.blocks.len() };
-            chunk.blocks.insert(at, block);
-            return;
+            return chunk.to_mut().insert(at, block);
         }
         if self.chunks.is_empty() {
             self.chunks.reserve_exact(1);
         }
         match end {
-            End::Front => self.chunks.push_front(Chunk::of(block)),
-            End::Back => self.chunks.push_back(Chunk::of(block)),
+            End::Front => self.chunks.push_front(Held::Own(Chunk::of(block))),
+            End::Back => self.chunks.push_back(Held::Own(Chunk::of(block))),
         }
     }
 
@@ -232,7 +249,8 @@ impl Directory {
     /// Adds a block so that it comes to lie at `at`; returns its place, which differs when the
     /// chunk had to be split.
     pub(super) fn insert_at(&mut self, mut at: BlockAt, block: Block) -> BlockAt {
-        if self.chunks[at.chunk].blocks.len() == CHUNK_BLOCKS_MAX {
+        let chunk = &self.chunks[at.chunk];
+        if chunk.is_full() && chunk.blocks.len() > 1 {
             self.split_chunk(at.chunk);
             let half = self.chunks[at.chunk].blocks.len();
             if at.block > half {
@@ -240,25 +258,26 @@ impl Directory {
             }
         }
         self.count_in(&block);
-        let chunk = &mut self.chunks[at.chunk];
-        chunk.len += block.count();
-        chunk.blocks.insert(at.block, block);
+        self.chunks[at.chunk].to_mut().insert(at.block, block);
         at
     }
 
     fn split_chunk(&mut self, at: usize) {
-        let chunk = &mut self.chunks[at];
-        let blocks = chunk.blocks.split_off(CHUNK_BLOCKS_MAX / 2);
+        let chunk = self.chunks[at].to_mut();
+        let blocks = chunk.blocks.split_off(chunk.blocks.len() / 2);
         let len = blocks.iter().map(Block::count).sum();
+        let buffers = blocks.iter().map(Block::capacity).sum();
         chunk.len -= len;
-        self.chunks.insert(at + 1, Chunk { blocks, len });
+        chunk.buffers -= buffers;
+        self.chunks.insert(at + 1, Held::Own(Chunk { blocks, len, buffers }));
     }
 
     /// Takes a block out. O(128), or O(chunks) for the last one of a chunk.
     pub(super) fn remove(&mut self, at: BlockAt) -> Block {
-        let chunk = &mut self.chunks[at.chunk];
+        let chunk = self.chunks[at.chunk].to_mut();
         let block = chunk.blocks.remove(at.block);
         chunk.len -= block.count();
+        chunk.buffers -= block.capacity();
         if chunk.blocks.is_empty() {
             self.chunks.remove(at.chunk);
         }
@@ -277,7 +296,7 @@ impl Directory {
             left -= chunk.len;
             taken.len += chunk.len;
             taken.blocks += chunk.blocks.len();
-            taken.buffers += chunk.capacity();
+            taken.buffers += chunk.buffers;
             taken.chunks.push_back(chunk);
         }
         self.len -= taken.len;
@@ -286,7 +305,7 @@ impl Directory {
         taken
     }
 
-    fn pop_chunk(&mut self, end: End, len_max: usize) -> Option<Chunk> {
+    fn pop_chunk(&mut self, end: End, len_max: usize) -> Option<Held<Chunk>> {
         let next = match end {
             End::Front => self.chunks.front(),
             End::Back => self.chunks.back(),
@@ -300,6 +319,46 @@ impl Directory {
         }
     }
 
+    /// Frees about `blocks` blocks from the back; a chunk that somebody else may have goes whole.
+    pub(super) fn drain(&mut self, blocks: usize) {
+        let mut left = blocks;
+        while left > 0
+            && let Some(chunk) = self.chunks.back()
+        {
+            if chunk.is_shared() {
+                left = left.saturating_sub(chunk.blocks.len());
+                self.len -= chunk.len;
+                self.blocks -= chunk.blocks.len();
+                self.buffers -= chunk.buffers;
+                self.chunks.pop_back();
+            } else {
+                left -= 1;
+                let at = self.end(End::Back).expect("invariant: no chunk is empty");
+                self.remove(at);
+            }
+        }
+    }
+
+    /// Lets somebody else have all blocks as they are now: from then on a clone is O(chunks), as
+    /// this is.
+    pub(super) fn share(&mut self) {
+        for chunk in &mut self.chunks {
+            chunk.share();
+        }
+    }
+
+    /// Bytes of blocks in chunks that nobody else has.
+    #[cfg(test)]
+    pub(super) fn own_bytes(&self) -> usize {
+        let own = self.chunks.iter().filter(|chunk| !chunk.is_shared());
+        own.map(|chunk| chunk.buffers).sum()
+    }
+
+    /// The blocks, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Block> {
+        self.chunks.iter().flat_map(|chunk| &chunk.blocks)
+    }
+
     fn count_in(&mut self, block: &Block) {
         self.len += block.count();
         self.blocks += 1;
@@ -311,10 +370,11 @@ impl Directory {
         for chunk in &self.chunks {
             assert!((1..=CHUNK_BLOCKS_MAX).contains(&chunk.blocks.len()), "no chunk is empty");
             assert_eq!(chunk.len, chunk.blocks.iter().map(Block::count).sum::<usize>());
+            assert_eq!(chunk.buffers, chunk.blocks.iter().map(Block::capacity).sum::<usize>());
             chunk.blocks.iter().for_each(Block::verify);
         }
         assert_eq!(self.len, self.chunks.iter().map(|chunk| chunk.len).sum::<usize>());
         assert_eq!(self.blocks, self.chunks.iter().map(|chunk| chunk.blocks.len()).sum::<usize>());
-        assert_eq!(self.buffers, self.chunks.iter().map(Chunk::capacity).sum::<usize>());
+        assert_eq!(self.buffers, self.chunks.iter().map(|chunk| chunk.buffers).sum::<usize>());
     }
 }

@@ -384,11 +384,32 @@ impl List {
     /// more. O(blocks).
     pub fn drain(&mut self, blocks: usize) -> bool {
         self.tail.forget();
-        for _ in 0..blocks {
-            let Some(at) = self.directory.end(End::Back) else { break };
-            self.directory.remove(at);
-        }
+        self.directory.drain(blocks);
         !self.is_empty()
+    }
+
+    /// Makes clones cheap: from now on they are O(blocks / 128), or O(bytes / 256 KiB), as this is,
+    /// and what is written to here or there is copied first, some 256 KiB at a time.
+    pub fn share(&mut self) {
+        self.directory.share();
+    }
+
+    /// Bytes of blocks that nobody else has.
+    #[cfg(test)]
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.directory.own_bytes()
+    }
+
+    /// Shows the elements of each block to `visitor`, in order, until it fails. O(elements).
+    pub fn try_for_each_block<E>(
+        &self,
+        mut visitor: impl FnMut(&mut dyn Iterator<Item = &[u8]>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut scratch = Vec::new();
+        for block in self.directory.iter() {
+            visitor(&mut Elements::new(block.read(&mut scratch)))?;
+        }
+        Ok(())
     }
 
     /// Whether the peers' list would be a listpack still.

@@ -37,7 +37,7 @@ pub trait Pairs<'a>: ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone {}
 impl<'a, T: ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone> Pairs<'a> for T {}
 
 /// The block. Looking something up walks it; everything is O(its bytes).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Block {
     data: Vec<u8>,
     first: Id,
@@ -48,6 +48,15 @@ pub(super) struct Block {
     /// Entries that were in it and are gone.
     removed: u32,
     master_len: u32,
+}
+
+impl Clone for Block {
+    /// With the room to grow: a copy takes the same memory.
+    fn clone(&self) -> Self {
+        let mut data = Vec::with_capacity(self.data.capacity());
+        data.extend_from_slice(&self.data);
+        Self { data, ..*self }
+    }
 }
 
 /// An entry, as it lies in a stream.

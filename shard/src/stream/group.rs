@@ -6,14 +6,16 @@
 //! | next pending entry by identifier, of all or of one consumer | O(log pending) |
 //! | next pending entry by idle time | O(log pending) |
 //! | consumer by name | O(log consumers) |
+//! | share, clone of what is shared | O(pending / 64 + consumers) |
 //!
 //! A pending entry takes about 120 bytes: it is indexed by identifier, by the time of its last
 //! delivery, and in its consumer's own set.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::{Id, Log};
+use crate::blockmap::BlockMap;
 
 /// Bytes a pending entry takes in the three indexes, with the slack of their nodes.
 const PENDING_BYTES: usize =
@@ -42,7 +44,7 @@ pub struct Consumer {
     pub seen_ms: u64,
     /// When it last got something, in milliseconds of the Unix epoch.
     pub active_ms: Option<u64>,
-    pending: BTreeSet<Id>,
+    pending: BlockMap<Id, ()>,
 }
 
 impl Consumer {
@@ -58,7 +60,7 @@ impl Consumer {
 
     /// These entries from `start` on, in order.
     pub fn pending_from(&self, start: Id) -> impl Iterator<Item = Id> + '_ {
-        self.pending.range(start..).copied()
+        self.pending.from(start).map(|(id, ())| *id)
     }
 }
 
@@ -98,11 +100,11 @@ pub struct Group {
     pub last_delivered: Id,
     /// How many entries were delivered in all, where that is known.
     pub entries_read: Option<u64>,
-    pending: BTreeMap<Id, Pending>,
+    pending: BlockMap<Id, Pending>,
     /// Delivered entries by time.
-    by_time: BTreeSet<(u64, Id)>,
+    by_time: BlockMap<(u64, Id), ()>,
     /// Released entries in the order of their release.
-    released: BTreeMap<u64, Id>,
+    released: BlockMap<u64, Id>,
     releases: u64,
     names: BTreeMap<Box<[u8]>, ConsumerId>,
     consumers: Vec<Option<Consumer>>,
@@ -115,9 +117,9 @@ impl Group {
         Self {
             last_delivered,
             entries_read,
-            pending: BTreeMap::new(),
-            by_time: BTreeSet::new(),
-            released: BTreeMap::new(),
+            pending: BlockMap::default(),
+            by_time: BlockMap::default(),
+            released: BlockMap::default(),
             releases: 0,
             names: BTreeMap::new(),
             consumers: Vec::new(),
@@ -171,7 +173,7 @@ impl Group {
             name: name.into(),
             seen_ms: now_ms,
             active_ms: None,
-            pending: BTreeSet::new(),
+            pending: BlockMap::default(),
         });
         self.names.insert(name.into(), id);
         self.name_bytes += 2 * name.len();
@@ -181,7 +183,7 @@ impl Group {
     /// Acknowledges up to so many of the entries that are pending for a consumer, ahead of its
     /// removal; how many.
     pub fn acknowledge_of(&mut self, consumer: ConsumerId, count: usize) -> usize {
-        let pending = self.consumer(consumer).pending.iter().take(count);
+        let pending = self.consumer(consumer).pending.keys().take(count);
         let ids: Vec<Id> = pending.copied().collect();
         for id in &ids {
             assert!(self.acknowledge(*id), "both know what is pending");
@@ -195,7 +197,7 @@ impl Group {
         let consumer = self.consumers[id.index()].take().expect("invariant: names name consumers");
         self.free.push(id);
         self.name_bytes -= 2 * name.len();
-        for entry in &consumer.pending {
+        for entry in consumer.pending.keys() {
             let pending = self.pending.remove(entry).expect("invariant: both know what is pending");
             self.by_time.remove(&(pending.time, *entry));
         }
@@ -237,21 +239,25 @@ impl Group {
         self.pending.get(&id)
     }
 
+    fn known(&self, id: Id) -> &Pending {
+        self.pending.get(&id).expect("invariant: what is indexed is pending")
+    }
+
     /// Pending entries from `start` on, ordered by identifier.
     pub fn pending_from(&self, start: Id) -> impl DoubleEndedIterator<Item = (Id, &Pending)> {
-        self.pending.range(start..).map(|(id, pending)| (*id, pending))
+        self.pending.from(start).map(|(id, pending)| (*id, pending))
     }
 
     /// Released entries in the order of their release, then delivered ones, the longest idle first.
     pub fn pending_by_idle(&self) -> impl Iterator<Item = (Id, &Pending)> {
-        let delivered = self.by_time.iter().map(|(_, id)| *id);
-        self.released.values().copied().chain(delivered).map(|id| (id, &self.pending[&id]))
+        let delivered = self.by_time.keys().map(|(_, id)| *id);
+        self.released.values().copied().chain(delivered).map(|id| (id, self.known(id)))
     }
 
     /// When the entry was delivered that has been pending for longest, in milliseconds of the Unix
     /// epoch; `None` without any that is with a consumer.
     pub fn first_delivered_ms(&self) -> Option<u64> {
-        self.by_time.first().map(|(delivered_ms, _)| *delivered_ms)
+        self.by_time.keys().next().map(|(delivered_ms, _)| *delivered_ms)
     }
 
     /// Notes that an entry is with a consumer, whoever had it before, if any.
@@ -263,13 +269,13 @@ impl Group {
             }
             Some(old) => {
                 self.forget(id, old);
-                self.consumer_mut(consumer).pending.insert(id);
+                self.consumer_mut(consumer).pending.insert(id, ());
             }
             None => {
-                self.consumer_mut(consumer).pending.insert(id);
+                self.consumer_mut(consumer).pending.insert(id, ());
             }
         }
-        self.by_time.insert((delivered_ms, id));
+        self.by_time.insert((delivered_ms, id), ());
     }
 
     /// Takes an entry from its consumer, or makes it pending for nobody.
@@ -280,6 +286,11 @@ impl Group {
             self.forget(id, old);
         }
         self.released.insert(self.releases, id);
+    }
+
+    /// The entries that were released, in the order in which they were.
+    pub fn released(&self) -> impl Iterator<Item = (Id, &Pending)> {
+        self.released.values().map(|id| (*id, self.known(*id)))
     }
 
     /// Notes that an entry is done with; whether it was pending.
@@ -301,13 +312,21 @@ impl Group {
 
     /// Whether an entry is pending here, or was not delivered yet.
     pub fn needs(&self, id: Id) -> bool {
-        id > self.last_delivered || self.pending.contains_key(&id)
+        id > self.last_delivered || self.pending.contains(&id)
     }
 
     /// Heap bytes, about. O(1).
     pub fn memory(&self) -> usize {
         let consumer_bytes = size_of::<Option<Consumer>>() + size_of::<(Box<[u8]>, ConsumerId)>();
         self.pending.len() * PENDING_BYTES + self.consumers.len() * consumer_bytes + self.name_bytes
+    }
+
+    /// Makes what is pending common property: from now on a clone copies none of it.
+    pub(super) fn share(&mut self) {
+        self.pending.share();
+        self.by_time.share();
+        self.released.share();
+        self.consumers.iter_mut().flatten().for_each(|consumer| consumer.pending.share());
     }
 
     /// Frees about so many pending entries; whether there are more.
@@ -326,7 +345,11 @@ impl Group {
         assert_eq!(self.by_time.len() + self.released.len(), self.pending.len());
         let of_consumers: usize = self.consumers().map(Consumer::pending_len).sum();
         assert_eq!(of_consumers + self.released.len(), self.pending.len());
-        for (id, pending) in &self.pending {
+        self.pending.verify();
+        self.by_time.verify();
+        self.released.verify();
+        self.consumers().for_each(|consumer| consumer.pending.verify());
+        for (id, pending) in self.pending.iter() {
             match pending.consumer {
                 Some(consumer) => {
                     assert!(self.consumer(consumer).pending.contains(id));

@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use super::Id;
 use super::block::{Block, Entry, Pairs};
 use super::iterate::{Range, RangeBack};
+use crate::held::Held;
 
-/// Blocks of one part of the directory.
-const CHUNK_MAX: usize = 128;
+/// Blocks of one part of the directory. A part that somebody else has as well is copied as a whole
+/// when it is written to: a quarter of a megabyte with the blocks' default size.
+const CHUNK_MAX: usize = 64;
 /// Parts below this are joined with a neighbour where both are small.
 const CHUNK_SMALL: usize = CHUNK_MAX / 4;
 /// No block grows beyond it, and no entry may be larger, as in the peers.
@@ -61,10 +63,10 @@ pub enum TrimHow {
 }
 
 /// The entries. Appending is O(1), finding O(log blocks) and a walk of a block.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Log {
     /// Blocks in order, in parts of at most [`CHUNK_MAX`]; no part is empty.
-    chunks: VecDeque<Vec<Block>>,
+    chunks: VecDeque<Held<Vec<Block>>>,
     blocks: usize,
     len: u64,
     last_id: Id,
@@ -72,15 +74,6 @@ pub struct Log {
     entries_added: u64,
     /// Heap bytes of the blocks.
     bytes: usize,
-}
-
-impl Clone for Log {
-    /// A copy, without the room that its last block has to grow.
-    fn clone(&self) -> Self {
-        let chunks = self.chunks.clone();
-        let bytes = chunks.iter().flatten().map(Block::memory).sum();
-        Self { chunks, bytes, ..*self }
-    }
 }
 
 /// Where a block is.
@@ -162,7 +155,7 @@ impl Log {
             return Err(TooLarge);
         }
         let bytes_max = limits.bytes_max();
-        match self.chunks.back_mut().and_then(|chunk| chunk.last_mut()) {
+        match self.chunks.back_mut().and_then(|chunk| chunk.to_mut().last_mut()) {
             Some(block) if has_room(block, pairs.clone(), limits) => {
                 let before = block.memory();
                 block.append(id, pairs, bytes_max);
@@ -177,7 +170,7 @@ impl Log {
     }
 
     fn add_block(&mut self, block: Block) {
-        if let Some(full) = self.chunks.back_mut().and_then(|chunk| chunk.last_mut()) {
+        if let Some(full) = self.chunks.back_mut().and_then(|chunk| chunk.to_mut().last_mut()) {
             let before = full.memory();
             full.close();
             self.bytes = self.bytes - before + full.memory();
@@ -185,15 +178,15 @@ impl Log {
         self.bytes += block.memory();
         self.blocks += 1;
         match self.chunks.back_mut() {
-            Some(chunk) if chunk.len() < CHUNK_MAX => chunk.push(block),
+            Some(chunk) if chunk.len() < CHUNK_MAX => chunk.to_mut().push(block),
             Some(_) => {
                 let mut chunk = Vec::with_capacity(CHUNK_MAX);
                 chunk.push(block);
-                self.chunks.push_back(chunk);
+                self.chunks.push_back(Held::Own(chunk));
             }
             None => {
                 self.chunks.reserve_exact(1);
-                self.chunks.push_back(vec![block]);
+                self.chunks.push_back(Held::Own(vec![block]));
             }
         }
     }
@@ -261,7 +254,7 @@ impl Log {
     /// Removes an entry as trimming does; whether there was one.
     pub(super) fn remove(&mut self, id: Id) -> bool {
         let Some(at) = self.block_of(id) else { return false };
-        let block = &mut self.chunks[at.chunk][at.block];
+        let block = &mut self.chunks[at.chunk].to_mut()[at.block];
         let before = block.memory();
         if !block.remove(id) {
             return false;
@@ -277,7 +270,7 @@ impl Log {
 
     /// Takes a block out of the directory.
     fn remove_block(&mut self, at: BlockAt) {
-        let block = self.chunks[at.chunk].remove(at.block);
+        let block = self.chunks[at.chunk].to_mut().remove(at.block);
         self.bytes -= block.memory();
         self.blocks -= 1;
         let left = self.chunks[at.chunk].len();
@@ -288,7 +281,8 @@ impl Log {
             && next.len() < CHUNK_SMALL
         {
             let next = self.chunks.remove(at.chunk + 1);
-            self.chunks[at.chunk].extend(next.into_iter().flatten());
+            let next = next.into_iter().flat_map(Held::into_inner);
+            self.chunks[at.chunk].to_mut().extend(next);
         }
     }
 
@@ -321,7 +315,7 @@ impl Log {
     /// How many entries at the front lie in blocks that [`Log::trim`] would remove whole.
     pub(super) fn whole_blocks_beyond(&self, to: TrimTo, how: TrimHow) -> u64 {
         let mut beyond = 0;
-        for block in self.chunks.iter().flatten() {
+        for block in self.iter() {
             if !block_goes(block, self.len - beyond, to, how, beyond) {
                 break;
             }
@@ -365,14 +359,37 @@ impl Log {
 
     /// Heap bytes, about.
     pub fn memory(&self) -> usize {
-        self.bytes + self.blocks * size_of::<Block>() + self.chunks.len() * size_of::<Vec<Block>>()
+        self.bytes
+            + self.blocks * size_of::<Block>()
+            + self.chunks.len() * size_of::<Held<Vec<Block>>>()
     }
 
-    /// Frees about so many blocks; whether there are more.
+    /// Makes clones cheap: from now on they are O(blocks / 64), as this is.
+    pub(super) fn share(&mut self) {
+        for chunk in &mut self.chunks {
+            chunk.share();
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Block> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    /// Frees about so many blocks; whether there are more. A part of the directory that somebody
+    /// else may have goes whole.
     pub(super) fn drain(&mut self, budget: &mut usize) -> bool {
         while *budget > 0
             && let Some(chunk) = self.chunks.back_mut()
         {
+            if chunk.is_shared() {
+                *budget = budget.saturating_sub(chunk.len());
+                self.len -= chunk.iter().map(|block| block.len() as u64).sum::<u64>();
+                self.bytes -= chunk.iter().map(Block::memory).sum::<usize>();
+                self.blocks -= chunk.len();
+                self.chunks.pop_back();
+                continue;
+            }
+            let chunk = chunk.to_mut();
             while *budget > 0
                 && let Some(block) = chunk.pop()
             {
@@ -390,7 +407,7 @@ impl Log {
 
     /// Checks every block, the directory and the counts; O(entries).
     pub fn verify(&self) {
-        let blocks = || self.chunks.iter().flatten();
+        let blocks = || self.iter();
         for chunk in &self.chunks {
             assert!(
                 !chunk.is_empty() && chunk.len() <= CHUNK_MAX,

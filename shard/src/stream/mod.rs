@@ -290,6 +290,13 @@ impl Stream {
         self.log.remove(id);
     }
 
+    /// Makes clones cheap: from now on they are O((blocks + pending) / 64 + consumers), and what is
+    /// written to here or there is copied first, 64 blocks or pending entries at a time.
+    pub fn share(&mut self) {
+        self.log.share();
+        self.groups.values_mut().for_each(Group::share);
+    }
+
     /// Heap bytes, about. O(1).
     pub fn memory(&self) -> usize {
         let idempotence = self.idempotence.as_ref();

@@ -8,7 +8,8 @@
 //! A segment's array grows in steps of 10 to 25 % as it fills, by one pass that looks at no key. A
 //! full segment splits in two, which hashes its keys again. Two sparse neighbours merge. So the
 //! largest step of any insertion or removal is one segment; only the directory (8 bytes a segment)
-//! doubles and halves as a whole.
+//! doubles and halves as a whole. Where it is known how many entries are to come, segments split
+//! while they are almost empty, so that few keys are hashed again.
 //!
 //! | operation | cost |
 //! |---|---|
@@ -24,12 +25,18 @@ mod tests;
 use crate::arena::Handle;
 use crate::expiry::{Schedule, TtlIndex};
 use crate::prefetch::prefetch;
-use segment::{CAPACITY_MAX, Directory, FINGERPRINTS, Segment, Slot};
+use segment::{CAPACITY_MAX, Directory, FINGERPRINTS, ROOM_MAX, Segment, Slot};
 
 /// Segments with more shared bits than this are not split but grow: only a broken hash gets there.
 const DEPTH_MAX: u8 = 36;
+/// Up to this depth a directory grows however many segments share it: to half a megabyte.
+const DEPTH_FREE: u8 = 16;
+/// Beyond, it has fewer than so many entries a segment before it doubles.
+const DIRECTORY_SHARE: usize = 8;
 /// Two segments merge when they hold no more than this together; a split leaves more in each.
 const MERGE_LEN_MAX: usize = CAPACITY_MAX * 3 / 8;
+/// Entries that a segment is expected to have at most: so few that chance fills hardly any.
+const EXPECTED_LEN_MAX: u64 = 400;
 /// Entries that are fetched ahead while a split hashes keys, or all are visited.
 const PREFETCH_AHEAD: usize = 12;
 
@@ -57,8 +64,18 @@ pub(crate) struct Table {
     segments: usize,
     /// Segments that share as many bits as index the directory.
     deepest: usize,
+    expected: Expected,
     /// When the segments have to be looked at for due keys, by the first hash of each.
     schedule: Schedule<u64>,
+}
+
+/// What segments will be like when all entries have come that are expected.
+#[derive(Clone, Copy, Default)]
+struct Expected {
+    /// Bits that each shares.
+    depth: u8,
+    /// Entries in each.
+    len: usize,
 }
 
 /// Figures on a table's shape.
@@ -108,12 +125,19 @@ impl Table {
             len: 0,
             segments: 1,
             deepest: 1,
+            expected: Expected::default(),
             schedule: Schedule::new(),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Prepares for so many entries in all; 0 when there is nothing to prepare for any more.
+    pub(crate) fn expect(&mut self, entries: u64) {
+        let depth = entries.div_ceil(EXPECTED_LEN_MAX).next_power_of_two().ilog2();
+        self.expected = Expected { depth: depth as u8, len: (entries >> depth) as usize };
     }
 
     /// Bytes of the directory and the segments; O(1).
@@ -319,13 +343,23 @@ impl Table {
 
     fn make_room(&mut self, index: usize, keys: &impl KeySource) {
         let segment = self.directory.segment(index);
-        if segment.capacity() == CAPACITY_MAX && segment.depth() < DEPTH_MAX {
+        let is_large = segment.capacity() >= CAPACITY_MAX;
+        if (is_large || segment.depth() < self.expected.depth) && self.may_split(segment.depth()) {
             self.split(index, keys);
         } else {
             // The array may be below its limit when slots ran off its end.
             let room = segment.len().max(segment.limit()) + 1;
             self.resize(index, room);
         }
+    }
+
+    /// Whether a segment of this depth is to be parted rather than to grow. Keys in the order of
+    /// their hashes part the same segment again and again before there are any for the others; but
+    /// a directory must not grow without end for keys that nothing parts.
+    fn may_split(&self, depth: u8) -> bool {
+        let is_in_proportion = || self.directory.len() < DIRECTORY_SHARE * self.segments;
+        let needs_no_more = depth < self.directory.depth() || depth < DEPTH_FREE;
+        depth < DEPTH_MAX && (needs_no_more || is_in_proportion())
     }
 
     /// Remakes a segment's array with room for `room` entries.
@@ -364,8 +398,11 @@ impl Table {
             let side = keys.hash(slot.handle) >> (63 - depth) & 1;
             halves[side as usize].push(*slot);
         }
+        let expected = if depth + 1 == self.expected.depth { self.expected.len } else { 0 };
         let parts = halves.map(|half| {
-            let room = half.len() + 1;
+            // All may lie on one side, as when keys come in the order of their hashes. That side is
+            // then as full as before, and parted again, rather than larger.
+            let room = (half.len() + 1).max(expected).min(ROOM_MAX);
             (count / 2, Segment::from_ordered(half.iter().copied(), room, depth + 1))
         });
         self.directory.install(first, parts);

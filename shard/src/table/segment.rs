@@ -43,6 +43,8 @@ const CAPACITY_SPREAD_MIN: usize = 64;
 const BYTES_MIN: usize = 80;
 /// Slots of the largest ordinary segment; only hashes that splitting cannot part need larger ones.
 pub(super) const CAPACITY_MAX: usize = capacity_of(3072);
+/// For how many entries at most an array of that size is asked for.
+pub(super) const ROOM_MAX: usize = (CAPACITY_MAX - 1) * 9 / 10;
 
 const TAG_SHIFT: u32 = 48;
 const TAG_PACKED: usize = 1 << 15;

@@ -1,6 +1,6 @@
 //! The table against a map, and the promise that a scan keeps.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -11,6 +11,8 @@ use super::*;
 #[derive(Default)]
 struct Entries {
     hashes: RefCell<BTreeMap<u64, (u64, Option<u64>)>>,
+    /// How often a hash was asked for.
+    hashed: Cell<u64>,
 }
 
 impl Entries {
@@ -23,6 +25,7 @@ impl Entries {
 
 impl KeySource for Entries {
     fn hash(&self, handle: Handle) -> u64 {
+        self.hashed.set(self.hashed.get() + 1);
         self.hashes.borrow()[&handle.raw()].0
     }
 
@@ -109,6 +112,31 @@ fn grows_and_shrinks_a_segment_at_a_time() {
     assert!(empty.bytes < 200, "{empty:?}");
 }
 
+/// Whatever is expected, the table is a table; and the closer it is, the less is hashed again.
+#[test]
+fn a_table_may_expect_entries() {
+    let in_order: fn(u64) -> u64 = |number| number * (u64::MAX / MANY);
+    for hash in [spread, in_order] {
+        for (expected, hashed_max) in
+            [(MANY, MANY / 4), (MANY / 100, 3 * MANY), (MANY * 100, 2 * MANY)]
+        {
+            let mut numbers = Numbers::new(hash);
+            numbers.table.expect(expected);
+            (0..MANY).for_each(|number| numbers.insert(number));
+            let hashed = numbers.entries.hashed.get();
+            assert!(hashed <= hashed_max, "{hashed} of {MANY}, expecting {expected}");
+            numbers.table.verify(&numbers.entries);
+            numbers.table.expect(0);
+            for number in 0..MANY {
+                assert!(numbers.find(number).is_some());
+                numbers.remove(number);
+            }
+            numbers.table.verify(&numbers.entries);
+            assert_eq!(numbers.table.stats().segments, 1);
+        }
+    }
+}
+
 #[test]
 fn a_small_table_is_small() {
     let mut numbers = Numbers::new(spread);
@@ -144,6 +172,24 @@ fn a_hash_that_cannot_be_split_still_works() {
             }
         }
         assert_eq!(seen.len(), numbers.table.len());
+    }
+}
+
+/// As when a file that was written in the table's order is loaded into one with the same hashes.
+#[test]
+fn keys_may_come_in_the_order_of_their_hashes() {
+    let count = if cfg!(miri) { 2_000 } else { 200_000 };
+    let ascending: fn(u64) -> u64 = |number| number * (u64::MAX / 200_000);
+    let descending: fn(u64) -> u64 = |number| !(number * (u64::MAX / 200_000));
+    for hash in [ascending, descending] {
+        let mut numbers = Numbers::new(hash);
+        for number in 0..count {
+            numbers.insert(number);
+        }
+        numbers.table.verify(&numbers.entries);
+        let stats = numbers.table.stats();
+        assert!(stats.segment_keys_max <= CAPACITY_MAX, "{stats:?}");
+        assert!((0..count).all(|number| numbers.find(number).is_some()));
     }
 }
 

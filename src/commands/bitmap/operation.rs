@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::{BitAndAssign, BitOrAssign, BitXorAssign};
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{ChangeKind, Key, OwnedValue, ValueRef};
+use kvasir_shard::{ChangeKind, Key, NewValue, OwnedValue, Ttl, ValueRef};
 
 use crate::commands::arguments::is_word;
 use crate::commands::context::{Coordination, ShardContext};
@@ -64,6 +64,11 @@ impl Operation {
             )),
             _ => Ok(operation),
         }
+    }
+
+    /// Whether Valkey knows it, so that it can be logged as it comes.
+    fn is_known(self) -> bool {
+        matches!(self, Self::And | Self::Or | Self::Xor | Self::Not)
     }
 
     /// The result, as long as the longest source; the others are filled up with zeroes. O(bytes of
@@ -187,7 +192,7 @@ fn bitop(
     let sources = keys.iter().map(|key| source(context.shard.peek(context.db, key)));
     let result = operation.combine(&sources.collect::<Result<Vec<_>, _>>()?);
     let len = result.len();
-    store(context, args.at(2), result)?;
+    store(context, operation, args.at(2), result)?;
     reply.integer(len as i64);
     Ok(())
 }
@@ -202,15 +207,27 @@ fn source(value: Option<ValueRef<'_>>) -> Result<Cow<'_, [u8]>, CommandError> {
 }
 
 /// Stores a result; an empty one removes the key.
-fn store(context: &mut ShardContext<'_>, key: &[u8], result: Vec<u8>) -> Result<(), CommandError> {
+fn store(
+    context: &mut ShardContext<'_>,
+    operation: Operation,
+    key: &[u8],
+    result: Vec<u8>,
+) -> Result<(), CommandError> {
     let key = context.key(key);
     if result.is_empty() {
         let removed = context.shard.remove(context.db, &key);
         context.changed(u64::from(removed));
+        if removed && !operation.is_known() {
+            context.log_removed(key.bytes);
+        }
     } else {
+        let logged = (context.logs() && !operation.is_known()).then(|| result.clone());
         let value = OwnedValue::from_written(result);
         context.shard.put(context.db, &key, value, ChangeKind::Set)?;
         context.changed(1);
+        if let Some(result) = logged {
+            context.log_set(key.bytes, NewValue::Bytes(&result), Ttl::Clear);
+        }
     }
     Ok(())
 }
@@ -235,8 +252,9 @@ fn bitop_spread(transaction: Transaction, request: Request) -> Coordination {
         let result = operation.combine(&sources);
         let len = result.len();
         let target: Box<[u8]> = args.at(2).into();
-        let write =
-            move |state: &mut CoreState| store(&mut shard_context(state, view), &target, result);
+        let write = move |state: &mut CoreState| {
+            store(&mut shard_context(state, view), operation, &target, result)
+        };
         transaction
             .last_hop([(request.owner(args.at(2)), write)])
             .await

@@ -1,13 +1,14 @@
 //! Values as payloads: DUMP, RESTORE.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{ChangeKind, Key, OwnedValue};
+use kvasir_shard::{ChangeKind, DEADLINE_MAX, Key, OwnedValue};
 
 use crate::commands::arguments::{Options, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{
     Arg, Arity, Categories, Command, Flags, Group, Handler, KeyFlags, KeySpec,
 };
+use crate::commands::effect::LoggedWords;
 use crate::errors::CommandError;
 use crate::persist::owned;
 use crate::persist::rdb::WriteOptions;
@@ -195,11 +196,12 @@ fn restore(
             BAD_DATA
         }
     })?;
-    if deadline.is_some_and(|deadline| deadline <= now_ms) {
+    if deadline.is_some_and(|deadline| deadline <= context.shard.due_ms()) {
         // As in the peers, what has expired already leaves nothing behind.
         if exists {
             context.shard.remove(context.db, &key);
             context.changed(1);
+            context.log_removed(key.bytes);
         }
         reply.ok();
         return Ok(());
@@ -207,11 +209,23 @@ fn restore(
     let value =
         owned::from_dump(value, deadline, context.shard.encoding_limits()).ok_or(BAD_DATA)?;
     put(context, &key, value)?;
+    if let Some(deadline) = deadline.filter(|_| !options.absolute) {
+        log_restored(context, args, deadline);
+    }
     if let Some(stamp) = options.stamp(now_ms, context.shard.counts_use()) {
         context.shard.mark_use(context.db, &key, stamp);
     }
     reply.ok();
     Ok(())
+}
+
+/// Logs the request with a moment in place of its time to live.
+fn log_restored(context: &mut ShardContext<'_>, args: Args<'_>, deadline_ms: u64) {
+    let mut moment = itoa::Buffer::new();
+    let mut words: LoggedWords<'_> = args.iter().collect();
+    words[2] = moment.format(deadline_ms.min(DEADLINE_MAX)).as_bytes();
+    words.push(b"ABSTTL");
+    context.log_as(&words);
 }
 
 fn put(

@@ -94,8 +94,15 @@ fn expire_by(
         context.shard.deadline(context.db, &key).is_some_and(|old| conditions.hold(old, new));
     if changes {
         match u64::try_from(new) {
-            Ok(new) if new > now_ms => _ = context.shard.set_deadline(context.db, &key, new)?,
-            _ => _ = context.shard.expire(context.db, &key),
+            Ok(new) if new > context.shard.due_ms() => {
+                context.shard.set_deadline(context.db, &key, new)?;
+                context.log_deadline(key.bytes, new, args.tail(3).iter());
+            }
+            _ => {
+                context.shard.expire(context.db, &key);
+                // A key that expires is logged as such.
+                context.log_nothing();
+            }
         }
         context.changed(1);
     }

@@ -12,6 +12,7 @@ use crate::commands::context::Coordination;
 use crate::commands::definition::{
     Arg, Arity, Categories, Command, Flags, Group, Handler, KeyFlags, KeySpec, LockScope,
 };
+use crate::commands::effect::LoggedWords;
 use crate::errors::CommandError;
 use crate::persist::owned;
 use crate::persist::rdb::WriteOptions;
@@ -316,10 +317,16 @@ async fn remove(
     let tasks = of_shards.into_iter().map(|(shard, keys)| {
         let remove = move |state: &mut CoreState| {
             let mut context = shard_context(state, view);
-            for key in keys {
-                let key = context.key(&key);
-                let removed = context.shard.remove(context.db, &key);
-                context.changed(u64::from(removed));
+            let mut removed = LoggedWords::from_slice(&[b"DEL"]);
+            for key in &keys {
+                let key = context.key(key);
+                if context.shard.remove(context.db, &key) {
+                    removed.push(key.bytes);
+                }
+            }
+            context.changed(removed.len() as u64 - 1);
+            if removed.len() > 1 {
+                context.log_as(&removed);
             }
         };
         (shard, remove)

@@ -11,6 +11,7 @@ mod relocate;
 mod scan;
 mod sort;
 mod sum;
+mod transfer;
 mod ttl;
 
 pub(in crate::commands) use dump::RESTORE_ASKING;

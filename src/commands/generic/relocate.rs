@@ -1,8 +1,9 @@
 //! Values that get another key or another database: RENAME, RENAMENX, COPY, MOVE.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{ChangeKind, OwnedValue};
+use kvasir_shard::{ChangeKind, Key};
 
+use super::transfer::Transfer;
 use crate::commands::arguments::{Options, database, is_word};
 use crate::commands::context::{Coordination, ShardContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
@@ -136,18 +137,13 @@ async fn rename_between(
             return Ok(false);
         }
     }
-    // The value is copied before it is removed, so that a lack of memory does not lose it.
-    let name: Box<[u8]> = from.into();
-    let copy = move |state: &mut CoreState| {
-        let context = shard_context(state, view);
-        let key = context.key(&name);
-        context.shard.copy(context.db, &key)
-    };
-    let value = transaction.on(request.owner(from), copy).await;
-    let value = value.ok_or(CommandError::NoSuchKey)?;
-    // The peers tell of a new key, then of the old name, then of the new one: so do the hops.
-    let put = put_task(view, view.db, to, value, ChangeKind::Modified);
-    transaction.on(request.owner(to), put).await?;
+    // The value is copied before it is removed, so that a lack of memory does not lose it. The
+    // peers tell of a new key, then of the old name, then of the new one: so do the hops.
+    let (sees, why) = (|_: &mut ShardContext<'_>, _: &Key<'_>| true, ChangeKind::Modified);
+    let transfer = Transfer { from, sees, to, db: view.db, why, is_last: false };
+    if !transfer.run(transaction, request).await? {
+        return Err(CommandError::NoSuchKey);
+    }
     let name: Box<[u8]> = from.into();
     let remove = move |state: &mut CoreState| {
         let context = shard_context(state, view);
@@ -175,24 +171,6 @@ fn exists_task(
         let context = shard_context(state, view);
         let key = context.key(&key);
         context.shard.exists(db, &key)
-    }
-}
-
-/// A task that puts a value under a key.
-fn put_task(
-    view: ClientView,
-    db: u32,
-    key: &[u8],
-    value: OwnedValue,
-    why: ChangeKind,
-) -> impl FnOnce(&mut CoreState) -> Result<(), CommandError> + Send + use<> {
-    let key: Box<[u8]> = key.into();
-    move |state| {
-        let mut context = shard_context(state, view);
-        let key = context.key(&key);
-        context.shard.put_anew(db, &key, value, why)?;
-        context.changed(1);
-        Ok(())
     }
 }
 
@@ -284,22 +262,22 @@ fn copy_spread(transaction: Transaction, request: Request) -> Coordination {
         let target = options.target(request.args(), view.db)?;
         let stays = options.existing == Existing::Keep
             && transaction.on(request.owner(to), exists_task(view, target, to)).await;
-        let name: Box<[u8]> = from.into();
-        let read = move |state: &mut CoreState| {
-            let mut context = shard_context(state, view);
-            let key = context.key(&name);
-            let copies = context.read(&key).is_some() && !stays;
-            if copies { context.shard.copy(context.db, &key) } else { None }
-        };
-        let value = transaction.on(request.owner(from), read).await;
-        let copied = value.is_some();
-        if let Some(value) = value {
-            let put = put_task(view, target, to, value, COPIED);
-            let mut results = transaction.last_hop([(request.owner(to), put)]).await;
-            results.pop().expect("invariant: one task, one result")?;
-        }
+        let sees = if stays { reads_in_vain } else { reads };
+        let transfer = Transfer { from, sees, to, db: target, why: COPIED, is_last: true };
+        let copied = transfer.run(&transaction, &request).await?;
         Ok(request.encode(|reply| reply.integer(i64::from(copied))))
     })
+}
+
+/// Reads the key that is copied; whether it is there.
+fn reads(context: &mut ShardContext<'_>, key: &Key<'_>) -> bool {
+    context.read(key).is_some()
+}
+
+/// Reads a key that is not copied.
+fn reads_in_vain(context: &mut ShardContext<'_>, key: &Key<'_>) -> bool {
+    context.read(key);
+    false
 }
 
 pub(super) const MOVE: Command = Command {

@@ -7,6 +7,7 @@ use kvasir_shard::{FieldTtl, NewValue, ValueRef};
 use crate::commands::arguments::integer;
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
+use crate::commands::element_expiry::Elements;
 use crate::errors::CommandError;
 
 pub(super) const HINCRBY: Command = Command {
@@ -80,7 +81,7 @@ fn hincrbyfloat(
         return Err(CommandError::Other("ERR value is NaN or Infinity"));
     };
     let key = context.key(args.at(1));
-    let text = context.shard.update_hash(context.db, &key, |hash| {
+    let (text, deadline) = context.shard.update_hash(context.db, &key, |hash| {
         let old = match hash.view().get(args.at(2)) {
             None => LongDoubleText::Finite(LongDouble::ZERO),
             Some(value) => value
@@ -97,9 +98,14 @@ fn hincrbyfloat(
         sum.append_to(&mut text);
         hash.set(args.at(2), NewValue::Bytes(&text), FieldTtl::Keep)?;
         hash.event("hincrbyfloat");
-        Ok::<_, CommandError>(text)
+        Ok::<_, CommandError>((text, hash.view().deadline(args.at(2)).flatten()))
     })??;
     context.changed(1);
+    // The field keeps its deadline, which HSET takes away.
+    context.log_on("HSET", key.bytes, [args.at(2), &text]);
+    if let Some(deadline) = deadline {
+        Elements::Fields.log_deadline(context, key.bytes, deadline, &[args.at(2)]);
+    }
     reply.bulk(&text);
     Ok(())
 }

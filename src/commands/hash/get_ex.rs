@@ -6,7 +6,8 @@ use kvasir_shard::HashMut;
 use crate::commands::arguments::{ExpiryUnit, Options, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
-use crate::commands::element_expiry::deadline;
+use crate::commands::effect::LoggedWords;
+use crate::commands::element_expiry::{Elements, deadline};
 use crate::commands::element_names::FIELDS;
 use crate::commands::string::encode_string;
 use crate::errors::CommandError;
@@ -38,17 +39,20 @@ fn hgetdel(
     let key = context.key(args.at(1));
     let removed = context.shard.update_hash(context.db, &key, |hash| {
         reply.array(fields.len());
-        let mut removed = 0;
+        let mut removed = LoggedWords::new();
         for field in fields.iter() {
             encode_string(hash.view().get(field), reply)?;
-            removed += u64::from(hash.remove(field));
+            if hash.remove(field) {
+                removed.push(field);
+            }
         }
-        if removed > 0 {
+        if !removed.is_empty() {
             hash.event("hdel");
         }
         Ok::<_, CommandError>(removed)
     })??;
-    context.changed(removed);
+    context.changed(removed.len() as u64);
+    Elements::Fields.log_removal(context, key.bytes, &removed);
     Ok(())
 }
 
@@ -134,10 +138,10 @@ fn change_deadline(
     hash: &mut HashMut<'_, '_>,
     field: &[u8],
     new: Option<u64>,
-    now_ms: u64,
+    due_ms: u64,
 ) -> Result<bool, CommandError> {
     let Some(old) = hash.view().deadline(field) else { return Ok(false) };
-    if new.is_some_and(|new| new <= now_ms) {
+    if new.is_some_and(|new| new <= due_ms) {
         return Ok(hash.expire(field));
     }
     if old.is_none() && new.is_none() {
@@ -155,27 +159,39 @@ fn hgetex(
     let change = parse(Args::new(args.buffer(), &args.ranges()[2..at]))?;
     let fields = FIELDS.counted(args, at + 1, 1)?;
     write_values(context, args, fields, reply)?;
-    let now_ms = context.shard.now_ms();
+    let (now_ms, due_ms) = (context.shard.now_ms(), context.shard.due_ms());
     let new = match change {
         Change::None => return Ok(()),
         Change::Persist => None,
         Change::Expire(unit, amount) => Some(deadline(amount, unit, now_ms, "hgetex")?),
     };
     let key = context.key(args.at(1));
-    let changes = context.shard.update_hash(context.db, &key, |hash| {
-        let mut changes = 0;
+    let changed = context.shard.update_hash(context.db, &key, |hash| {
+        let mut changed = LoggedWords::new();
         for field in fields.iter() {
-            changes += u64::from(change_deadline(hash, field, new, now_ms)?);
+            if change_deadline(hash, field, new, due_ms)? {
+                changed.push(field);
+            }
         }
-        if changes > 0 {
+        if !changed.is_empty() {
             hash.event(match new {
                 None => "hpersist",
-                Some(new) if new <= now_ms => "hexpired",
+                Some(new) if new <= due_ms => "hexpired",
                 Some(_) => "hexpire",
             });
         }
-        Ok::<_, CommandError>(changes)
+        Ok::<_, CommandError>(changed)
     })??;
-    context.changed(changes);
+    context.changed(changed.len() as u64);
+    match new {
+        None if changed.is_empty() => {}
+        None => {
+            let mut count = itoa::Buffer::new();
+            let fixed: [&[u8]; 2] = [b"FIELDS", count.format(changed.len()).as_bytes()];
+            context.log_on("HPERSIST", key.bytes, fixed.into_iter().chain(changed));
+        }
+        Some(new) if new <= due_ms => Elements::Fields.log_removal(context, key.bytes, &changed),
+        Some(new) => Elements::Fields.log_deadline(context, key.bytes, new, &changed),
+    }
     Ok(())
 }

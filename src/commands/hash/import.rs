@@ -160,5 +160,8 @@ fn store(
     context.shard.put(context.db, &key, value, ChangeKind::Event("hset"))?;
     context.shard.journal.record(ChangeKind::Modified, context.db, key.bytes);
     context.changed(fields.len() as u64);
+    context.log_removed(key.bytes);
+    let pairs = fields.iter().zip(values.iter());
+    context.log_on("HSET", key.bytes, pairs.flat_map(|(field, value)| [&**field, value]));
     Ok(())
 }

@@ -3,12 +3,13 @@
 //! fields that exist, `KEEPTTL` leaves their deadlines alone, and the answer is how many are new.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::{FieldTtl, HashMut, HashRef, NewValue};
+use kvasir_shard::{DEADLINE_MAX, FieldTtl, HashMut, HashRef, NewValue};
 
 use crate::commands::arguments::{ExpiryUnit, Options, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
-use crate::commands::element_expiry::deadline;
+use crate::commands::effect::LoggedWords;
+use crate::commands::element_expiry::{Elements, deadline};
 use crate::commands::element_names::FIELDS;
 use crate::errors::CommandError;
 
@@ -166,12 +167,12 @@ fn set_all(
     pairs: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let now_ms = context.shard.now_ms();
+    let (now_ms, due_ms) = (context.shard.now_ms(), context.shard.due_ms());
     let key = context.key(key);
-    let changes = context.shard.update_hash(context.db, &key, |hash| {
+    let outcome = context.shard.update_hash(context.db, &key, |hash| {
         let exists = !hash.view().is_empty();
         if words.on_key.is_some_and(|presence| (presence == Presence::Present) != exists) {
-            return Ok(0);
+            return Ok(Outcome::Nothing);
         }
         let ttl = match words.expiry {
             None => FieldTtl::Clear,
@@ -181,21 +182,66 @@ fn set_all(
             }
         };
         if !words.hold(&hash.view(), pairs) {
-            return Ok(0);
+            return Ok(Outcome::Nothing);
         }
-        if matches!(ttl, FieldTtl::At(moment) if moment <= now_ms) {
-            let removed = pairs.iter().step_by(2).filter(|name| hash.expire(name)).count();
-            if removed > 0 {
+        if matches!(ttl, FieldTtl::At(moment) if moment <= due_ms) {
+            let names = pairs.iter().step_by(2);
+            let removed: Vec<&[u8]> = names.filter(|name| hash.expire(name)).collect();
+            if !removed.is_empty() {
                 hash.event("hexpired");
             }
-            return Ok(removed);
+            return Ok(Outcome::Removed(removed));
         }
         set_pairs(hash, pairs, ttl)?;
-        Ok::<_, CommandError>(pairs.len() / 2)
+        Ok::<_, CommandError>(Outcome::Set(ttl))
     })??;
+    let changes = match &outcome {
+        Outcome::Nothing => 0,
+        Outcome::Removed(removed) => removed.len(),
+        Outcome::Set(_) => pairs.len() / 2,
+    };
     context.changed(changes as u64);
+    match outcome {
+        Outcome::Nothing => {}
+        Outcome::Removed(removed) => {
+            Elements::Fields.log_removal(context, key.bytes, &removed);
+        }
+        Outcome::Set(ttl) => {
+            log_pairs(context, key.bytes, &pairs.iter().collect::<LoggedWords<'_>>(), ttl);
+        }
+    }
     reply.integer(i64::from(changes * 2 == pairs.len()));
     Ok(())
+}
+
+/// What the peers' form comes to.
+enum Outcome<'a> {
+    Nothing,
+    /// The moment has passed: these fields are gone.
+    Removed(Vec<&'a [u8]>),
+    /// All fields are set.
+    Set(FieldTtl),
+}
+
+/// Logs fields and values that have been set.
+fn log_pairs(context: &mut ShardContext<'_>, key: &[u8], pairs: &[&[u8]], ttl: FieldTtl) {
+    if pairs.is_empty() || !context.logs() {
+        return;
+    }
+    let (mut moment, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let mut words = LoggedWords::new();
+    match ttl {
+        FieldTtl::Clear => {
+            context.log_on("HSET", key, pairs.iter().copied());
+            return;
+        }
+        FieldTtl::Keep => words.push(b"KEEPTTL"),
+        FieldTtl::At(deadline_ms) => {
+            words.extend([&b"PXAT"[..], moment.format(deadline_ms.min(DEADLINE_MAX)).as_bytes()]);
+        }
+    }
+    words.extend([&b"FIELDS"[..], count.format(pairs.len() / 2).as_bytes()]);
+    context.log_on("HSETEX", key, words.into_iter().chain(pairs.iter().copied()));
 }
 
 /// Sets fields and names the events; how many are new.
@@ -227,29 +273,32 @@ fn set_each(
     let now_ms = context.shard.now_ms();
     let moment = ExpiryUnit::Seconds.positive_deadline(seconds, now_ms, "hsetex")?;
     let key = context.key(key);
-    let (added, changes) = context.shard.update_hash(context.db, &key, |hash| {
+    let (mut kept, mut timed) = (LoggedWords::new(), LoggedWords::new());
+    let added = context.shard.update_hash(context.db, &key, |hash| {
         if !words.hold(&hash.view(), pairs) {
-            return Ok((0, 0));
+            return Ok(0);
         }
-        let (mut added, mut changes) = (0, 0);
+        let mut added = 0;
         for at in (0..pairs.len()).step_by(2) {
-            let (name, value) = (pairs.at(at), NewValue::Bytes(pairs.at(at + 1)));
+            let (name, value) = (pairs.at(at), pairs.at(at + 1));
             let exists = hash.view().exists(name);
             if exists && words.on_key == Some(Presence::Absent) {
                 continue;
             }
             let keeps = exists && words.expiry == Some(Expiry::Keep);
             let ttl = if keeps { FieldTtl::Keep } else { FieldTtl::At(moment) };
-            added += i64::from(hash.set(name, value, ttl)?);
-            changes += 1;
+            added += i64::from(hash.set(name, NewValue::Bytes(value), ttl)?);
+            if keeps { &mut kept } else { &mut timed }.extend([name, value]);
         }
-        if changes > 0 {
+        if !(kept.is_empty() && timed.is_empty()) {
             hash.event("hset");
             hash.event("hexpire");
         }
-        Ok::<_, CommandError>((added, changes))
+        Ok::<_, CommandError>(added)
     })??;
-    context.changed(changes);
+    context.changed((kept.len() / 2 + timed.len() / 2) as u64);
+    log_pairs(context, key.bytes, &kept, FieldTtl::Keep);
+    log_pairs(context, key.bytes, &timed, FieldTtl::At(moment));
     reply.integer(added);
     Ok(())
 }

@@ -140,6 +140,8 @@ fn count_one(context: &mut ShardContext<'_>, key: &Key<'_>) -> Result<u64, Comma
     let bytes = context.shard.string_mut(context.db, key, 0)?;
     bytes[..header.len()].copy_from_slice(&header);
     context.changed(1);
+    // It is no command that writes, and would not be logged by itself.
+    context.log_as(&[b"PFCOUNT", key.bytes]);
     Ok(count)
 }
 

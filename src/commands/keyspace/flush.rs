@@ -68,8 +68,9 @@ pub(super) const FLUSHALL: Command = Command {
 };
 
 fn flushall(transaction: Transaction, request: Request) -> Coordination {
-    // As with the peers, a snapshot of what is thrown away is not worth its time.
-    request.shared.persistence.saving.cancel();
+    // As with the peers, a snapshot of what is thrown away is not worth its time; a new base of the
+    // log is, for all that it replaces.
+    request.shared.persistence.saving.cancel_background();
     let has_points = !request.shared.config.load().persistence.save_points.is_empty();
     flush(transaction, request, empty_all, if has_points { Then::Save } else { Then::Nothing })
 }
@@ -126,6 +127,8 @@ fn flush(
         let default = if lazy { Mode::Async } else { Mode::Sync };
         let mode = Mode::parse(request.args(), default)?;
         let db = request.view.db;
+        // As by the peers, also when there was nothing.
+        transaction.log_request();
         let empty_db = |shard| {
             let task = move |state: &mut CoreState| {
                 empty(state, db);

@@ -25,6 +25,14 @@ pub(super) fn pop_event(end: End) -> &'static str {
     }
 }
 
+/// The command that pops at an end.
+pub(super) fn pop_command(end: End) -> &'static str {
+    match end {
+        End::Front => "LPOP",
+        End::Back => "RPOP",
+    }
+}
+
 /// The event of pushing at an end.
 pub(super) fn push_event(end: End) -> &'static str {
     match end {

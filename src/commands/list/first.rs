@@ -6,7 +6,7 @@ use std::ops::Range;
 use kvasir_proto::{Args, Encoder};
 use kvasir_shard::{End, ValueType};
 
-use super::arguments::{end_of_word, pop_event, positive};
+use super::arguments::{end_of_word, pop_command, pop_event, positive};
 use super::pop::pop_many;
 use crate::commands::arguments::{Options, is_word};
 use crate::commands::context::ShardContext;
@@ -242,6 +242,11 @@ fn pop_first(
         })?;
         if popped > 0 {
             context.changed(popped as u64);
+            let command = pop_command(end);
+            match count {
+                None => context.log_as(&[command.as_bytes(), key.bytes]),
+                Some(_) => context.log_popped(command, key.bytes, popped),
+            }
             return Ok(Attempt::Done);
         }
     }

@@ -8,13 +8,14 @@ use kvasir_proto::{Args, Encoder};
 use kvasir_shard::{Direction, End, ListMut, ListRef, ValueType};
 use std::ops::ControlFlow;
 
-use super::arguments::{end_of_word, pop_event, positive, push_event};
+use super::arguments::{end_of_word, pop_command, pop_event, positive, push_event};
 use crate::commands::arguments::{Options, is_word};
 use crate::commands::context::{Coordination, ShardContext};
 use crate::commands::definition::{
     Arg, Arity, Attempt, Blocking, Command, Deprecation, Flags, Group, Handler, KeyFlags, KeySpec,
     Patience, SpreadAttempt, SpreadCoordination, SpreadOutcome,
 };
+use crate::commands::effect::LoggedWords;
 use crate::errors::CommandError;
 use crate::route::core::CoreState;
 use crate::route::transaction::{Request, Transaction, shard_context};
@@ -47,6 +48,8 @@ struct Transfer {
     exactly: bool,
     order: Order,
     shape: Shape,
+    /// What is logged in place of a command that waits.
+    impatient: Option<Impatient>,
 }
 
 /// The elements that move, in the order in which they will lie.
@@ -54,17 +57,30 @@ type Batch = Vec<Box<[u8]>>;
 
 impl Transfer {
     const fn of_one(from: End, to: End, shape: Shape) -> Self {
-        Self { from, to, count: 1, exactly: false, order: Order::OneByOne, shape }
+        let order = Order::OneByOne;
+        Self { from, to, count: 1, exactly: false, order, shape, impatient: None }
     }
 
-    /// RPOPLPUSH and BRPOPLPUSH.
+    /// RPOPLPUSH.
     fn rotation(_: Args<'_>) -> Result<Self, CommandError> {
         Ok(Self::of_one(End::Back, End::Front, Shape::Element))
     }
 
-    /// LMOVE and BLMOVE.
+    /// BRPOPLPUSH.
+    fn rotation_later(args: Args<'_>) -> Result<Self, CommandError> {
+        let impatient = Some(Impatient { name: "RPOPLPUSH", end: 3 });
+        Ok(Self { impatient, ..Self::rotation(args)? })
+    }
+
+    /// LMOVE.
     fn single(args: Args<'_>) -> Result<Self, CommandError> {
         Ok(Self::of_one(end_of_word(args.at(3))?, end_of_word(args.at(4))?, Shape::Element))
+    }
+
+    /// BLMOVE.
+    fn single_later(args: Args<'_>) -> Result<Self, CommandError> {
+        let impatient = Some(Impatient { name: "LMOVE", end: 5 });
+        Ok(Self { impatient, ..Self::single(args)? })
     }
 
     /// LMOVEM.
@@ -126,6 +142,24 @@ impl Transfer {
         Some(batch)
     }
 
+    /// Logs what moves several elements, which the peers have no command for: its first half. The
+    /// second is [`log_push`](Self::log_push), and their order matters within one list.
+    fn log_pop(&self, context: &mut ShardContext<'_>, from: &[u8], count: usize) {
+        if self.shape == Shape::Array {
+            context.log_popped(pop_command(self.from), from, count);
+        }
+    }
+
+    fn log_push(&self, context: &mut ShardContext<'_>, to: &[u8], batch: &Batch) {
+        if self.shape == Shape::Array {
+            let elements = batch.iter().map(|element| &**element);
+            match self.to {
+                End::Back => context.log_on("RPUSH", to, elements),
+                End::Front => context.log_on("LPUSH", to, elements.rev()),
+            }
+        }
+    }
+
     fn push(&self, list: &mut ListMut<'_>, batch: &Batch) {
         match self.to {
             End::Back => batch.iter().for_each(|element| list.push(End::Back, element)),
@@ -153,20 +187,22 @@ impl Transfer {
             context.shard.list_at(context.db, &to, false)?;
             return Ok(None);
         };
-        context.changed(batch.len() as u64);
         if from.bytes == to.bytes {
             context.shard.update_list(context.db, &from, |list| {
                 self.pop(list, batch.len());
                 self.push(list, &batch);
                 list.event(pop_event(self.from));
             })?;
-            return Ok(Some(batch));
+        } else {
+            context.shard.update_list(context.db, &to, |list| self.push(list, &batch))?;
+            context.shard.update_list(context.db, &from, |list| {
+                self.pop(list, batch.len());
+                list.event(pop_event(self.from));
+            })?;
         }
-        context.shard.update_list(context.db, &to, |list| self.push(list, &batch))?;
-        context.shard.update_list(context.db, &from, |list| {
-            self.pop(list, batch.len());
-            list.event(pop_event(self.from));
-        })?;
+        context.changed(batch.len() as u64);
+        self.log_pop(context, from.bytes, batch.len());
+        self.log_push(context, to.bytes, &batch);
         Ok(Some(batch))
     }
 
@@ -190,9 +226,10 @@ impl Transfer {
         let Some(batch) = transaction.on(from_owner, copy).await? else { return Ok(None) };
         let count = batch.len();
         let push = move |state: &mut CoreState| -> Result<Batch, CommandError> {
-            let context = shard_context(state, view);
+            let mut context = shard_context(state, view);
             let key = context.key(&to);
             context.shard.update_list(context.db, &key, |list| self.push(list, &batch))?;
+            self.log_push(&mut context, key.bytes, &batch);
             Ok(batch)
         };
         let batch = transaction.on(to_owner, push).await?;
@@ -204,6 +241,7 @@ impl Transfer {
                 list.event(pop_event(self.from));
             })?;
             context.changed(count as u64);
+            self.log_pop(&mut context, key.bytes, count);
             Ok(())
         };
         transaction.on(from_owner, pop).await?;
@@ -245,7 +283,26 @@ impl Transfer {
     ) -> Result<Attempt, CommandError> {
         let Some(batch) = self.run(context, args)? else { return Ok(Attempt::Wait) };
         self.encode(Some(&batch), reply);
+        if let Some(impatient) = self.impatient {
+            context.log_as(&impatient.words(args));
+        }
         Ok(Attempt::Done)
+    }
+}
+
+/// The command that does without waiting what another does.
+#[derive(Clone, Copy, Debug)]
+struct Impatient {
+    name: &'static str,
+    /// Its arguments are the other's up to here.
+    end: usize,
+}
+
+impl Impatient {
+    fn words<'a>(self, args: Args<'a>) -> LoggedWords<'a> {
+        let mut words: LoggedWords<'a> = args.iter().take(self.end).collect();
+        words[0] = self.name.as_bytes();
+        words
     }
 }
 
@@ -266,6 +323,9 @@ fn spread_attempt(transaction: Transaction, request: Request, parse: Parser) -> 
         Ok(match transfer.run_between(&transaction, &request).await? {
             None => SpreadOutcome::Wait,
             moved => {
+                if let Some(impatient) = transfer.impatient {
+                    transaction.log_as(request.view.db, &impatient.words(request.args()));
+                }
                 SpreadOutcome::Done(request.encode(|reply| transfer.encode(moved.as_ref(), reply)))
             }
         })
@@ -425,7 +485,7 @@ pub(super) const BLMOVE: Command = Command {
 };
 
 fn blmove_patience(args: Args<'_>) -> Result<Patience, CommandError> {
-    Transfer::single(args)?;
+    Transfer::single_later(args)?;
     Patience::of_seconds(args.at(5))
 }
 
@@ -434,11 +494,11 @@ fn blmove(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<Attempt, CommandError> {
-    Transfer::single(args)?.attempt(context, args, reply)
+    Transfer::single_later(args)?.attempt(context, args, reply)
 }
 
 fn blmove_spread(transaction: Transaction, request: Request) -> SpreadCoordination {
-    spread_attempt(transaction, request, Transfer::single)
+    spread_attempt(transaction, request, Transfer::single_later)
 }
 
 pub(super) const BRPOPLPUSH: Command = Command {
@@ -475,7 +535,7 @@ pub(super) const BRPOPLPUSH: Command = Command {
 };
 
 fn brpoplpush_patience(args: Args<'_>) -> Result<Patience, CommandError> {
-    Transfer::rotation(args)?;
+    Transfer::rotation_later(args)?;
     Patience::of_seconds(args.at(3))
 }
 
@@ -484,11 +544,11 @@ fn brpoplpush(
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<Attempt, CommandError> {
-    Transfer::rotation(args)?.attempt(context, args, reply)
+    Transfer::rotation_later(args)?.attempt(context, args, reply)
 }
 
 fn brpoplpush_spread(transaction: Transaction, request: Request) -> SpreadCoordination {
-    spread_attempt(transaction, request, Transfer::rotation)
+    spread_attempt(transaction, request, Transfer::rotation_later)
 }
 
 pub(super) const BLMOVEM: Command = Command {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kvasir_proto::{Args, Encoder};
 
+use super::rewrite;
 use crate::commands::context::{Coordination, LocalContext};
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, LockScope};
 use crate::commands::help::help;
@@ -112,6 +113,7 @@ fn set(transaction: Transaction, request: Request) -> Coordination {
             .await
             .map_err(|error| CommandError::Custom(error.to_string()))?;
         transaction.on_all(CoreState::apply_config).await;
+        rewrite::follow(&transaction, &request.shared).await;
         Ok(request.ok())
     })
 }
@@ -167,11 +169,11 @@ pub(super) const CONFIG_REWRITE: Command = Command {
     arity: Arity::exactly(2),
     flags: Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE),
     tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
-    handler: Handler::Global(LockScope::None, rewrite),
+    handler: Handler::Global(LockScope::None, rewrite_config),
     ..Command::BASE
 };
 
-fn rewrite(transaction: Transaction, request: Request) -> Coordination {
+fn rewrite_config(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         rewrite_file(&transaction, false).await?;
         Ok(request.ok())

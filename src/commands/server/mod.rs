@@ -7,6 +7,7 @@ mod module;
 mod persistence;
 mod process;
 mod replication;
+pub(crate) mod rewrite;
 pub(crate) mod snapshot;
 
 pub(crate) use self::process::shut_down_on;

@@ -1,4 +1,4 @@
-//! `SAVE`, `BGSAVE`, `LASTSAVE`, and `BGREWRITEAOF`, which says that there is no such file yet.
+//! `SAVE`, `BGSAVE`, `LASTSAVE`, `BGREWRITEAOF`.
 
 use kvasir_proto::{Args, Encoder};
 
@@ -9,10 +9,9 @@ use crate::commands::definition::{
     Arg, Arity, Categories, Command, Flags, Group, Handler, LockScope,
 };
 use crate::errors::CommandError;
-use crate::persist::saving::SaveKind;
+use crate::persist::saving::{SaveKind, Saving};
 use crate::route::transaction::{Request, Transaction};
 
-const NO_LOG: CommandError = CommandError::NotYet("the append-only file comes in a later version");
 const IN_PROGRESS: CommandError = CommandError::Other("ERR Background save already in progress");
 
 pub(super) const SAVE: Command = Command {
@@ -59,34 +58,47 @@ pub(super) const BGSAVE: Command = Command {
     ..Command::BASE
 };
 
-/// The reply comes before the locks: who writes in between is part of the snapshot.
+/// The reply comes before the locks: who writes in between is part of the snapshot. Behind a
+/// rewrite of the log it waits only with `SCHEDULE`, as with the peers.
 fn bg_save(
     context: &mut LocalContext<'_>,
     args: Args<'_>,
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let saving = &context.state.shared.persistence.saving;
-    match (args.get(1), args.len()) {
-        (Some(word), 2) if is_word(word, "CANCEL") => {
-            if !saving.cancel() {
-                return Err(CommandError::Other(
-                    "ERR Background saving is currently not in progress or scheduled",
-                ));
-            }
-            reply.simple("Background saving cancelled");
-            return Ok(());
-        }
-        // Nothing else runs in the background that it would have to wait for.
-        (Some(word), 2) if is_word(word, "SCHEDULE") => {}
-        (None, _) => {}
+    let waits = match (args.get(1), args.len()) {
+        (Some(word), 2) if is_word(word, "CANCEL") => return cancel(saving, reply),
+        (Some(word), 2) if is_word(word, "SCHEDULE") => true,
+        (None, _) => false,
         _ => return Err(CommandError::Syntax),
-    }
-    if !saving.claim(SaveKind::Background, context.state.unix_ms() / 1000) {
+    };
+    if saving.figures().kind == Some(SaveKind::LogBase) {
+        if !waits {
+            return Err(CommandError::Other(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE \
+                 SCHEDULE in order to schedule a BGSAVE whenever possible.",
+            ));
+        }
+        saving.schedule();
+        reply.simple("Background saving scheduled");
+    } else if context.state.begin_background_save() {
+        reply.simple("Background saving started");
+    } else {
         return Err(IN_PROGRESS);
     }
-    tracing::info!("Background saving started");
-    context.state.background.push_back(snapshot::background_save());
-    reply.simple("Background saving started");
+    Ok(())
+}
+
+fn cancel(saving: &Saving, reply: &mut Encoder<'_>) -> Result<(), CommandError> {
+    if saving.cancel_background() {
+        reply.simple("Background saving cancelled");
+    } else if saving.unschedule() {
+        reply.simple("Scheduled background saving cancelled");
+    } else {
+        return Err(CommandError::Other(
+            "ERR Background saving is currently not in progress or scheduled",
+        ));
+    }
     Ok(())
 }
 
@@ -102,12 +114,24 @@ pub(super) const BGREWRITEAOF: Command = Command {
     ..Command::BASE
 };
 
+/// One snapshot at a time, as with the peers: it waits for a save that is under way.
 fn bg_rewrite_aof(
-    _: &mut LocalContext<'_>,
+    context: &mut LocalContext<'_>,
     _: Args<'_>,
-    _: &mut Encoder<'_>,
+    reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    Err(NO_LOG)
+    if context.state.shared.persistence.rewriting.figures().running {
+        return Err(CommandError::Other(
+            "ERR Background append only file rewriting already in progress",
+        ));
+    }
+    if context.state.begin_rewrite() {
+        reply.simple("Background append only file rewriting started");
+    } else {
+        context.state.shared.persistence.rewriting.schedule();
+        reply.simple("Background append only file rewriting scheduled");
+    }
+    Ok(())
 }
 
 pub(super) const LASTSAVE: Command = Command {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kvasir_proto::{Args, Encoder, number};
 
+use super::rewrite;
 use super::snapshot::{self, After};
 use crate::commands::arguments::is_word;
 use crate::commands::context::{Coordination, LocalContext};
@@ -129,7 +130,14 @@ pub(crate) fn shut_down_on(signal: ShutdownSignal, state: &CoreState) -> Backgro
 /// What the first core has to do to end the process. A snapshot in the background ends early; what
 /// is saved is what there is when nobody can change it any more.
 fn shut_down(wishes: Wishes, state: &CoreState) -> Background {
-    state.shared.persistence.saving.cancel();
+    let persistence = &state.shared.persistence;
+    if persistence.rewriting.is_first() {
+        if !wishes.force {
+            return Background { words: vec!["SHUTDOWN"], locks: None, coordinator: refuse };
+        }
+        tracing::warn!("Writing initial AOF. Exit anyway.");
+    }
+    persistence.saving.cancel();
     let saves = match wishes.saves {
         Saves::Always => true,
         Saves::Never => false,
@@ -143,8 +151,29 @@ fn shut_down(wishes: Wishes, state: &CoreState) -> Background {
     Background { words: vec!["SHUTDOWN"], locks: saves.then_some(Mode::Write), coordinator }
 }
 
-fn end(transaction: Transaction, _: Request) -> Coordination {
+/// The log has no base yet: what it holds would be lost. The server goes on.
+fn refuse(_: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
+        tracing::warn!("Writing initial AOF, can't exit.");
+        fail(&request);
+        Ok(Vec::new())
+    })
+}
+
+/// Tells everybody who waits for the end that it does not come.
+fn fail(request: &Request) {
+    tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+    request.shared.failed_shutdowns.fetch_add(1, Ordering::Release);
+}
+
+fn end(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        if request.shared.persistence.log.is_on() {
+            tracing::info!("Calling fsync() on the AOF file.");
+            if !rewrite::flush(&transaction, &request.shared).await {
+                tracing::warn!("Fail to fsync the AOF file");
+            }
+        }
         // Every core is told, so that those that sleep look.
         transaction.on_all(|state| state.shared.stop()).await;
         Ok(Vec::new())
@@ -157,7 +186,7 @@ fn save_and_end(transaction: Transaction, request: Request) -> Coordination {
         tracing::info!("Saving the final RDB snapshot before exiting.");
         if snapshot::save(&transaction, &request.shared, After::Hold).await.is_err() {
             tracing::warn!("Error trying to save the DB, can't exit.");
-            request.shared.failed_shutdowns.fetch_add(1, Ordering::Release);
+            fail(&request);
             return Ok(Vec::new());
         }
         end(transaction, request).await

@@ -13,6 +13,8 @@ use crate::errors::CommandError;
 use crate::route::core::CoreState;
 use crate::route::transaction::{Request, Transaction};
 
+/// How often a client that waits for the disk looks.
+const LOOK: Duration = Duration::from_millis(1);
 /// How often a wait without end looks whether its client is still there.
 const WAIT_POLL: Duration = Duration::from_millis(100);
 
@@ -93,18 +95,43 @@ fn wait_aof(transaction: Transaction, request: Request) -> Coordination {
             .filter(|replicas| *replicas >= 0)
             .ok_or(CommandError::Other("ERR value is out of range, must be positive"))?;
         let timeout = timeout(args.at(3))?;
-        if local > 0 {
+        if local > 0 && !request.shared.persistence.rewriting.is_wanted() {
             return Err(CommandError::Other(
                 "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
             ));
         }
-        wait_for_replicas(&transaction, &request, replicas, timeout).await;
+        let is_here = wait_for_log(&transaction, &request, local, timeout).await;
+        if is_here || local == 0 {
+            wait_for_replicas(&transaction, &request, replicas, timeout).await;
+        }
         Ok(request.encode(|reply| {
             reply.array(2);
-            reply.integer(0);
+            reply.integer(is_here.into());
             reply.integer(0);
         }))
     })
+}
+
+/// Waits until what the client has changed is on the disk, if it wants that, and whether it is.
+async fn wait_for_log(
+    transaction: &Transaction,
+    request: &Request,
+    local: i64,
+    timeout: Option<Duration>,
+) -> bool {
+    let log = &request.shared.persistence.log;
+    let ends = transaction.on_all(CoreState::end_of_log).await;
+    let end = ends.into_iter().max().unwrap_or(0);
+    let stopwatch = request.shared.stopwatch;
+    let began = stopwatch.ticks();
+    let is_over = || {
+        let elapsed = Duration::from_nanos(stopwatch.elapsed_ns(began));
+        timeout.is_some_and(|timeout| elapsed >= timeout)
+    };
+    while local > 0 && log.durable() < end && !transaction.is_part() && !is_over() {
+        transaction.sleep(LOOK).await;
+    }
+    log.is_on() && log.durable() >= end
 }
 
 /// Milliseconds; none for ever.

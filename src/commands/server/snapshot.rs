@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use crate::commands::context::Coordination;
 use crate::config::Config;
+use crate::persist::aof::manifest::BaseFormat;
+use crate::persist::aof::write as commands;
 use crate::persist::load::{Existing, Job, load_options};
 use crate::persist::part::{Link, Part, Plan};
 use crate::persist::rdb::write::file::{write_aux, write_function, write_select, write_size};
@@ -50,6 +52,23 @@ pub(crate) enum After {
     Hold,
 }
 
+/// What is written, and where.
+pub(super) struct Output {
+    /// The file.
+    pub(super) target: Target,
+    /// It is the base of the append-only log.
+    pub(super) is_base: bool,
+    /// What is to happen at the cut, before anything can be changed again.
+    pub(super) at_cut: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Output {
+    /// The dump file.
+    fn dump(config: &Config) -> Self {
+        Self { target: target(config), is_base: false, at_cut: None }
+    }
+}
+
 /// Takes a snapshot. Locks on everything of every shard are held.
 pub(crate) async fn save(
     transaction: &Transaction,
@@ -77,7 +96,8 @@ async fn save_claimed(
     shared: &Arc<Shared>,
     after: After,
 ) -> Result<(), SaveError> {
-    let outcome = write(transaction, shared, after).await;
+    let output = Output::dump(&shared.config.load());
+    let outcome = write(transaction, shared, after, output).await;
     let saved = outcome.is_ok();
     transaction.on_all(move |state| state.end_snapshot(saved)).await;
     shared.persistence.saving.finish(saved, now_ms(transaction).await / 1000);
@@ -129,10 +149,12 @@ fn save_in_background(transaction: Transaction, request: Request) -> Coordinatio
     })
 }
 
-async fn write(
+/// Writes the snapshot to a file. Locks on everything of every shard are held.
+pub(super) async fn write(
     transaction: &Transaction,
     shared: &Arc<Shared>,
     after: After,
+    output: Output,
 ) -> Result<(), SaveError> {
     let saving = &shared.persistence.saving;
     while saving.is_walking() {
@@ -144,16 +166,27 @@ async fn write(
     let disk = shared.disk.get().ok_or_else(|| failed("this server has no files"))?;
     let config = shared.config.load_full();
     let now_ms = now_ms(transaction).await;
-    let mut writer = disk.write(target(&config)).map_err(SaveError::Failed)?;
-    let plan = Plan::new(&config, now_ms, shared.map.shards(), shared.memory.used_now());
-    let head = head(shared, plan, now_ms / 1000);
-    let written = write_parts(transaction, shared, &writer, head, after).await;
+    let size = (shared.map.shards(), shared.memory.used_now());
+    let plan = Plan::new(&config, output.target.format, now_ms, size);
+    let head = match plan.format() {
+        BaseFormat::Rdb => head(shared, plan, now_ms / 1000, output.is_base),
+        BaseFormat::Commands => head_of_commands(shared, plan, now_ms / 1000),
+    };
+    let mut writer = disk.write(output.target).map_err(SaveError::Failed)?;
+    let end = (after, output.at_cut);
+    let written = write_parts(transaction, shared, &writer, head, end).await;
+    let is_cancelled = matches!(written, Err(SaveError::Cancelled));
     if written.is_err() {
         // The next snapshot's file has the same name until it is whole.
         transaction.on_all(CoreState::give_up_snapshot).await;
         writer.give_up();
-        while writer.outcome().is_none() {
-            transaction.sleep(LOOK).await;
+        loop {
+            match writer.outcome() {
+                // It was cancelled too late.
+                Some(Ok(())) if is_cancelled => return Ok(()),
+                Some(_) => break,
+                None => transaction.sleep(LOOK).await,
+            }
         }
     }
     written
@@ -168,6 +201,7 @@ fn target(config: &Config) -> Target {
         directory: config.process.directory.clone(),
         name: config.persistence.file_name.clone(),
         temporary: temporary_name(),
+        format: BaseFormat::Rdb,
         checksum: config.persistence.checksum,
         syncs: config.persistence.incremental_sync,
     }
@@ -180,15 +214,27 @@ struct Head {
     bytes: Vec<u8>,
 }
 
-fn head(shared: &Shared, plan: Plan, unix_s: u64) -> Head {
+fn head(shared: &Shared, plan: Plan, unix_s: u64, is_base: bool) -> Head {
     let mut bytes = Vec::new();
     write_aux(&mut bytes, b"kvasir-ver", env!("CARGO_PKG_VERSION").as_bytes());
     write_aux(&mut bytes, b"redis-bits", b"64");
     write_aux(&mut bytes, b"ctime", unix_s.to_string().as_bytes());
     write_aux(&mut bytes, b"used-mem", shared.memory.used_now().to_string().as_bytes());
-    write_aux(&mut bytes, b"aof-base", b"0");
+    write_aux(&mut bytes, b"aof-base", if is_base { b"1" } else { b"0" });
     for library in shared.functions.catalog().libraries() {
         write_function(&mut bytes, library.code(), plan.options());
+    }
+    Head { plan, bytes }
+}
+
+/// As [`head`], for a file of commands.
+fn head_of_commands(shared: &Shared, plan: Plan, unix_s: u64) -> Head {
+    let mut bytes = Vec::new();
+    if shared.config.load().persistence.log.timestamps {
+        commands::write_moment(&mut bytes, unix_s);
+    }
+    for library in shared.functions.catalog().libraries() {
+        commands::write_function(&mut bytes, library.code());
     }
     Head { plan, bytes }
 }
@@ -199,7 +245,7 @@ async fn write_parts(
     shared: &Arc<Shared>,
     writer: &SnapshotWriter,
     head: Head,
-    after: After,
+    (after, at_cut): (After, Option<Box<dyn FnOnce() + Send>>),
 ) -> Result<(), SaveError> {
     let Head { plan, mut bytes } = head;
     let pieces = writer.pieces().expect("invariant: it has not been given up");
@@ -210,15 +256,22 @@ async fn write_parts(
     });
     let cuts: Vec<_> = cuts.collect();
     drop(pieces);
-    let sizes = match after {
-        After::Release => transaction.last_hop(cuts).await,
-        After::Hold => transaction.hop(cuts).await,
+    let sizes = match (after, at_cut) {
+        (After::Release, None) => transaction.last_hop(cuts).await,
+        (After::Release, Some(at_cut)) => {
+            let sizes = transaction.hop(cuts).await;
+            at_cut();
+            let ends = transaction.shards().map(|shard| (shard, |_: &mut CoreState| ()));
+            transaction.last_hop(ends).await;
+            sizes
+        }
+        (After::Hold, _) => transaction.hop(cuts).await,
     };
     let mut keys_total = 0;
     for db in 0..sizes[0].len() {
         let of_shards = sizes.iter().map(|sizes| sizes[db]);
         let (keys, expires) = of_shards.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
-        if keys > 0 {
+        if keys > 0 && plan.format() == BaseFormat::Rdb {
             write_select(&mut bytes, db as u32);
             write_size(&mut bytes, keys, expires);
         }
@@ -242,6 +295,9 @@ async fn write_parts(
     loop {
         if let Some(outcome) = writer.outcome() {
             return outcome.map_err(SaveError::Failed);
+        }
+        if saving.is_cancelled() {
+            return Err(SaveError::Cancelled);
         }
         transaction.sleep(LOOK).await;
     }

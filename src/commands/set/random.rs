@@ -65,6 +65,7 @@ fn pop_one(
         Some(member) => {
             reply.bulk(&member);
             context.changed(1);
+            context.log_on("SREM", key.bytes, [&*member]);
         }
     }
     Ok(())
@@ -88,13 +89,25 @@ impl LongWork for SetPopping {
                 set.event("spop");
             }
             let members = std::iter::from_fn(|| set.pop(&mut randoms));
-            members.take(popping.part()).map(|member| reply.bulk(&member)).count()
+            members.take(popping.part()).collect::<Vec<_>>()
         });
-        let goes_on = popping.note(popped.unwrap_or(0), context);
+        let popped = popped.unwrap_or_default();
+        for member in &popped {
+            reply.bulk(member);
+        }
+        log_popped(context, &key, &popped);
+        let goes_on = popping.note(popped.len(), context);
         if !goes_on {
             popping.finish(1, reply);
         }
         goes_on
+    }
+}
+
+/// Logs which members were chosen.
+fn log_popped(context: &mut ShardContext<'_>, key: &Key<'_>, members: &[Vec<u8>]) {
+    if !members.is_empty() {
+        context.log_on("SREM", key.bytes, members.iter().map(|member| &**member));
     }
 }
 
@@ -123,17 +136,21 @@ fn pop_many(
             });
             context.shard.journal.record(ChangeKind::Event("spop"), context.db, key.bytes);
             context.shard.remove(context.db, key);
+            context.log_removed(key.bytes);
         }
     } else if count > 0 {
         let mut randoms = context.shard.randoms();
-        context.shard.update_set(context.db, key, |set| {
-            while popped < count {
-                let Some(member) = set.pop(&mut randoms) else { break };
-                reply.bulk(&member);
-                popped += 1;
-            }
+        let members = context.shard.update_set(context.db, key, |set| {
+            let members = std::iter::from_fn(|| set.pop(&mut randoms));
+            let members: Vec<_> = members.take(count).collect();
             set.event("spop");
+            members
         })?;
+        for member in &members {
+            reply.bulk(member);
+        }
+        popped = members.len();
+        log_popped(context, key, &members);
     }
     reply.finish(replied, popped);
     context.changed(popped as u64);

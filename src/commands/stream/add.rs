@@ -1,11 +1,12 @@
 //! Adding entries: XADD.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::stream::{Id, NodeLimits, Pairs, Stream, Trimming};
+use kvasir_shard::stream::{Id, NodeLimits, Pairs, Stream, TrimHow, Trimming};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::access::{change, record};
 use super::ids::{NewId, encode_id, new_id};
+use super::logged::log_trimmed;
 use super::trim::{Cutting, ENTRIES_STEP, REFERENCES, Trim, TrimOptions};
 use crate::commands::arguments::{Options, is_word};
 use crate::commands::context::ShardContext;
@@ -103,7 +104,7 @@ struct Addition<'a> {
 }
 
 impl<'a> Addition<'a> {
-    fn parse(args: Args<'a>, limits: NodeLimits) -> Result<Self, CommandError> {
+    fn parse(args: Args<'a>, limits: NodeLimits, is_replayed: bool) -> Result<Self, CommandError> {
         let (mut no_mkstream, mut producer) = (false, None);
         let mut trim = TrimOptions::default();
         let mut words = Options::new(args, 2);
@@ -122,7 +123,7 @@ impl<'a> Addition<'a> {
                 break;
             }
         }
-        let trim = trim.finish(limits)?;
+        let trim = trim.finish(limits, is_replayed)?;
         let pairs = words.left();
         let id = id.filter(|_| pairs >= 2 && pairs.is_multiple_of(2));
         let id = id.ok_or_else(|| CommandError::WrongArity("xadd".to_owned()))?;
@@ -169,6 +170,8 @@ fn read_producer<'a>(
 struct Added {
     id: Id,
     is_new: bool,
+    /// The name of the addition, if it was named by its contents.
+    digest: [u8; 16],
     /// The first part of the trim.
     trimming: Option<Trimming>,
     /// Whether it has further parts.
@@ -176,6 +179,10 @@ struct Added {
 }
 
 impl Added {
+    fn of_old(id: Id) -> Self {
+        Self { id, is_new: false, digest: [0; 16], trimming: None, trims_on: false }
+    }
+
     fn is_trimmed(&self) -> bool {
         self.trimming.is_some_and(|trimming| trimming.removed() > 0)
     }
@@ -201,7 +208,7 @@ impl Addition<'_> {
         if let Some((producer, addition)) = named
             && let Some(id) = stream.idempotence_mut().find(producer, addition, now_ms)
         {
-            return Ok(Added { id, is_new: false, trimming: None, trims_on: false });
+            return Ok(Added::of_old(id));
         }
         let id = next_id(self.id, stream.log().last_id(), now_ms)?;
         stream
@@ -214,7 +221,14 @@ impl Addition<'_> {
         let mut trimming = self.trim.map(Trim::begin);
         let trims_on =
             trimming.as_mut().is_some_and(|trimming| stream.trim_part(trimming, ENTRIES_STEP));
-        Ok(Added { id, is_new: true, trimming, trims_on })
+        Ok(Added { id, is_new: true, digest, trimming, trims_on })
+    }
+
+    /// Whether the request says less than what has been done: by the clock, or by the layout of the
+    /// stream.
+    fn depends(&self) -> bool {
+        let is_approximate = |trim: Trim| matches!(trim.how, TrimHow::Blocks { .. });
+        !matches!(self.id, NewId::Given(_)) || self.trim.is_some_and(is_approximate)
     }
 }
 
@@ -251,7 +265,7 @@ fn xadd(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let limits = context.shard.node_limits();
-    let addition = Addition::parse(args, limits)?;
+    let addition = Addition::parse(args, limits, context.shard.is_replaying())?;
     let fields = (addition.first_field..args.len()).step_by(2);
     let pairs = fields.map(|at| (args.at(at), args.at(at + 1)));
     let now_ms = context.shard.now_ms();
@@ -277,9 +291,20 @@ fn xadd(
     }
     encode_id(added.id, reply);
     if let Some(trimming) = added.trimming.filter(|_| added.trims_on) {
-        context.run_long(Cutting::after(trimming), args, reply);
+        context.run_long(Cutting::after(trimming, added.id), args, reply);
+    } else if added.is_new && addition.depends() {
+        log_trimmed(context, args, Some(added.id));
+    }
+    if let (true, Some(producer)) = (added.is_new, addition.producer) {
+        log_producer(context, key.bytes, producer, &added);
     }
     Ok(())
+}
+
+/// Logs by what an addition is recognised when it is repeated.
+fn log_producer(context: &mut ShardContext<'_>, key: &[u8], producer: Producer<'_>, added: &Added) {
+    let (id, name) = (added.id.to_string(), producer.addition.unwrap_or(&added.digest));
+    context.log_as(&[b"XIDMPRECORD", key, producer.name, name, id.as_bytes()]);
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use kvasir_shard::stream::{Group, Id, Log};
 
 use super::access::{CONSUMER_CREATED, change, record, seen_consumer};
 use super::ids::{encode_entry, encode_id, id, no_key_or_group, range_start};
+use super::logged::GroupChanges;
 use crate::commands::arguments::{Options, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{self, Arg, Arity, Command, Flags, Handler, KeyFlags, KeySpec};
@@ -28,17 +29,23 @@ fn idle_min(text: &[u8], error: &'static str) -> Result<u64, CommandError> {
 }
 
 /// What was done to a group.
-#[derive(Default)]
 struct Outcome {
     is_new_consumer: bool,
     changes: u64,
+    logged: GroupChanges,
 }
 
 impl Outcome {
-    fn record(&self, context: &mut ShardContext<'_>, key: &[u8]) {
-        let key = context.key(key);
+    fn new(context: &ShardContext<'_>) -> Self {
+        Self { is_new_consumer: false, changes: 0, logged: GroupChanges::new(context) }
+    }
+
+    /// Takes note of it in behalf of the key, the group and the consumer that the request names.
+    fn record(&self, context: &mut ShardContext<'_>, args: Args<'_>) {
+        let key = context.key(args.at(1));
         let events: &[&str] = if self.is_new_consumer { &[CONSUMER_CREATED] } else { &[] };
         record(context, &key, events, self.changes + u64::from(self.is_new_consumer));
+        self.logged.log(context, key.bytes, (args.at(2), args.at(3)));
     }
 }
 
@@ -140,12 +147,11 @@ impl Claim {
         group: &mut Group,
         name: &[u8],
         now_ms: u64,
-        reply: &mut Encoder<'_>,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
-        if self.last_id > group.last_delivered {
+        (outcome, reply): (&mut Outcome, &mut Encoder<'_>),
+    ) {
+        let has_advanced = self.last_id > group.last_delivered;
+        if has_advanced {
             group.last_delivered = self.last_id;
-            outcome.changes += 1;
         }
         let (consumer, is_new_consumer) = seen_consumer(group, name, now_ms);
         outcome.is_new_consumer = is_new_consumer;
@@ -153,7 +159,10 @@ impl Claim {
         let mut len = 0;
         for id in &self.ids {
             let Some(entry) = log.get(*id) else {
-                outcome.changes += u64::from(group.acknowledge(*id));
+                if group.acknowledge(*id) {
+                    outcome.changes += 1;
+                    outcome.logged.acknowledge(*id);
+                }
                 continue;
             };
             let before = match group.pending(*id) {
@@ -166,6 +175,7 @@ impl Claim {
             let deliveries = before.saturating_add(u64::from(!self.just_id));
             let deliveries = self.deliveries.unwrap_or(deliveries);
             group.assign(*id, consumer, self.delivered_ms, deliveries);
+            outcome.logged.claim(*id, self.delivered_ms, deliveries);
             group.consumer_mut(consumer).active_ms = Some(now_ms);
             if self.just_id {
                 encode_id(*id, reply);
@@ -176,7 +186,13 @@ impl Claim {
             outcome.changes += 1;
         }
         reply.finish(array, len);
-        outcome
+        // As with the peers, the position is no change of its own beside those of entries.
+        if has_advanced && outcome.changes == 0 {
+            outcome.changes = 1;
+        }
+        // A claim tells the position as well.
+        let has_advanced = has_advanced && !outcome.logged.has_claimed();
+        outcome.logged.end(group, is_new_consumer, has_advanced);
     }
 }
 
@@ -197,11 +213,14 @@ fn xclaim(
     let now_ms = context.shard.now_ms();
     let claim = Claim::parse(args, now_ms)?;
     let key = context.key(args.at(1));
-    let outcome = change(context, &key, |stream| {
-        stream
-            .with_group(args.at(2), |log, group| claim.apply(log, group, args.at(3), now_ms, reply))
+    let mut outcome = Outcome::new(context);
+    let done = change(context, &key, |stream| {
+        stream.with_group(args.at(2), |log, group| {
+            claim.apply(log, group, args.at(3), now_ms, (&mut outcome, reply));
+        })
     })?;
-    outcome.flatten().expect("invariant: the group was found").record(context, args.at(1));
+    done.flatten().expect("invariant: the group was found");
+    outcome.record(context, args);
     Ok(())
 }
 
@@ -273,10 +292,10 @@ impl AutoClaim {
         group: &mut Group,
         name: &[u8],
         now_ms: u64,
-        reply: &mut Encoder<'_>,
-    ) -> Outcome {
+        (outcome, reply): (&mut Outcome, &mut Encoder<'_>),
+    ) {
         let (consumer, is_new_consumer) = seen_consumer(group, name, now_ms);
-        let mut outcome = Outcome { is_new_consumer, changes: 0 };
+        outcome.is_new_consumer = is_new_consumer;
         let mut claimed = Vec::new();
         let mut deleted = Vec::new();
         let mut next = Some(self.start);
@@ -294,9 +313,11 @@ impl AutoClaim {
             if log.contains(id) {
                 group.assign(id, consumer, now_ms, deliveries);
                 group.consumer_mut(consumer).active_ms = Some(now_ms);
+                outcome.logged.claim(id, now_ms, deliveries);
                 claimed.push(id);
             } else {
                 group.acknowledge(id);
+                outcome.logged.acknowledge(id);
                 deleted.push(id);
             }
             outcome.changes += 1;
@@ -315,7 +336,7 @@ impl AutoClaim {
         for id in deleted {
             encode_id(id, reply);
         }
-        outcome
+        outcome.logged.end(group, is_new_consumer, false);
     }
 }
 
@@ -331,10 +352,13 @@ fn xautoclaim(
     checked?;
     let now_ms = context.shard.now_ms();
     let key = context.key(args.at(1));
-    let outcome = change(context, &key, |stream| {
-        stream
-            .with_group(args.at(2), |log, group| claim.apply(log, group, args.at(3), now_ms, reply))
+    let mut outcome = Outcome::new(context);
+    let done = change(context, &key, |stream| {
+        stream.with_group(args.at(2), |log, group| {
+            claim.apply(log, group, args.at(3), now_ms, (&mut outcome, reply));
+        })
     })?;
-    outcome.flatten().expect("invariant: the group was found").record(context, args.at(1));
+    done.flatten().expect("invariant: the group was found");
+    outcome.record(context, args);
     Ok(())
 }

@@ -8,6 +8,7 @@ mod group;
 mod idempotence;
 mod ids;
 mod info;
+mod logged;
 mod pending;
 mod range;
 mod read;

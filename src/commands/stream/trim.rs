@@ -1,10 +1,11 @@
 //! Cutting streams at their front: the options that XADD and XTRIM share, and XTRIM.
 
 use kvasir_proto::{Args, Encoder};
-use kvasir_shard::stream::{NodeLimits, References, Stream, TrimHow, TrimTo, Trimming};
+use kvasir_shard::stream::{Id, NodeLimits, References, Stream, TrimHow, TrimTo, Trimming};
 
 use super::access::{change, record};
 use super::ids::id;
+use super::logged::log_trimmed;
 use crate::commands::arguments::{Options, integer, is_word};
 use crate::commands::context::ShardContext;
 use crate::commands::definition::{Arg, Arity, Command, Flags, Group, Handler, KeyFlags, KeySpec};
@@ -100,14 +101,19 @@ impl TrimOptions {
         Ok(value)
     }
 
-    /// What the options ask for, once all are read.
-    pub(super) fn finish(self, limits: NodeLimits) -> Result<Option<Trim>, CommandError> {
+    /// What the options ask for, once all are read. The peers log an approximate trim as an exact
+    /// one and leave its limit there, so that in a log a limit may be where it has no meaning.
+    pub(super) fn finish(
+        self,
+        limits: NodeLimits,
+        is_replayed: bool,
+    ) -> Result<Option<Trim>, CommandError> {
         if self.to.is_none() && self.limit.is_some_and(|limit| limit > 0) {
             return Err(CommandError::Other(
                 "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
             ));
         }
-        if self.limit.is_some() && !self.approximate {
+        if self.limit.is_some() && !self.approximate && !is_replayed {
             return Err(CommandError::Other(
                 "ERR syntax error, LIMIT cannot be used without the special ~ option",
             ));
@@ -200,7 +206,7 @@ fn xtrim(
             "ERR syntax error, XTRIM must be called with a trimming strategy",
         ));
     }
-    let trim = options.finish(context.shard.node_limits())?;
+    let trim = options.finish(context.shard.node_limits(), context.shard.is_replaying())?;
     let key = context.key(args.at(1));
     let exists = context.shard.stream_at(context.db, &key, false)?.is_some();
     match trim.filter(|_| exists) {
@@ -213,19 +219,20 @@ fn xtrim(
 /// A trim in parts, so that no number of entries holds up the core.
 pub(super) struct Cutting {
     trimming: Trimming,
-    /// Whether the number of entries removed is the reply.
-    is_counted: bool,
+    /// The entry behind whose addition it comes, which has been replied; without one, the number
+    /// of entries removed is the reply.
+    added: Option<Id>,
 }
 
 impl Cutting {
     /// A trim whose reply is the number of entries removed.
     fn new(trim: Trim) -> Self {
-        Self { trimming: trim.begin(), is_counted: true }
+        Self { trimming: trim.begin(), added: None }
     }
 
-    /// The rest of a trim behind something else, which has been replied.
-    pub(super) fn after(trimming: Trimming) -> Self {
-        Self { trimming, is_counted: false }
+    /// The rest of a trim behind the addition of an entry, which is logged with it.
+    pub(super) fn after(trimming: Trimming, added: Id) -> Self {
+        Self { trimming, added: Some(added) }
     }
 }
 
@@ -244,13 +251,21 @@ impl LongWork for Cutting {
         if removed > before {
             // One event, whatever the number of parts.
             let events: &[&str] = if before == 0 { &["xtrim"] } else { &[] };
-            let changes = if self.is_counted { removed - before } else { 0 };
+            let changes = if self.added.is_none() { removed - before } else { 0 };
             record(context, &key, events, changes);
         }
-        if !goes_on && self.is_counted {
+        // Only at the end it is known what it has come to.
+        context.log_nothing();
+        if goes_on {
+            return true;
+        }
+        if removed > 0 || self.added.is_some() {
+            log_trimmed(context, args, self.added);
+        }
+        if self.added.is_none() {
             reply.integer(removed as i64);
         }
-        goes_on
+        false
     }
 }
 

@@ -177,6 +177,7 @@ fn incrbyfloat(
     let (value, why) = (NewValue::Text(&text), ChangeKind::Event("incrbyfloat"));
     context.shard.set_as(context.db, &key, value, Ttl::Keep, why)?;
     context.changed(1);
+    context.log_set(key.bytes, value, Ttl::Keep);
     reply.bulk(&text);
     Ok(())
 }

@@ -138,6 +138,7 @@ fn delete_if(
     if deletes {
         context.shard.remove(context.db, &key);
         context.changed(1);
+        context.log_as(&[b"DEL", key.bytes]);
     }
     reply.integer(i64::from(deletes));
     Ok(())

@@ -75,6 +75,7 @@ fn getdel(
     if found {
         context.shard.remove(context.db, &key);
         context.changed(1);
+        context.log_as(&[b"DEL", key.bytes]);
     }
     Ok(())
 }
@@ -101,8 +102,10 @@ fn getset(
 ) -> Result<(), CommandError> {
     let key = context.key(args.at(1));
     encode_string(context.read(&key), reply)?;
-    context.shard.set(context.db, &key, NewValue::Bytes(args.at(2)), Ttl::Clear)?;
+    let value = NewValue::Bytes(args.at(2));
+    context.shard.set(context.db, &key, value, Ttl::Clear)?;
     context.changed(1);
+    context.log_set(key.bytes, value, Ttl::Clear);
     Ok(())
 }
 
@@ -207,16 +210,19 @@ fn getex(
         GetexOption::Persist => {
             if context.shard.persist(context.db, &key)? {
                 context.changed(1);
+                context.log_as(&[b"PERSIST", key.bytes]);
             }
         }
         GetexOption::Expire(unit, amount) => {
             let now_ms = context.shard.now_ms();
             let deadline = unit.positive_deadline(amount, now_ms, "getex")?;
             // A moment that has passed is the key's end at once.
-            if deadline <= context.shard.now_ms() {
+            if deadline <= context.shard.due_ms() {
                 context.shard.expire(context.db, &key);
+                context.log_nothing();
             } else {
                 context.shard.set_deadline(context.db, &key, deadline)?;
+                context.log_deadline(key.bytes, deadline, []);
             }
             context.changed(1);
         }

@@ -1,7 +1,7 @@
 //! INCREX: a bounded increment that may set the expiry, as Redis 8.8 defines it.
 
 use kvasir_proto::{Args, Encoder, number};
-use kvasir_shard::{NewValue, Ttl};
+use kvasir_shard::{Key, NewValue, Ttl};
 
 use super::counter::stored_integer;
 use crate::commands::arguments::{ExpiryUnit, Options, integer, is_word};
@@ -135,7 +135,7 @@ fn increx(
         let mut text = Vec::new();
         number::append_f64(&mut text, new);
         if let Some(applied) = applied {
-            context.set(&key, NewValue::Bytes(&text), ttl)?;
+            store(context, &key, NewValue::Bytes(&text), ttl)?;
             reply.array(2);
             reply.bulk(&text);
             text.clear();
@@ -150,11 +150,25 @@ fn increx(
         let old = stored_integer(context, &key)?;
         let (new, applied) = add_integers(old, &options)?;
         if applied.is_some() {
-            context.set(&key, NewValue::Int(new), ttl)?;
+            store(context, &key, NewValue::Int(new), ttl)?;
         }
         reply.array(2);
         reply.integer(new);
         reply.integer(applied.unwrap_or(0));
+    }
+    Ok(())
+}
+
+/// Stores the sum, and logs it: the peers do not know the command.
+fn store(
+    context: &mut ShardContext<'_>,
+    key: &Key<'_>,
+    value: NewValue<'_>,
+    ttl: Ttl,
+) -> Result<(), CommandError> {
+    context.set(key, value, ttl)?;
+    if !matches!(ttl, Ttl::At(_)) {
+        context.log_set(key.bytes, value, ttl);
     }
     Ok(())
 }

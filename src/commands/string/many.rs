@@ -99,7 +99,7 @@ fn mset(
     reply: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
     let pairs = pairs(args, all_pairs(args, "mset")?);
-    write_pairs(context, pairs, Ttl::Clear)?;
+    Writing::PLAIN.write(context, pairs)?;
     reply.ok();
     Ok(())
 }
@@ -118,28 +118,45 @@ fn all_pairs(args: Args<'_>, command: &'static str) -> Result<PairRange, Command
     }
 }
 
-fn write_pairs<'a>(
-    context: &mut ShardContext<'_>,
-    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+/// How pairs are written.
+#[derive(Clone, Copy)]
+struct Writing {
     ttl: Ttl,
-) -> Result<(), CommandError> {
-    for (key, value) in pairs {
-        let key = context.key(key);
-        context.set(&key, NewValue::Bytes(value), ttl)?;
+    /// They are logged one by one: the peers do not know the command.
+    logs_each: bool,
+}
+
+impl Writing {
+    /// MSET and MSETNX, which are logged as they come.
+    const PLAIN: Self = Self { ttl: Ttl::Clear, logs_each: false };
+
+    fn write<'a>(
+        self,
+        context: &mut ShardContext<'_>,
+        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<(), CommandError> {
+        let Self { ttl, logs_each } = self;
+        for (key, value) in pairs {
+            let (key, value) = (context.key(key), NewValue::Bytes(value));
+            context.set(&key, value, ttl)?;
+            if logs_each && !matches!(ttl, Ttl::At(_)) {
+                context.log_set(key.bytes, value, ttl);
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// A task that writes a shard's portion of the pairs.
 fn write_task(
     view: ClientView,
     portion: Portion,
-    ttl: Ttl,
+    writing: Writing,
 ) -> impl FnOnce(&mut CoreState) -> Result<(), CommandError> + Send {
     move |state| {
         portion.prefetch(state, view.db);
         let pairs = portion.groups().map(|group| (group.key(), group.value()));
-        write_pairs(&mut shard_context(state, view), pairs, ttl)
+        writing.write(&mut shard_context(state, view), pairs)
     }
 }
 
@@ -157,7 +174,7 @@ fn mset_spread(transaction: Transaction, request: Request) -> Coordination {
         let portions = request.by_shard(range.first..range.end, 2);
         let tasks = portions
             .into_iter()
-            .map(|(shard, portion)| (shard, write_task(request.view, portion, Ttl::Clear)));
+            .map(|(shard, portion)| (shard, write_task(request.view, portion, Writing::PLAIN)));
         for result in transaction.last_hop(tasks).await {
             result?;
         }
@@ -189,7 +206,7 @@ fn msetnx(
     let condition = KeysCondition::AllMissing;
     let writes = condition.holds_here(context, pairs.clone());
     if writes {
-        write_pairs(context, pairs, Ttl::Clear)?;
+        Writing::PLAIN.write(context, pairs)?;
     }
     reply.integer(i64::from(writes));
     Ok(())
@@ -198,7 +215,7 @@ fn msetnx(
 fn msetnx_spread(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let range = all_pairs(request.args(), "msetnx")?;
-        set_if(&transaction, &request, range, KeysCondition::AllMissing, Ttl::Clear).await
+        set_if(&transaction, &request, range, KeysCondition::AllMissing, Writing::PLAIN).await
     })
 }
 
@@ -248,7 +265,7 @@ async fn set_if(
     request: &Request,
     range: PairRange,
     condition: KeysCondition,
-    ttl: Ttl,
+    writing: Writing,
 ) -> Result<Vec<u8>, CommandError> {
     let portions = request.by_shard(range.first..range.end, 2);
     let view = request.view;
@@ -261,7 +278,7 @@ async fn set_if(
         }
     }
     let tasks =
-        portions.into_iter().map(|(shard, portion)| (shard, write_task(view, portion, ttl)));
+        portions.into_iter().map(|(shard, portion)| (shard, write_task(view, portion, writing)));
     for result in transaction.last_hop(tasks).await {
         result?;
     }
@@ -349,7 +366,7 @@ fn msetex(
     let pairs = pairs(args, range);
     let writes = condition.holds_here(context, pairs.clone());
     if writes {
-        write_pairs(context, pairs, ttl)?;
+        Writing { ttl, logs_each: true }.write(context, pairs)?;
     }
     reply.integer(i64::from(writes));
     Ok(())
@@ -358,6 +375,7 @@ fn msetex(
 fn msetex_spread(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let Msetex { range, condition, ttl } = parse_msetex(request.args(), request.now_ms)?;
-        set_if(&transaction, &request, range, condition, ttl).await
+        let writing = Writing { ttl, logs_each: true };
+        set_if(&transaction, &request, range, condition, writing).await
     })
 }

@@ -149,6 +149,18 @@ struct SetOptions<'a> {
     get: bool,
 }
 
+impl SetOptions<'_> {
+    /// Whether the value alone is logged, without what it depended on: where that has been replied,
+    /// and where the peers do not know the condition. With a deadline, it is logged so anyway.
+    fn logs_plainly(&self) -> bool {
+        let is_known = matches!(
+            self.condition,
+            Condition::Always | Condition::Missing | Condition::Exists | Condition::Equals(_)
+        );
+        (self.get || !is_known) && !matches!(self.ttl, Ttl::At(_))
+    }
+}
+
 fn set_options(args: Args<'_>, now_ms: u64) -> Result<SetOptions<'_>, CommandError> {
     let mut options = Options::new(args, 3);
     let mut parsed = SetOptions { condition: Condition::Always, ttl: Ttl::Clear, get: false };
@@ -217,6 +229,9 @@ fn set(
     };
     if writes {
         context.set(&key, value, options.ttl)?;
+        if options.logs_plainly() {
+            context.log_set(key.bytes, value, options.ttl);
+        }
         if !options.get {
             reply.ok();
         }

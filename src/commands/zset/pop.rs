@@ -114,7 +114,23 @@ pub(super) fn pop(
         (true, count)
     })?;
     context.changed(popped.1 as u64);
+    if popped.1 > 0 {
+        log(context, name, side, popped.1, shape);
+    }
     Ok(popped.0)
+}
+
+/// Logs what a command with several keys, or one that waits, has popped.
+fn log(context: &mut ShardContext<'_>, key: &[u8], side: Side, count: usize, shape: Shape) {
+    let command = match side {
+        Side::Min => "ZPOPMIN",
+        Side::Max => "ZPOPMAX",
+    };
+    match shape {
+        Shape::Keyed => context.log_as(&[command.as_bytes(), key]),
+        Shape::KeyedPairs => context.log_popped(command, key, count),
+        Shape::One | Shape::Many => {}
+    }
 }
 
 /// Removes members from an end and writes them to the reply; how many.
@@ -180,7 +196,11 @@ impl LongWork for ZsetPopping {
             }
             popped
         });
-        let goes_on = self.popping.note(popped.unwrap_or(0), context);
+        let popped = popped.unwrap_or(0);
+        if popped > 0 {
+            log(context, key.bytes, self.side, popped, self.shape);
+        }
+        let goes_on = self.popping.note(popped, context);
         if !goes_on {
             let is_flat = self.shape == Shape::Many && reply.resp() == Resp::V2;
             self.popping.finish(if is_flat { 2 } else { 1 }, reply);

@@ -43,7 +43,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     .later(PERSISTENCE),
     Parameter::flag("aof-disable-auto-gc", "no", "keeps old AOF parts, for tests")
         .hidden()
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.log.keeps_history = v.flag()),
     Parameter::number(
         "cluster-ping-interval",
         (0, I64_MAX),

@@ -1,51 +1,50 @@
 //! Snapshots and the append-only file.
 
 use super::{I32_MAX, I64_MAX, PERSISTENCE, check};
-use crate::config::choice::{Choice, ChoiceEnum, VersionCheck};
+use crate::config::choice::{ChoiceEnum, FlushPolicy, VersionCheck};
 use crate::config::kind::Kind;
 use crate::config::parameter::Parameter;
-
-/// When the append-only file is synced.
-const APPENDFSYNC: &[Choice] = &[("everysec", 0), ("always", 1), ("no", 2)];
 
 /// The rows of this topic.
 pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::flag("aof-load-truncated", "yes", "accepts an AOF with a cut tail")
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.log.load_truncated = v.flag()),
     Parameter::text("aof-rewrite-cpulist", "", "CPU pinning of the rewrite child")
         .alias("aof_rewrite_cpulist")
         .immutable(),
     Parameter::flag("aof-rewrite-incremental-fsync", "yes", "fsyncs rewrite output in chunks")
         .later(PERSISTENCE),
     Parameter::flag("aof-timestamp-enabled", "no", "writes time annotations into the AOF")
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.log.timestamps = v.flag()),
     Parameter::flag("aof-use-rdb-preamble", "yes", "rewrite output begins with a snapshot")
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.log.preamble = v.flag()),
     Parameter::plain_text("appenddirname", "appendonlydir", "directory holding AOF parts")
         .immutable()
         .check(check::appenddirname)
-        .later(PERSISTENCE),
+        .works(|c, v| c.persistence.log.directory = v.path().unwrap_or_default()),
     Parameter::plain_text("appendfilename", "appendonly.aof", "base name of AOF parts")
         .immutable()
         .check(check::appendfilename)
-        .later(PERSISTENCE),
-    Parameter::choice("appendfsync", APPENDFSYNC, "everysec", "when the AOF is fsynced")
-        .later(PERSISTENCE),
-    Parameter::flag("appendonly", "no", "turns the AOF on").deny_loading().later(PERSISTENCE),
+        .works(|c, v| c.persistence.log.file_name = v.path().unwrap_or_default()),
+    Parameter::choice("appendfsync", FlushPolicy::CHOICES, "everysec", "when the AOF is fsynced")
+        .works(|c, v| c.persistence.log.flush = v.choice()),
+    Parameter::flag("appendonly", "no", "turns the AOF on")
+        .deny_loading()
+        .works(|c, v| c.persistence.log.enabled = v.flag()),
     Parameter::memory(
         "auto-aof-rewrite-min-size",
         (0, I64_MAX),
         "67108864",
         "smallest AOF that triggers automatic rewrite",
     )
-    .later(PERSISTENCE),
+    .works(|c, v| c.persistence.log.rewrite_bytes_min = v.number()),
     Parameter::number(
         "auto-aof-rewrite-percentage",
         (0, I32_MAX),
         "100",
         "growth that triggers automatic rewrite",
     )
-    .later(PERSISTENCE),
+    .works(|c, v| c.persistence.log.rewrite_percentage = v.number()),
     Parameter::text("bgsave-cpulist", "", "CPU pinning of the save child")
         .alias("bgsave_cpulist")
         .immutable(),

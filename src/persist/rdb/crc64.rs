@@ -33,16 +33,77 @@ const fn tables() -> [[u64; 256]; 8] {
     tables
 }
 
+/// Lanes of a long text are computed side by side, since one step of one waits for the step before.
+const LANES: usize = 3;
+/// Bytes of a lane.
+const LANE_BYTES: usize = 2048;
+
+/// `SHIFTS[k][b]` is what the bytes of a lane, all zero, make of the checksum that has byte `b` in
+/// place `k` and is zero elsewhere.
+static SHIFTS: [[u64; 256]; 8] = shifts();
+
+const fn shifts() -> [[u64; 256]; 8] {
+    // What so many zero bytes make of each bit: that of one byte, squared until it is enough.
+    let tables = tables();
+    let mut power = [0; 64];
+    let mut bit = 0;
+    while bit < 64 {
+        let crc = 1_u64 << bit;
+        power[bit] = (crc >> 8) ^ tables[0][(crc & 0xFF) as usize];
+        bit += 1;
+    }
+    let mut bytes = 1;
+    while bytes < LANE_BYTES {
+        power = squared(&power);
+        bytes *= 2;
+    }
+    assert!(bytes == LANE_BYTES, "a lane is a power of two");
+    let mut shifts = [[0; 256]; 8];
+    let mut place = 0;
+    while place < 8 {
+        let mut byte = 0;
+        while byte < 256 {
+            shifts[place][byte] = apply(&power, (byte as u64) << (8 * place));
+            byte += 1;
+        }
+        place += 1;
+    }
+    shifts
+}
+
+/// What the zero bytes of a lane make of a checksum.
+fn shift(crc: u64) -> u64 {
+    let bytes = crc.to_le_bytes();
+    (0..8).fold(0, |sum, place| sum ^ SHIFTS[place][usize::from(bytes[place])])
+}
+
 /// The checksum of what `crc` is the checksum of, followed by `bytes`; start with 0. Eight bytes a
-/// step.
+/// step, and three steps side by side.
 #[must_use]
 pub fn update(crc: u64, bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let crc = words.iter().fold(crc, |crc, word| {
-        let mixed = (crc ^ u64::from_le_bytes(*word)).to_le_bytes();
-        (0..8).fold(0, |sum, at| sum ^ TABLES[7 - at][usize::from(mixed[at])])
-    });
+    let (blocks, rest) = bytes.as_chunks::<{ LANES * LANE_BYTES }>();
+    let crc = blocks.iter().fold(crc, update_block);
+    let (words, rest) = rest.as_chunks::<8>();
+    let crc = words.iter().fold(crc, |crc, word| step(crc, *word));
     rest.iter().fold(crc, |crc, byte| (crc >> 8) ^ TABLES[0][usize::from(crc as u8 ^ byte)])
+}
+
+/// Eight bytes.
+#[inline]
+fn step(crc: u64, word: [u8; 8]) -> u64 {
+    let mixed = (crc ^ u64::from_le_bytes(word)).to_le_bytes();
+    (0..8).fold(0, |sum, at| sum ^ TABLES[7 - at][usize::from(mixed[at])])
+}
+
+fn update_block(crc: u64, block: &[u8; LANES * LANE_BYTES]) -> u64 {
+    let (lanes, _) = block.as_chunks::<LANE_BYTES>();
+    let [first, second, third] = [&lanes[0], &lanes[1], &lanes[2]].map(|lane| lane.as_chunks().0);
+    let words = first.iter().zip(second).zip(third);
+    let (first, second, third) =
+        words.fold((crc, 0, 0), |(first, second, third), ((one, two), three)| {
+            (step(first, *one), step(second, *two), step(third, *three))
+        });
+    shift(shift(first) ^ second) ^ third
 }
 
 /// The checksum of two pieces one after the other, from those of each; `len` is the length of the
@@ -57,16 +118,32 @@ pub fn combine(first: u64, second: u64, len: u64) -> u64 {
         if left & 1 == 1 {
             crc = apply(&power, crc);
         }
-        power = std::array::from_fn(|bit| apply(&power, power[bit]));
+        power = squared(&power);
         left >>= 1;
     }
     crc ^ second
 }
 
+/// A matrix over the field of two elements, by columns, times itself.
+const fn squared(matrix: &[u64; 64]) -> [u64; 64] {
+    let mut product = [0; 64];
+    let mut bit = 0;
+    while bit < 64 {
+        product[bit] = apply(matrix, matrix[bit]);
+        bit += 1;
+    }
+    product
+}
+
 /// A matrix over the field of two elements, by columns, times a vector.
-fn apply(matrix: &[u64; 64], vector: u64) -> u64 {
-    let column = |bit: usize| matrix[bit] * (vector >> bit & 1);
-    (0..64).fold(0, |sum, bit| sum ^ column(bit))
+const fn apply(matrix: &[u64; 64], vector: u64) -> u64 {
+    let mut sum = 0;
+    let mut bit = 0;
+    while bit < 64 {
+        sum ^= matrix[bit] * (vector >> bit & 1);
+        bit += 1;
+    }
+    sum
 }
 
 #[cfg(test)]
@@ -77,6 +154,16 @@ mod tests {
     fn the_check_value_is_that_of_the_peers() {
         assert_eq!(update(0, b"123456789"), 0xE9C6_D914_C4B8_D9CA);
         assert_eq!(update(0, b""), 0);
+    }
+
+    #[test]
+    fn long_texts_have_the_checksum_of_their_bytes() {
+        let text: Vec<u8> = (0..20_000_u32).map(|at| ((at * at) >> 5) as u8).collect();
+        let one_by_one = |text: &[u8]| text.chunks(1).fold(7, update);
+        let block = LANES * LANE_BYTES;
+        for len in [0, 7, 8, block - 1, block, block + 9, 3 * block + 1] {
+            assert_eq!(update(7, &text[..len]), one_by_one(&text[..len]), "{len} bytes");
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ use std::io::Read;
 
 use super::dump::{Checksum, VersionCheck};
 use super::error::{RdbError, RdbErrorKind};
+use super::extras::{self, Extras};
+use super::frame::{self, Frame, Framed, FramedKey, FramedValue, Miss, RECORD_BYTES_MAX};
 use super::read::module_name;
 use super::summed::Summed;
 use super::value::Value;
@@ -68,8 +70,21 @@ pub enum Item {
         /// The text.
         text: Vec<u8>,
     },
+    /// What the key before has beyond its value; there may be more of it.
+    Extras(Extras),
     /// The code of a library of functions.
     Function(Vec<u8>),
+}
+
+/// What comes next in a file.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// A key whose value has not been read.
+    Framed(Framed<'a>),
+    /// Anything else, or a key whose value has been read.
+    Item(Item),
+    /// The end of a whole file.
+    End,
 }
 
 /// What opcodes have said about the next key.
@@ -85,9 +100,13 @@ pub struct FileReader<R> {
     input: Input<Summed<R>>,
     version: u16,
     db: u32,
+    /// What was last said about a database's size.
+    announced: Option<(u32, u64)>,
     options: ReadOptions,
     ended: bool,
     checked: bool,
+    /// The text of a key that is an integer.
+    key_text: itoa::Buffer,
 }
 
 impl<R: Read> FileReader<R> {
@@ -111,7 +130,9 @@ impl<R: Read> FileReader<R> {
         if version == 0 || !options.versions.accepts(version) || (foreign && strict) {
             return Err(input.error(RdbErrorKind::Version(version)));
         }
-        Ok(Self { input, version, db: 0, options, ended: false, checked: false })
+        let key_text = itoa::Buffer::new();
+        let (db, announced, ended, checked) = (0, None, false, false);
+        Ok(Self { input, version, db, announced, options, ended, checked, key_text })
     }
 
     /// The file's version.
@@ -127,6 +148,12 @@ impl<R: Read> FileReader<R> {
     /// Whether the whole file has been compared with its checksum: it may have none.
     pub fn is_checked(&self) -> bool {
         self.checked
+    }
+
+    /// How many keys a database is said to have, if something was said since this was last asked
+    /// for. Whatever the file says: a hint.
+    pub fn take_announced(&mut self) -> Option<(u32, u64)> {
+        self.announced.take()
     }
 
     /// An error at the present offset.
@@ -151,12 +178,15 @@ impl<R: Read> FileReader<R> {
                 code::OP_FREQUENCY => next.frequency = Some(self.input.byte()?),
                 code::OP_IDLE => next.idle_s = Some(self.input.length()?),
                 code::OP_SELECT_DB => self.select()?,
-                code::OP_RESIZE_DB => self.skip_lengths(2)?,
+                code::OP_RESIZE_DB => {
+                    self.announced = Some((self.db, self.input.length()?));
+                    self.skip_lengths(1)?;
+                }
                 code::OP_SLOT_INFO => self.skip_lengths(3)?,
                 code::OP_AUX => {
                     let name = self.input.string_owned()?;
                     let text = self.input.string_owned()?;
-                    return Ok(Some(Item::Aux { name, text }));
+                    return self.about(name, text).map(Some);
                 }
                 code::OP_FUNCTION => return Ok(Some(Item::Function(self.input.string_owned()?))),
                 code::OP_FUNCTION_PRE_GA => {
@@ -168,6 +198,41 @@ impl<R: Read> FileReader<R> {
             }
         }
         Ok(None)
+    }
+
+    /// The next item, a key without its value being read where that is possible. O(parts of the
+    /// value).
+    pub fn next_framed(&mut self) -> Result<Next<'_>, RdbError> {
+        if self.ended {
+            return Ok(Next::End);
+        }
+        let frame = loop {
+            match frame::find(self.input.at_hand()) {
+                Ok(frame) => break frame,
+                Err(Miss::Short) if self.input.fetch(RECORD_BYTES_MAX)? => {}
+                Err(_) => return Ok(self.next_item()?.map_or(Next::End, Next::Item)),
+            }
+        };
+        let Frame { key, value_type, value, deadline_ms, idle_s, frequency } = frame;
+        let offset = self.input.offset() + value.start as u64;
+        let record = self.input.pass(value.end);
+        let key = match key {
+            FramedKey::Plain(range) => &record[range],
+            FramedKey::Int(number) => self.key_text.format(number).as_bytes(),
+        };
+        let value = FramedValue { value_type, bytes: &record[value], offset };
+        Ok(Next::Framed(Framed { db: self.db, key, value, deadline_ms, idle_s, frequency }))
+    }
+
+    /// A text about the file, or about the key before.
+    fn about(&self, name: Vec<u8>, text: Vec<u8>) -> Result<Item, RdbError> {
+        let read = match name.as_slice() {
+            extras::DEADLINES => extras::read_deadlines(&text),
+            extras::STREAM => extras::read_stream_extras(&text),
+            _ => return Ok(Item::Aux { name, text }),
+        };
+        // Its offset is that in the text.
+        read.map(Item::Extras).map_err(|error| self.input.error(error.kind))
     }
 
     fn entry(&mut self, value_type: u8, next: &NextKey) -> Result<Item, RdbError> {
@@ -241,6 +306,49 @@ mod tests {
             items.push(item);
         }
         Ok(items)
+    }
+
+    /// The keys with their values, by way of frames.
+    fn framed(bytes: &[u8]) -> Result<Vec<(FileEntry, bool)>, RdbError> {
+        let mut reader = FileReader::open(bytes, Some(bytes.len() as u64), OPTIONS)?;
+        let mut entries = Vec::new();
+        loop {
+            match reader.next_framed()? {
+                Next::Framed(Framed { db, key, value, deadline_ms, idle_s, frequency }) => {
+                    let (key, value) = (key.to_vec(), value.read()?);
+                    let entry = FileEntry { db, key, value, deadline_ms, idle_s, frequency };
+                    entries.push((entry, true));
+                }
+                Next::Item(Item::Entry(entry)) => entries.push((*entry, false)),
+                Next::Item(_) => {}
+                Next::End => return Ok(entries),
+            }
+        }
+    }
+
+    #[test]
+    fn frames_hold_what_items_do() {
+        let large = [b"\0\x01l\x80\x00\x02\x00\x00".to_vec(), vec![b'v'; 2 << 16]].concat();
+        let body = [
+            b"REDIS0011\xfa\x03who\x02me\xfe\x03\xfb\x02\x01".to_vec(),
+            b"\xfc\x01\0\0\0\0\0\0\0\0\xc0\x05\x01v".to_vec(),
+            b"\x01\x01k\x02\x01a\x01b\xfe\x04".to_vec(),
+            large,
+            b"\0\x01k\xc0\x0c".repeat(100_000),
+        ];
+        let file = sealed(&body.concat());
+        let entries = framed(&file).unwrap();
+        assert_eq!(entries.len(), 100_003);
+        assert!(entries[1].1 && !entries[2].1, "a large value is read at once");
+        let items = items(&file, OPTIONS).unwrap().into_iter();
+        let read = items.filter_map(|item| match item {
+            Item::Entry(entry) => Some(*entry),
+            _ => None,
+        });
+        assert!(read.eq(entries.into_iter().map(|(entry, _)| entry)));
+        let mut damaged = file;
+        *damaged.last_mut().unwrap() ^= 1;
+        framed(&damaged).unwrap_err();
     }
 
     fn sealed(body: &[u8]) -> Vec<u8> {

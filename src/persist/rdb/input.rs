@@ -7,6 +7,7 @@ use kvasir_shard::lzf;
 use super::code;
 use super::elements::ELEMENT_BYTES_MAX;
 use super::error::{RdbError, RdbErrorKind};
+use super::summed::Summed;
 
 /// How much is allocated at a time while a source does not tell its length.
 const STEP_BYTES: usize = 1 << 20;
@@ -24,7 +25,34 @@ pub struct Input<R> {
 impl<'a> Input<&'a [u8]> {
     /// A payload in memory.
     pub fn new(payload: &'a [u8]) -> Self {
-        Self::from_source(payload, Some(payload.len() as u64))
+        Self::within(payload, 0)
+    }
+
+    /// A part in memory of a source, in which it begins at `offset`.
+    pub(super) fn within(part: &'a [u8], offset: u64) -> Self {
+        let end = offset + part.len() as u64;
+        Self { offset, ..Self::from_source(part, Some(end)) }
+    }
+}
+
+impl<R: Read> Input<Summed<R>> {
+    /// What has been read from the source already and comes next. See [`Input::pass`].
+    #[inline]
+    pub(super) fn at_hand(&self) -> &[u8] {
+        self.source.at_hand()
+    }
+
+    /// Reads more, so that up to `wanted` bytes are at hand; false when there are as many, or when
+    /// the source has ended.
+    pub(super) fn fetch(&mut self, wanted: usize) -> Result<bool, RdbError> {
+        self.source.fetch(wanted).map_err(|error| self.failed(error))
+    }
+
+    /// Passes over so many bytes of those at hand, and returns them.
+    #[inline]
+    pub(super) fn pass(&mut self, len: usize) -> &[u8] {
+        self.offset += len as u64;
+        self.source.pass(len)
     }
 }
 

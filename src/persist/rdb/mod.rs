@@ -9,15 +9,19 @@
 //! has field deadlines: then it is Valkey's form, under version 80.
 //!
 //! Layout: `input` reads primitives and knows the offset; `packed` has the four packed encodings;
-//! `read` and `write` are the value types; `value` is what they read into; `dump` is the footer of
-//! a DUMP payload; `file` reads a file as a whole, and `summed` its checksum.
+//! `read` and `write` are the value types; `value` is what they read into; `extras` what only this
+//! server has; `dump` is the footer of
+//! a DUMP payload; `file` reads a file as a whole, `frame` finds where its
+//! keys end, and `summed` computes its checksum.
 
 mod code;
 pub mod crc64;
 pub mod dump;
 mod elements;
 mod error;
+pub mod extras;
 pub mod file;
+pub mod frame;
 mod input;
 mod packed;
 mod read;

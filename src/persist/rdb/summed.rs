@@ -39,6 +39,42 @@ impl<R: Read> Summed<R> {
         self.end = self.source.read(&mut self.buffer)?;
         Ok(())
     }
+
+    /// What is in the buffer and has not been read.
+    #[inline]
+    pub(super) fn at_hand(&self) -> &[u8] {
+        &self.buffer[self.at..self.end]
+    }
+
+    /// Brings more into the buffer, of which up to `wanted` bytes are to be there; false when there
+    /// are as many, or when the source has ended.
+    pub(super) fn fetch(&mut self, wanted: usize) -> io::Result<bool> {
+        if self.end - self.at >= wanted.min(BUFFER_BYTES) {
+            return Ok(false);
+        }
+        self.checksum();
+        self.buffer.copy_within(self.at..self.end, 0);
+        (self.at, self.end, self.counted) = (0, self.end - self.at, 0);
+        loop {
+            match self.source.read(&mut self.buffer[self.end..]) {
+                Ok(read) => {
+                    self.end += read;
+                    return Ok(read > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes so many bytes of those at hand as read, and returns them.
+    #[inline]
+    pub(super) fn pass(&mut self, len: usize) -> &[u8] {
+        let start = self.at;
+        self.at += len;
+        assert!(self.at <= self.end, "what is passed over is at hand");
+        &self.buffer[start..self.at]
+    }
 }
 
 impl<R: Read> Read for Summed<R> {

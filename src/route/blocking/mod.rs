@@ -39,6 +39,7 @@ use super::connection::{Blocked, Connection};
 use super::core::Core;
 use super::dispatch::Ahead;
 use super::engine::{ConnectionKey, ShardId};
+use super::input::Input;
 use super::locks::{Outcome, TransactionId};
 use super::message::{ClientView, Control, Done, OwnedArgs, ReplyTo};
 use super::transaction::shard_context;
@@ -91,7 +92,11 @@ impl Core {
         request: Ahead,
         args: Args<'_>,
     ) -> Result<(), CommandError> {
-        let patience = (blocking.patience)(args)?;
+        let mut patience = (blocking.patience)(args)?;
+        if self.state.connections[key.0 as usize].is_replay() {
+            // Nobody would give it what it waits for.
+            patience = Patience::None;
+        }
         let owner = self.common_owner(entry, args);
         if patience == Patience::None {
             return match owner {
@@ -169,6 +174,7 @@ impl Core {
     ) -> (Attempt, Done) {
         debug_assert!(matches!(entry.command.handler, Handler::Blocking(_)));
         let start = reply.len();
+        let changes = self.state.keyspace_figures.changes;
         let mut context = shard_context(&mut self.state, view);
         let result = (blocking.whole)(&mut context, args, &mut Encoder::new(reply, view.resp));
         let failed = result.is_err();
@@ -180,6 +186,7 @@ impl Core {
         if attempt != Attempt::Done {
             reply.truncate(start);
         }
+        self.state.end_effect(entry, view.db, args, changes);
         if view.tracks {
             self.state.remember_read(entry, view, args);
         }
@@ -304,7 +311,7 @@ impl Core {
             ending.write(entry, &mut encoder);
             if ending == Ending::Gone {
                 // What it has sent behind the command that waits is not executed for nobody.
-                connection.input.clear();
+                connection.input = Input::default();
                 connection.parser = RequestParser::new();
             } else {
                 let done = Done { reply_end: reply.len(), ..Done::default() };

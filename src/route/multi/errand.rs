@@ -40,7 +40,7 @@ pub struct Errand {
     /// What all of it took.
     nanoseconds: u64,
     /// Messages for the client itself, who gets them after the reply.
-    own_messages: Vec<Publication>,
+    own_messages: Vec<u8>,
     /// Nothing was done; the reply tells why.
     refused: bool,
 }
@@ -199,8 +199,8 @@ impl Core {
         if self.connection_of(to).is_none() {
             return;
         }
-        for message in own_messages {
-            self.state.deliver(&message, Receivers::Only(to.connection));
+        if !own_messages.is_empty() {
+            self.state.push_behind_replies(to.connection, &own_messages);
         }
         self.unblock(to.connection);
     }
@@ -254,9 +254,7 @@ impl CoreState {
                     let message = Publication { topic, channel, payload };
                     let delivered = self.deliver(&message, Receivers::AllBut(to.connection));
                     Encoder::new(reply, view.resp).integer(delivered.count as i64);
-                    if delivered.left_out {
-                        own_messages.push(message);
-                    }
+                    own_messages.extend(delivered.own);
                     let nanoseconds = self.metrics.lap();
                     Done { reply_end: reply.len(), nanoseconds, ..Done::default() }
                 }

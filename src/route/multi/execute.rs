@@ -21,6 +21,13 @@ pub(in crate::route) struct Plan {
     pub(super) watch: Option<Arc<Watch>>,
 }
 
+impl Plan {
+    /// Whether all that it does is one hop: there are only commands of single shards.
+    pub(in crate::route) fn has_one_hop(&self) -> bool {
+        self.watch.is_none() && self.queue.group(0).len() == self.queue.len()
+    }
+}
+
 /// What a shard has done of a group.
 struct Lot {
     replies: Vec<u8>,

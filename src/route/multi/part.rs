@@ -15,6 +15,7 @@ use crate::pubsub::message::{Publication, Topic};
 use crate::route::blocking;
 use crate::route::core::{Core, CoreState};
 use crate::route::dispatch::FEW_KEYS;
+use crate::route::effects::Caused;
 use crate::route::engine::{ConnectionKey, ShardId};
 use crate::route::message::{ClientView, Done, OwnedArgs, ReplyTo};
 use crate::route::script;
@@ -98,6 +99,7 @@ impl Transaction {
     pub async fn run(&self, request: Request) -> Answer {
         let (entry, args, view) = (request.entry, request.owned_args(), request.view);
         let called_in = request.called.then_some(view.db);
+        let before = std::mem::take(&mut self.exchange.borrow_mut().caused);
         let answer = match way(&request) {
             Err(error) => Parted::failed(&error, view),
             Ok(Way::Shard(shard)) => {
@@ -122,10 +124,19 @@ impl Transaction {
             Ok(Way::Publish(topic)) => self.run_publish(request, topic).await,
         };
         let Parted { reply, done, view } = answer;
+        self.end_caused(before, (entry, args.view()), view.db);
         let failed = done.failed;
         let part = Ran { called_in, ..Ran::new(entry, PartArgs::Owned(args), done, &reply) };
         self.exchange.borrow_mut().ran.push(part);
         Answer { reply, failed, view }
+    }
+
+    /// Adds what a part has caused to what came before it.
+    fn end_caused(&self, before: Caused, part: (&Entry, Args<'_>), db: u32) {
+        let mut exchange = self.exchange.borrow_mut();
+        let mut caused = std::mem::replace(&mut exchange.caused, before);
+        caused.complete(part.0, db, part.1);
+        exchange.caused.add(Some(Box::new(caused)));
     }
 
     async fn run_spread(&self, request: Request, coordinator: Coordinator) -> Parted {
@@ -165,9 +176,8 @@ impl Transaction {
         });
         let delivered = self.hop(deliveries.collect::<Vec<_>>()).await;
         let count: usize = delivered.iter().map(|delivered| delivered.count).sum();
-        if delivered.iter().any(|delivered| delivered.left_out) {
-            self.exchange.borrow_mut().own_messages.push(message);
-        }
+        let own = delivered.into_iter().flat_map(|delivered| delivered.own);
+        self.exchange.borrow_mut().own_messages.extend(own);
         let reply = request.encode(|reply| reply.integer(count as i64));
         let done = Done { reply_end: reply.len(), ..Done::default() };
         Parted { reply, done, view: request.view }

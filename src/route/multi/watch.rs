@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     fn change(kind: ChangeKind, db: u32, key: &[u8]) -> Change<'_> {
-        Change { kind, db, key }
+        Change { kind, db, key, element: b"" }
     }
 
     #[test]

@@ -6,10 +6,11 @@ use kvasir_proto::{Args, Encoder};
 
 use super::super::connection::Connection;
 use super::super::core::{Core, CoreState};
-use super::super::engine::{ConnectionKey, ShardId, SocketInfo};
+use super::super::engine::{ConnectionKey, SocketInfo};
 use super::super::locks::{Mode, Scope};
 use super::super::message::{Done, OwnedArgs};
 use super::super::transaction::{Request, Transaction};
+use super::narrow::is_covered;
 use super::undo::Undo;
 use super::{Run, error_reply};
 use crate::commands::context::{Coordinator, LocalHandler};
@@ -22,6 +23,18 @@ use crate::script::cache::Reach;
 
 /// Bytes of messages that a script has published and that wait for its end.
 const PUBLISHED_BYTES_MAX: usize = 64 << 10;
+
+/// Calls of a script that are kept uncounted. One with more of them that begins again has the rest
+/// counted twice.
+const UNCOUNTED_MAX: usize = 1024;
+
+/// A call that is counted when its script is sure not to begin again.
+pub(super) struct Uncounted {
+    entry: &'static Entry,
+    done: Done,
+    /// The reply if it is an error.
+    error: Box<[u8]>,
+}
 
 /// What a script may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,9 +86,28 @@ impl CoreState {
         let mut reply = std::mem::take(&mut call.reply);
         reply.clear();
         run.view.resp = run.running.resp();
-        let verdict = self.answer_with(run, hold, admits, call.args(), &mut reply);
+        let verdict = if hold == Hold::Shard && self.effects.is_on() {
+            self.answer_logged(run, |state, run| {
+                state.answer_with(run, hold, admits, call.args(), &mut reply)
+            })
+        } else {
+            self.answer_with(run, hold, admits, call.args(), &mut reply)
+        };
         call.reply = reply;
         *run.running.call() = call;
+        verdict
+    }
+
+    /// Answers a call of a script that may begin again: what it changes is logged when it ends.
+    fn answer_logged(
+        &mut self,
+        run: &mut Run,
+        answer: impl FnOnce(&mut Self, &mut Run) -> Verdict,
+    ) -> Verdict {
+        self.effects.divert();
+        self.effects.put_unit(&mut run.caused);
+        let verdict = answer(self, run);
+        run.caused = self.effects.restore();
         verdict
     }
 
@@ -98,10 +130,19 @@ impl CoreState {
             return self.refuse(Some(entry), text, reply);
         }
         let writes = entry.command.flags.has(Flags::WRITE);
+        // A script that has changed something is not stopped half way by that, as on the peers.
+        if writes
+            && !run.wrote
+            && let Some(error) = self.write_refusal()
+        {
+            self.metrics.rejected(Some(entry), &error);
+            Encoder::new(reply, run.view.resp).error_bytes(&error.to_wire());
+            return Verdict::Answered;
+        }
         let alone = self.shared.map.shards() == 1;
         self.note_straying(run, entry, args);
         let admitted = match hold {
-            Hold::Shard => admits(entry, args, run.view.db),
+            Hold::Shard => run.contained || admits(entry, args, run.view.db),
             Hold::Keys => false,
             Hold::All => true,
         };
@@ -115,7 +156,7 @@ impl CoreState {
             Encoder::new(reply, run.view.resp).error_bytes(&error.to_wire());
             return Verdict::Answered;
         }
-        let start = self.metrics.ticks();
+        self.metrics.start_lap();
         let done = match entry.command.handler {
             Handler::Local(handler) => Some(self.run_aside(run, handler, args, reply)),
             Handler::Help(_) => Some(self.run_aside(run, answer_help, args, reply)),
@@ -123,11 +164,9 @@ impl CoreState {
             Handler::Shard(_) | Handler::Multi { .. } | Handler::Blocking(_)
                 if admitted && self.owns(entry, args) =>
             {
-                self.metrics.start_lap();
                 Some(self.run_here(entry, run.view, args, reply))
             }
             Handler::Placed { .. } if admitted && alone => {
-                self.metrics.start_lap();
                 Some(self.run_here(entry, run.view, args, reply))
             }
             // What is not for scripts may wait.
@@ -141,8 +180,10 @@ impl CoreState {
             return Verdict::Beyond(entry, OwnedArgs::new(args));
         };
         run.wrote |= writes;
-        done.nanoseconds = self.shared.stopwatch.elapsed_ns(start);
-        self.metrics.record(entry, done, reply);
+        if done.nanoseconds == 0 {
+            done.nanoseconds = self.metrics.lap();
+        }
+        self.count_call(run, entry, done, reply);
         self.note_call(run, entry, done.nanoseconds, args, reply.len(), !here);
         if run.undo.is_empty() {
             self.follow_journal();
@@ -162,7 +203,7 @@ impl CoreState {
     ) -> bool {
         let flags = entry.command.flags;
         let acts = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
-        if !acts || run.irrevocable {
+        if !acts || run.irrevocable || run.contained {
             return true;
         }
         let alone = self.shared.map.shards() == 1;
@@ -173,20 +214,30 @@ impl CoreState {
         } else if !admitted || !alone && !self.owns(entry, args) {
             // It cannot run here, whatever it changes.
             return true;
-        } else if !alone || !run.undisturbed || run.unrestricted {
-            let mut undo = std::mem::take(&mut run.undo);
-            let kept = self.keep_before(&mut undo, entry, args, run.view.db);
-            run.undo = undo;
-            if kept {
-                return true;
-            }
+        } else if (!alone || !run.undisturbed || run.unrestricted)
+            && self.keep_for(run, entry, args)
+        {
+            return true;
         }
         let keeps = alone || run.script.reach() == Reach::OneShard && run.owner.is_some();
-        run.irrevocable = keeps && run.undisturbed;
-        if run.irrevocable {
-            self.commit(run);
+        if !keeps || !run.undisturbed {
+            return false;
         }
-        run.irrevocable
+        if self.shared.commitment.take() {
+            run.irrevocable = true;
+            self.commit(run);
+            return true;
+        }
+        run.undo.is_generous = true;
+        !matches!(entry.command.handler, Handler::Publish(_)) && self.keep_for(run, entry, args)
+    }
+
+    /// Keeps what a call is about to change, for the script that makes it.
+    fn keep_for(&mut self, run: &mut Run, entry: &'static Entry, args: Args<'_>) -> bool {
+        let mut undo = std::mem::take(&mut run.undo);
+        let is_kept = self.keep_before(&mut undo, entry, args, run.view.db);
+        run.undo = undo;
+        is_kept
     }
 
     /// What a script has changed is not taken back any more: others are told.
@@ -194,7 +245,26 @@ impl CoreState {
         run.undo = Undo::default();
         run.published_bytes = 0;
         self.published.extend(run.published.drain(..));
+        self.count_calls_of(run);
         self.follow_journal();
+    }
+
+    /// Counts a call, at once or, as long as the script may begin again, when it is sure not to.
+    fn count_call(&mut self, run: &mut Run, entry: &'static Entry, done: Done, reply: &[u8]) {
+        let is_final =
+            run.irrevocable || run.contained || run.everywhere || self.shared.map.shards() == 1;
+        if is_final || run.uncounted.len() == UNCOUNTED_MAX {
+            return self.metrics.record(entry, done, reply);
+        }
+        let error = if done.failed { reply.into() } else { Box::default() };
+        run.uncounted.push(Uncounted { entry, done, error });
+    }
+
+    /// Counts the calls of a script that does not begin again.
+    pub(super) fn count_calls_of(&mut self, run: &mut Run) {
+        for Uncounted { entry, done, error } in run.uncounted.drain(..) {
+            self.metrics.record(entry, done, &error);
+        }
     }
 
     fn refuse(
@@ -208,12 +278,21 @@ impl CoreState {
         Verdict::Answered
     }
 
-    /// Notes whether a call uses keys that the owner of the declared ones does not have.
+    /// Notes whether a call uses keys that the owner of the declared ones does not have or, where
+    /// they have several owners, keys that are not declared.
     fn note_straying(&self, run: &mut Run, entry: &'static Entry, args: Args<'_>) {
-        if run.strayed {
+        let map = self.shared.map;
+        if run.strayed || map.shards() == 1 {
             return;
         }
-        let map = self.shared.map;
+        if run.apart {
+            // With those keys alone its coordinator looks at each call.
+            if let (true, Some(command)) = (run.everywhere, &run.command) {
+                let declared = (run.entry, command.view(), run.declared_db);
+                run.strayed = !is_covered(declared, entry, args, run.view.db);
+            }
+            return;
+        }
         let whole = matches!(entry.command.handler, Handler::Placed { .. } | Handler::Global(..));
         let mut strayed = whole || entry.command.beyond(args).is_some();
         let found = entry.keys(args, |index, _| {
@@ -222,12 +301,9 @@ impl CoreState {
         run.strayed = strayed && found.is_ok();
     }
 
-    /// Whether this shard has every key of a request, at least one.
+    /// Whether this shard has every key of a request.
     fn owns(&self, entry: &'static Entry, args: Args<'_>) -> bool {
-        let nobody = ShardId(u16::MAX);
-        let owner = entry.common_owner(args, self.shared.map, self.id);
-        let elsewhere = entry.common_owner(args, self.shared.map, nobody);
-        owner == Some(self.id) && (elsewhere == owner || elsewhere == Some(nobody))
+        entry.common_owner(args, self.shared.map, self.id) == Some(self.id)
     }
 
     /// Runs a command about connections for a script, which has one of its own: what is changed of
@@ -260,8 +336,7 @@ impl CoreState {
     }
 
     /// Publishes for a script that does not have the other cores: the message goes out when the
-    /// script is done. Subscribers of other cores could not be counted: there are none, unless the
-    /// script cannot begin again.
+    /// script is done. Subscribers of other cores could not be counted: there are none.
     fn publish_aside(
         &mut self,
         topic: Topic,
@@ -271,7 +346,7 @@ impl CoreState {
     ) -> Option<Done> {
         let (channel, payload) = (args.at(1), args.at(2));
         let cores = self.cores_of(topic, channel);
-        if !run.irrevocable && cores.iter(self.shared.map.shards()).any(|core| core != self.id) {
+        if cores.iter(self.shared.map.shards()).any(|core| core != self.id) {
             return None;
         }
         let message = Publication { topic, channel: channel.into(), payload: payload.into() };
@@ -292,8 +367,9 @@ impl CoreState {
         reply: &mut Vec<u8>,
     ) -> Done {
         let nobody = ConnectionKey(u32::MAX);
+        let changes = self.keyspace_figures.changes;
         let request = Request::new(entry, nobody, 0, run.view, self, args);
-        let transaction = Transaction::new(1, &request).part(&request);
+        let transaction = Transaction::new(1, &request, self.unix_ms()).part(&request);
         let mut future = coordinator(transaction.clone(), request);
         let result = loop {
             if let Poll::Ready(result) =
@@ -310,6 +386,8 @@ impl CoreState {
             exchange.sleep_us = None;
             exchange.awaited = 0;
         };
+        let caused = std::mem::take(&mut transaction.exchange.borrow_mut().caused);
+        self.log_of_call(caused, changes, (entry, args), run.view.db);
         let failed = result.is_err();
         match result {
             Ok(bytes) => reply.extend_from_slice(&bytes),

@@ -19,9 +19,9 @@ use crate::commands::table::Entry;
 use crate::errors::CommandError;
 
 impl CoreState {
-    /// Notes how long a script of several shards has been running, for all of them.
-    pub(super) fn note_duration_everywhere(&self, run: &mut Run) {
-        if self.note_duration(run) {
+    /// Counts a script that several shards wait for, if it has been running for too long.
+    pub(super) fn count_if_busy(&self, run: &Run) {
+        if run.busy {
             let is_function = usize::from(run.script.is_function());
             self.shared.busy_scripts.fetch_add(1, Ordering::Relaxed);
             self.shared.busy_functions.fetch_add(is_function, Ordering::Relaxed);

@@ -2,14 +2,17 @@
 //!
 //! A script whose declared keys one shard owns (and one without keys, on its client's core) runs
 //! there in one turn, without locks. Each call runs at once, as long as that shard owns its keys
-//! and no transaction has claimed them. When one reaches beyond, and nothing has been written, the
-//! script is given up and begun again under locks on everything (`wide`), where calls visit
-//! whatever shard they like. What it has written until then is taken back (`undo`). A script that
-//! is about to do what cannot be taken back is given up in the same way, unless it is known to keep
-//! to its shard: what it does under the locks tells that for later runs ([`Reach`]).
+//! and no transaction has claimed them. When one reaches beyond, the script is given up, what it
+//! has written is taken back (`undo`), and it is begun again under locks on everything (`wide`),
+//! where calls visit whatever shard they like. A script that is about to do what cannot be taken
+//! back is given up in the same way, unless it is known to keep to its shard: what it does under
+//! the locks tells that for later runs ([`Reach`]). One such script of the process at a time may
+//! do it ([`Commitment`](crate::script::commitment::Commitment)). If it reaches beyond after all
+//! it goes on where it is, under locks on everything, for which others give way
+//! ([`Locks::raise`](super::locks::Locks::raise)).
 //!
 //! A script whose declared keys lie on several shards is coordinated under locks on those keys
-//! (`narrow`), and begins again in the same way when it needs more.
+//! (`narrow`), and begins again or goes on in the same way when it needs more.
 //!
 //! A script that runs for long on its shard claims all of it and goes on a little in each round
 //! (`turn`); so does one that holds all shards. In between, the cores serve whoever needs nothing
@@ -17,6 +20,7 @@
 
 mod answer;
 mod busy;
+mod coordinated;
 mod functions;
 mod narrow;
 mod shown;
@@ -31,6 +35,7 @@ use std::sync::atomic::Ordering;
 
 use kvasir_proto::{Args, Encoder, Resp};
 
+use self::answer::Uncounted;
 use self::shown::{News, Traces};
 use self::undo::Undo;
 use super::connection::Blocked;
@@ -40,11 +45,14 @@ use super::message::{Blame, ClientView, Done, OwnedArgs, ReplyTo};
 use crate::commands::definition::{Flags, Handler, ScriptKind, ScriptSource};
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
+use crate::persist::log::Records;
 use crate::pubsub::message::Publication;
 use crate::script::cache::{self, Digest, Reach, Script};
+use crate::script::digests::Digests;
 use crate::script::exchange::Ending;
 use crate::script::interpreter::{Finished, Interpreter, Running, Step};
 use crate::script::shebang::{self, Declared};
+pub use coordinated::Astray;
 use functions::LoadRun;
 pub use functions::{LoadTime, RunningFunction, forget_libraries, run_library};
 use subject::Subject;
@@ -61,10 +69,6 @@ const IDLE_MAX: usize = 4;
 /// How long a script runs before others have their turn.
 const TURN_NS: u64 = 1_000_000;
 
-/// What a script is told of a key that it can no longer get.
-const TOO_LATE: &str = "ERR Script has written before it used a key of another shard for the first \
-    time; run it again";
-
 /// What an unknown digest is answered with.
 const NO_SCRIPT: CommandError = CommandError::Other("NOSCRIPT No matching script.");
 
@@ -77,13 +81,26 @@ pub(super) enum Caller {
     There(ShardId, ReplyTo),
 }
 
+/// A request that runs a script, whose reply has its place already.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub(super) to: ReplyTo,
+    pub(super) entry: &'static Entry,
+    pub(super) view: ClientView,
+    pub(super) args: OwnedArgs,
+}
+
 /// A script that has begun.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(super) struct Run {
     running: Running,
     script: Subject,
-    /// The request, of a function that others have to be told about.
+    /// What runs it.
+    entry: &'static Entry,
+    /// The request, once others have to be told about it, or it is coordinated.
     command: Option<OwnedArgs>,
+    /// The database of the declared keys.
+    declared_db: u32,
     /// The client's view, which `SELECT` of the script changes for the script alone.
     view: ClientView,
     /// The shard that owns the declared keys, if there are any and one does.
@@ -97,8 +114,13 @@ pub(super) struct Run {
     /// Memory was exhausted when it began.
     out_of_memory: bool,
     wrote: bool,
-    /// It has done what cannot be taken back.
+    /// It has done what cannot be taken back, and has the process's commitment for that.
     irrevocable: bool,
+    /// It cannot want anything but the keys that it declares, which this shard has. They have been
+    /// admitted before it began, so nobody else's claim can stand in the way of a call.
+    contained: bool,
+    /// It has every shard.
+    everywhere: bool,
     /// What it has changed, as it was.
     undo: Undo,
     /// What it has published, which goes out when it ends.
@@ -106,7 +128,8 @@ pub(super) struct Run {
     published_bytes: usize,
     /// Nobody else has claimed anything of its shard.
     undisturbed: bool,
-    /// It has used keys that its owner does not have.
+    /// It has used keys that its owner does not have or, with several of those, that it does not
+    /// declare.
     strayed: bool,
     ending: Option<Ending>,
     began: u64,
@@ -117,8 +140,12 @@ pub(super) struct Run {
     /// Who waits for it, and on which core.
     client: (ShardId, ReplyTo),
     traces: Traces,
+    /// What it has changed so far on the one shard that it has, for the log.
+    caused: Records,
     /// Calls that have run.
     calls: u32,
+    /// Those of them that are not in the statistics yet.
+    uncounted: Vec<Uncounted>,
 }
 
 impl Run {
@@ -145,6 +172,7 @@ pub struct Scripts {
     jobs: turn::Jobs,
     next: u64,
     news: News,
+    digests: Digests,
 }
 
 /// What `SCRIPT KILL` or `FUNCTION KILL` came to on one core.
@@ -274,7 +302,7 @@ impl CoreState {
 
     /// Adds a script to the server's, if it compiles. Returns its digest.
     pub fn load_script(&mut self, body: &[u8]) -> Result<Digest, CommandError> {
-        let script = self.know(None, body, true)?;
+        let script = self.know(&crate::sha1::sha1(body), Some(body))?;
         let mut interpreter = self.interpreter()?;
         let compiled = interpreter.compile(&script);
         self.keep_interpreter(interpreter);
@@ -283,22 +311,13 @@ impl CoreState {
         Ok(script.digest)
     }
 
-    /// The script of this digest or, without one, of this body, which may be new.
-    fn know(
-        &self,
-        digest: Option<Digest>,
-        body: &[u8],
-        load: bool,
-    ) -> Result<Arc<Script>, CommandError> {
+    /// The script of this digest, which may be new if its body is there.
+    fn know(&self, digest: &Digest, body: Option<&[u8]>) -> Result<Arc<Script>, CommandError> {
         let now_us = self.now.monotonic_us;
-        let wanted = digest.unwrap_or_else(|| crate::sha1::sha1(body));
-        if let Some(script) = self.shared.scripts.find(&wanted, now_us) {
+        if let Some(script) = self.shared.scripts.find(digest, now_us) {
             return Ok(script);
         }
-        if digest.is_some() && !load {
-            return Err(NO_SCRIPT);
-        }
-        cache::script(body, now_us)
+        cache::script(*digest, body.ok_or(NO_SCRIPT)?, now_us)
     }
 
     /// Begins the script that a request names, of which nothing has run when this returns.
@@ -318,10 +337,14 @@ impl CoreState {
         let map = self.shared.map;
         let (keys, _) = parts(kind, args)?;
         let owner = (!keys.is_empty()).then(|| entry.declared_owner(args, map)).flatten();
+        let apart = owner.is_none() && !keys.is_empty();
+        let contained = owner == Some(self.id) && script.is_contained();
         Ok(Run {
             running,
             script,
+            entry,
             command: None,
+            declared_db: view.db,
             view: ClientView { resp: Resp::V2, scripted: true, ..view },
             owner,
             read_only: kind.read_only || declared.any && declared.no_writes,
@@ -330,19 +353,23 @@ impl CoreState {
             out_of_memory,
             wrote: false,
             irrevocable: false,
+            contained,
+            everywhere: false,
             undo: Undo::default(),
             published: Vec::new(),
             published_bytes: 0,
             undisturbed: true,
-            strayed: owner.is_none(),
-            apart: owner.is_none() && !keys.is_empty(),
+            strayed: owner.is_none() && !apart,
+            apart,
             ending: None,
             began: self.shared.stopwatch.ticks(),
             now: self.now,
             busy: false,
             client,
             traces: Traces::default(),
+            caused: Records::default(),
             calls: 0,
+            uncounted: Vec::new(),
         })
     }
 
@@ -353,18 +380,21 @@ impl CoreState {
         args: Args<'_>,
         view: ClientView,
     ) -> Result<(Running, Subject, bool), CommandError> {
-        let digest = match kind.source {
-            ScriptSource::Digest => Some(cache::digest_of(args.at(1)).ok_or(NO_SCRIPT)?),
-            _ => None,
+        let (digest, body) = match kind.source {
+            ScriptSource::Digest => (cache::digest_of(args.at(1)).ok_or(NO_SCRIPT)?, None),
+            _ => (self.scripts.digests.of(args.at(1)), Some(args.at(1))),
         };
         let (keys, argv) = parts(kind, args)?;
-        let script = self.know(digest, args.at(1), false)?;
+        let script = self.know(&digest, body)?;
         let mut interpreter = self.interpreter()?;
-        if let Err(error) = interpreter.compile(&script) {
-            self.keep_interpreter(interpreter);
-            return Err(error);
-        }
-        if digest.is_none() && !self.shared.scripts.contains(&script.digest) {
+        let compiled = match interpreter.compile(&script) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                self.keep_interpreter(interpreter);
+                return Err(error);
+            }
+        };
+        if body.is_some() && !self.shared.scripts.contains(&script.digest) {
             self.shared.scripts.add(&script, false);
         }
         let out_of_memory = self.room.exceeded && !self.make_room();
@@ -372,7 +402,7 @@ impl CoreState {
             self.keep_interpreter(interpreter);
             return Err(error);
         }
-        match interpreter.start(&script, keys, argv, view.resp) {
+        match interpreter.start(&script, compiled, keys, argv, view.resp) {
             Ok(running) => Ok((running, Subject::Script(script), out_of_memory)),
             Err((interpreter, error)) => {
                 self.keep_interpreter(*interpreter);
@@ -384,6 +414,14 @@ impl CoreState {
     /// Takes leave of a script that has ended: its interpreter is for the next.
     fn end_script(&mut self, mut run: Run) {
         self.release_traces(&mut run);
+        self.count_calls_of(&mut run);
+        self.effects.put_unit(&mut run.caused);
+        if run.irrevocable {
+            self.shared.commitment.end();
+        }
+        if run.everywhere {
+            self.shared.wide_scripts.fetch_sub(1, Ordering::Relaxed);
+        }
         self.published.append(&mut run.published.into());
         if run.busy {
             tracing::info!("A slow script has ended: {}", run.script.name());
@@ -395,6 +433,8 @@ impl CoreState {
     fn forget_run(&mut self, mut run: Run) {
         run.traces = Traces::default();
         run.published.clear();
+        run.caused.clear();
+        run.uncounted.clear();
         self.end_script(run);
     }
 
@@ -435,9 +475,6 @@ impl CoreState {
     pub(super) fn flags_of(&self, entry: &Entry, args: Args<'_>) -> Flags {
         let flags = entry.command.flags;
         let Handler::Script(kind) = entry.command.handler else { return flags };
-        if kind.read_only {
-            return flags;
-        }
         let declared = match kind.source {
             ScriptSource::Text => shebang::parse(args.at(1)).ok().map(|(declared, _)| declared),
             _ => self.known_subject(kind, args).map(|subject| subject.declared()),
@@ -508,6 +545,10 @@ impl Core {
         args: Args<'_>,
     ) -> Result<(), CommandError> {
         let map = self.state.shared.map;
+        if map.shards() == 1 {
+            self.run_on_one(self.state.id, key, entry, hash, args);
+            return Ok(());
+        }
         let mut any = false;
         let found = entry.keys(args, |_, _| any = true);
         let owner = entry.declared_owner(args, map);
@@ -519,17 +560,18 @@ impl Core {
             self.run_on(self.state.id, key, entry, hash, args);
             return Ok(());
         }
-        // A text costs a hash, which is computed where the script runs, if that is one shard.
         let subject = match kind.source {
-            ScriptSource::Text if any && owner.is_none() => {
-                let digest = crate::sha1::sha1(args.at(1));
-                self.state.know(Some(digest), b"", false).ok().map(Subject::Script)
+            ScriptSource::Text if any => {
+                let digest = self.state.scripts.digests.of(args.at(1));
+                self.state.know(&digest, None).ok().map(Subject::Script)
             }
             _ => self.state.known_subject(kind, args),
         };
+        let contained = subject.as_ref().is_some_and(Subject::is_contained);
         let wide = subject.is_some_and(|subject| subject.reach() == Reach::Everything);
         match owner {
-            _ if wide && map.shards() > 1 => self.coordinate(key, entry, widely, args)?,
+            _ if wide => self.coordinate(key, entry, widely, args)?,
+            Some(owner) if contained => self.run_on(owner, key, entry, hash, args),
             Some(owner) => self.run_on_one(owner, key, entry, hash, args),
             None if !any => self.run_on_one(self.state.id, key, entry, hash, args),
             None => {
@@ -568,7 +610,7 @@ fn error_reply(text: &str, reply: &mut Vec<u8>) {
 /// What has been learnt of a script's keys by a run that had every shard.
 fn learn(run: &Run) {
     let reach = if run.strayed { Reach::Everything } else { Reach::OneShard };
-    if !run.apart && (run.strayed || run.wrote) {
+    if run.strayed || run.wrote {
         run.script.note_reach(reach);
     }
 }

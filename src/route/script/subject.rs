@@ -38,6 +38,14 @@ impl Subject {
         }
     }
 
+    /// Whether it can use no keys but those that its request declares.
+    pub(super) fn is_contained(&self) -> bool {
+        match self {
+            Self::Script(script) => script.is_contained,
+            Self::Function(_) => false,
+        }
+    }
+
     fn hint(&self) -> &ReachHint {
         match self {
             Self::Script(script) => &script.reach,
@@ -61,7 +69,7 @@ impl CoreState {
             ScriptSource::Text => None,
             ScriptSource::Digest => {
                 let digest = cache::digest_of(args.at(1))?;
-                self.know(Some(digest), b"", false).ok().map(Subject::Script)
+                self.know(&digest, None).ok().map(Subject::Script)
             }
             ScriptSource::Function => self.shared.functions.find(args.at(1)).map(Subject::Function),
         }

@@ -11,7 +11,9 @@ use super::super::locks::Owner;
 use super::super::message::{ClientView, Control, Done, OwnedArgs, ReplyTo};
 use super::super::transaction::Request;
 use super::answer::{Hold, Verdict};
-use super::{Caller, Run, TOO_LATE, TURN_NS, done_of, error_reply, widely};
+use super::coordinated::{Astray, Wanted};
+use super::wide::go_on_everywhere;
+use super::{Asked, Caller, Run, TURN_NS, done_of, widely};
 use crate::commands::definition::ScriptKind;
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
@@ -30,10 +32,7 @@ pub(super) struct Jobs(VecDeque<Job>);
 struct Job {
     number: u64,
     origin: ShardId,
-    to: ReplyTo,
-    entry: &'static Entry,
-    view: ClientView,
-    args: OwnedArgs,
+    asked: Asked,
 }
 
 impl Jobs {
@@ -52,8 +51,10 @@ enum Turn {
     Done(Finished),
     /// Time is up.
     Over,
-    /// It wants more than the shard, and has not written.
+    /// It wants more than the shard, and can begin again.
     Beyond,
+    /// It wants this, which is more than the shard, and cannot begin again.
+    Astray(Wanted),
 }
 
 impl Core {
@@ -104,34 +105,44 @@ impl Core {
         };
         match self.turn(&mut run, None) {
             Turn::Done(finished) => {
-                reply.extend_from_slice(&finished.reply);
+                let mut done = done_of(&finished, 0, 0, run.calls);
+                if reply.is_empty() {
+                    *reply = finished.reply;
+                } else {
+                    reply.extend_from_slice(&finished.reply);
+                }
                 if run.wrote && !run.strayed {
                     run.script.note_reach(Reach::OneShard);
                 }
-                let calls = run.calls;
                 self.state.end_script(run);
-                let nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
-                Some(done_of(&finished, reply.len(), nanoseconds, calls))
+                done.reply_end = reply.len();
+                done.nanoseconds = self.state.shared.stopwatch.elapsed_ns(began);
+                Some(done)
             }
             Turn::Over => {
-                let (origin, to) = self.expect_reply(caller);
-                let args = OwnedArgs::new(args);
-                run.command = Some(args.clone());
+                let (origin, asked) = self.ask(caller, entry, view, args);
+                run.command = Some(asked.args.clone());
                 let number = self.state.scripts.hold(run);
-                let job = Job { number, origin, to, entry, view, args };
                 self.locks.seize(Owner::Script(number));
-                self.state.scripts.jobs.0.push_back(job);
+                self.state.scripts.jobs.0.push_back(Job { number, origin, asked });
                 None
             }
             Turn::Beyond => {
                 self.give_up(run);
-                let args = OwnedArgs::new(args);
-                if let Caller::Here(key) = caller {
-                    self.state.connections[key.0 as usize].blocked = Blocked::Coordinating;
-                }
-                let (origin, to) = self.expect_reply(caller);
-                let waits = matches!(caller, Caller::Here(_));
-                self.widen(origin, to, entry, view, args, waits);
+                let (origin, asked) = self.ask(caller, entry, view, args);
+                let waits = self.has_wait(caller);
+                self.widen(origin, asked, waits);
+                None
+            }
+            Turn::Astray(wanted) => {
+                let (origin, asked) = self.ask(caller, entry, view, args);
+                run.command = Some(asked.args.clone());
+                let id = TransactionId::draw(&self.state.shared.next_transaction, origin);
+                let whole = Scope::Everything(Mode::Write);
+                let outcome = self.locks.request(Owner::Transaction(id), whole);
+                assert_eq!(outcome, Outcome::Granted, "invariant: it was undisturbed");
+                let waits = self.has_wait(caller);
+                self.go_astray(run, id, wanted, (origin, asked), waits);
                 None
             }
         }
@@ -148,16 +159,32 @@ impl Core {
         }
     }
 
-    /// The place of a reply that comes later.
-    fn expect_reply(&mut self, caller: Caller) -> (ShardId, ReplyTo) {
-        match caller {
+    /// The request of a script whose reply comes later, and the core that waits for it.
+    fn ask(
+        &mut self,
+        caller: Caller,
+        entry: &'static Entry,
+        view: ClientView,
+        args: Args<'_>,
+    ) -> (ShardId, Asked) {
+        let (origin, to) = match caller {
             Caller::There(origin, to) => (origin, to),
             Caller::Here(key) => {
                 let connection = &mut self.state.connections[key.0 as usize];
                 let (client, sequence) = (connection.client.id, connection.reserve());
                 (self.state.id, ReplyTo { connection: key, client, sequence })
             }
+        };
+        (origin, Asked { to, entry, view, args: OwnedArgs::new(args) })
+    }
+
+    /// Makes the connection wait for a coordination of its script, if it does not wait for the
+    /// script already. Whether it does so.
+    fn has_wait(&mut self, caller: Caller) -> bool {
+        if let Caller::Here(key) = caller {
+            self.state.connections[key.0 as usize].blocked = Blocked::Coordinating;
         }
+        matches!(caller, Caller::Here(_))
     }
 
     /// Lets a script go on until it is done, has had its turn, or wants what this shard does not
@@ -186,14 +213,16 @@ impl Core {
                             }
                         }
                     };
-                    if let Verdict::Beyond(..) = self.state.answer(run, Hold::Shard, admits) {
+                    let verdict = self.state.answer(run, Hold::Shard, admits);
+                    if let Verdict::Beyond(entry, args) = verdict {
                         if run.strayed {
                             run.script.note_reach(Reach::Everything);
                         }
+                        assert!(!run.contained, "invariant: its keys are here, and admitted");
                         if !run.irrevocable {
                             return Turn::Beyond;
                         }
-                        error_reply(TOO_LATE, &mut run.running.call().reply);
+                        return Turn::Astray(Wanted { entry, view: run.view, args });
                     }
                 }
             }
@@ -227,16 +256,20 @@ impl Core {
                     let calls = run.calls;
                     self.state.end_script(run);
                     let done = done_of(&finished, finished.reply.len(), nanoseconds, calls);
-                    let reply = finished.reply;
-                    self.reply_late(job.origin, job.to, job.entry, reply, done, job.args);
+                    let Asked { to, entry, args, .. } = job.asked;
+                    self.reply_late(job.origin, to, entry, finished.reply, done, args);
                     self.release(owner);
                     self.after_command();
                 }
                 Turn::Beyond => {
                     self.give_up(run);
-                    let Job { origin, to, entry, view, args, .. } = job;
-                    self.widen(origin, to, entry, view, args, false);
+                    self.widen(job.origin, job.asked, false);
                     self.release(owner);
+                }
+                Turn::Astray(wanted) => {
+                    let id = TransactionId::draw(&self.state.shared.next_transaction, job.origin);
+                    self.locks.rename(owner, id);
+                    self.go_astray(run, id, wanted, (job.origin, job.asked), false);
                 }
             }
         }
@@ -259,44 +292,61 @@ impl Core {
         }
     }
 
-    /// Has a script begun again by its client's core, under locks on everything. This shard is
-    /// claimed at once, so that later requests of the client do not overtake.
-    fn widen(
-        &mut self,
-        origin: ShardId,
-        to: ReplyTo,
-        entry: &'static Entry,
-        view: ClientView,
-        args: OwnedArgs,
-        waits: bool,
-    ) {
+    /// Has a script begun again by its client's core, under locks on everything. The connection
+    /// executes nothing else until then, so nothing of its overtakes.
+    fn widen(&mut self, origin: ShardId, asked: Asked, waits: bool) {
         if origin == self.state.id {
-            return self.begin_widely(to, entry, view, args, waits, None);
+            self.begin_widely(asked, waits);
+        } else {
+            self.outboxes.control(origin, Control::Widen(asked));
         }
-        let id = TransactionId::draw(&self.state.shared.next_transaction, origin);
-        let scopes = self.scopes_by_shard(entry, args.view(), view.db);
-        let scopes = scopes.expect("invariant: a script that has begun is well-formed");
-        let mine = scopes.into_iter().find(|(shard, _)| *shard == self.state.id);
-        let scope = mine.map_or(Scope::Keys(Vec::new()), |(_, scope)| scope);
-        let outcome = self.locks.request(Owner::Transaction(id), scope);
-        self.outboxes.control(origin, Control::Widen { to, entry, view, args, id, outcome });
     }
 
-    /// Coordinates a script of a connection of this core. With `asked`, that shard has drawn its
-    /// identifier and requested the locks there. `waits`: the connection does, for this.
-    pub(in crate::route) fn begin_widely(
-        &mut self,
-        to: ReplyTo,
-        entry: &'static Entry,
-        view: ClientView,
-        args: OwnedArgs,
-        waits: bool,
-        asked: Option<(ShardId, TransactionId, Outcome)>,
-    ) {
+    /// Coordinates a script of a connection of this core. `waits`: the connection does, for this.
+    pub(in crate::route) fn begin_widely(&mut self, asked: Asked, waits: bool) {
+        let Asked { to, entry, view, args } = asked;
         let scopes = self.scopes_by_shard(entry, args.view(), view.db);
         let scopes = scopes.expect("invariant: a script that has begun is well-formed");
         let (key, client) = (to.connection, to.client);
         let request = Request::of_owned(entry, key, client, view, &self.state, args);
-        self.begin_detached(to, scopes, request, widely, !waits, asked);
+        self.begin_detached(to, scopes, request, widely, !waits);
+    }
+
+    /// Has a script that can no longer begin again go on under locks on everything, coordinated by
+    /// its client's core. It holds all of this shard under that identifier.
+    fn go_astray(
+        &mut self,
+        mut run: Run,
+        id: TransactionId,
+        wanted: Wanted,
+        (origin, asked): (ShardId, Asked),
+        waits: bool,
+    ) {
+        self.state.note_astray(&mut run);
+        self.state.count_if_busy(&run);
+        let caused = std::mem::take(&mut run.caused);
+        let number = self.state.scripts.hold(run);
+        let astray = Box::new(Astray { place: self.state.id, number, wanted, caused });
+        if origin == self.state.id {
+            self.coordinate_astray(asked, id, astray, waits);
+        } else {
+            self.outboxes.control(origin, Control::Astray(asked, id, astray));
+        }
+    }
+
+    /// Coordinates a script of a connection of this core that runs on some shard already. `waits`:
+    /// the connection does, for this.
+    pub(in crate::route) fn coordinate_astray(
+        &mut self,
+        asked: Asked,
+        id: TransactionId,
+        astray: Box<Astray>,
+        waits: bool,
+    ) {
+        let Asked { to, entry, view, args } = asked;
+        let (key, client) = (to.connection, to.client);
+        let mut request = Request::of_owned(entry, key, client, view, &self.state, args);
+        request.astray = Some(astray);
+        self.begin_astray(to, id, request, go_on_everywhere, !waits);
     }
 }

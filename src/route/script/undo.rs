@@ -22,6 +22,9 @@ use crate::commands::table::Entry;
 const VALUE_BYTES_MAX: usize = 2048;
 /// Bytes of everything that is kept for one script.
 const KEPT_BYTES_MAX: usize = 64 << 10;
+/// As both, for a script that would be trusted not to stray, while another one is: a copy is better
+/// than to hold every shard.
+const GENEROUS_BYTES_MAX: usize = 1 << 20;
 /// What a kept key costs beyond its value.
 const KEY_BYTES: usize = 64;
 
@@ -38,6 +41,8 @@ struct Before {
 pub(super) struct Undo {
     kept: Vec<Before>,
     bytes: usize,
+    /// Large values are kept as well.
+    pub(super) is_generous: bool,
 }
 
 impl Undo {
@@ -90,7 +95,12 @@ impl CoreState {
         let key = self.shared.map.key(name);
         let size = self.shard.entry_size(db, &key);
         let bytes = KEY_BYTES + name.len() + size.unwrap_or(0);
-        if size.is_some_and(|size| size > VALUE_BYTES_MAX) || undo.bytes + bytes > KEPT_BYTES_MAX {
+        let (value_max, kept_max) = if undo.is_generous {
+            (GENEROUS_BYTES_MAX, GENEROUS_BYTES_MAX)
+        } else {
+            (VALUE_BYTES_MAX, KEPT_BYTES_MAX)
+        };
+        if size.is_some_and(|size| size > value_max) || undo.bytes + bytes > kept_max {
             return false;
         }
         let value = size.and_then(|_| self.shard.copy(db, &key));
@@ -116,6 +126,6 @@ impl CoreState {
                 }
             }
         }
-        self.shard.journal.clear();
+        self.forget_journal();
     }
 }

@@ -23,6 +23,8 @@ use crate::route::engine::Wake;
 
 /// How long to spin at most: about what blocking and being woken costs.
 const SPIN_US: u64 = 10;
+/// As long, for the next call of a script that holds all shards.
+const CALL_SPIN_US: u64 = 50;
 /// How long to block in the own ring at a time, for the executor's other tasks wait meanwhile.
 const BLOCK_US: u64 = 500;
 /// How long it has to be quiet before the core parks.
@@ -40,6 +42,11 @@ pub(super) enum Step {
     Yield {
         /// None: spinning has not paid lately.
         spin_until_us: Option<u64>,
+    },
+    /// Look, without a system call, until this moment of the monotonic clock.
+    Spin {
+        /// See above.
+        until_us: u64,
     },
     /// Block in the ring, at most this long.
     Block(Duration),
@@ -61,13 +68,14 @@ pub(super) struct Round {
     pub(super) queued: bool,
     /// Whether mail is waiting for room in another core's queue.
     pub(super) backlog: bool,
+    /// Whether a script holds all shards, whose next call is likely to come soon.
+    pub(super) serves_script: bool,
     /// What the engine wants.
     pub(super) wake: Wake,
 }
 
 /// The state of one core's ladder.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one machine")]
 pub(super) struct Idle {
     /// When something last happened.
     active_us: u64,
@@ -75,12 +83,21 @@ pub(super) struct Idle {
     will_yield: bool,
     /// Whether to spin after that.
     will_spin: bool,
-    /// Whether that is because of mail.
-    for_mail: bool,
-    /// Whether spinning pays, for an answer to mail and for anything else.
+    /// What it is for.
+    awaited: Awaited,
+    /// Whether spinning pays, for a call of a script, for an answer to mail and for anything else.
+    for_call: SpinRecord,
     after_mail: SpinRecord,
     otherwise: SpinRecord,
     may_spin: bool,
+}
+
+/// What a core spins for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Awaited {
+    Call,
+    Mail,
+    Anything,
 }
 
 /// How spinning has done lately.
@@ -119,7 +136,8 @@ impl Idle {
             active_us: 0,
             will_yield: false,
             will_spin: false,
-            for_mail: false,
+            awaited: Awaited::Anything,
+            for_call: SpinRecord::NEW,
             after_mail: SpinRecord::NEW,
             otherwise: SpinRecord::NEW,
             may_spin,
@@ -128,10 +146,14 @@ impl Idle {
 
     /// The step after a round.
     pub(super) fn next(&mut self, round: Round) -> Step {
-        let Round { now_us, busy, mail, queued, backlog, wake } = round;
+        let Round { now_us, busy, mail, queued, backlog, serves_script, wake } = round;
         if busy || mail {
             self.active_us = now_us;
-            self.for_mail = mail;
+            self.awaited = match (serves_script, mail) {
+                (true, _) => Awaited::Call,
+                (false, true) => Awaited::Mail,
+                (false, false) => Awaited::Anything,
+            };
             self.will_yield = true;
             self.will_spin = self.may_spin && self.record().pays();
         }
@@ -148,8 +170,14 @@ impl Idle {
                 return Step::Again;
             }
             self.will_yield = false;
-            let spin_us = SPIN_US.min(left_us.unwrap_or(SPIN_US));
-            return Step::Yield { spin_until_us: self.will_spin.then_some(now_us + spin_us) };
+            let until = |spin_us: u64| now_us + spin_us.min(left_us.unwrap_or(spin_us));
+            match (self.awaited, self.will_spin) {
+                (Awaited::Call, true) => return Step::Spin { until_us: until(CALL_SPIN_US) },
+                (Awaited::Call, false) => {}
+                (Awaited::Mail | Awaited::Anything, will_spin) => {
+                    return Step::Yield { spin_until_us: will_spin.then(|| until(SPIN_US)) };
+                }
+            }
         }
         if !queued && !backlog && now_us - self.active_us >= PARK_AFTER_US {
             return Step::Park(left_us.map(Duration::from_micros));
@@ -164,7 +192,11 @@ impl Idle {
     }
 
     fn record(&mut self) -> &mut SpinRecord {
-        if self.for_mail { &mut self.after_mail } else { &mut self.otherwise }
+        match self.awaited {
+            Awaited::Call => &mut self.for_call,
+            Awaited::Mail => &mut self.after_mail,
+            Awaited::Anything => &mut self.otherwise,
+        }
     }
 }
 
@@ -178,6 +210,7 @@ mod tests {
         mail: false,
         queued: false,
         backlog: false,
+        serves_script: false,
         wake: Wake::Never,
     };
     const BUSY: Round = Round { busy: true, ..QUIET };
@@ -220,12 +253,30 @@ mod tests {
     }
 
     #[test]
+    fn between_the_calls_of_a_script_a_core_spins_or_blocks_and_does_not_yield() {
+        let call = Round { mail: true, serves_script: true, ..QUIET };
+        let mut idle = Idle::new(true);
+        assert_eq!(idle.next(call), Step::Again);
+        assert_eq!(idle.next(QUIET), Step::Spin { until_us: 1_000 + CALL_SPIN_US });
+        assert_eq!(idle.next(QUIET), BLOCK);
+        for _ in 0..32 {
+            idle.spun(false);
+        }
+        assert_eq!(idle.next(call), Step::Again);
+        assert_eq!(idle.next(QUIET), BLOCK, "it has not paid");
+        // For anything else it is worth a try still.
+        assert_eq!(idle.next(BUSY), Step::Again);
+        assert_eq!(idle.next(QUIET), Step::Yield { spin_until_us: Some(1_000 + SPIN_US) });
+    }
+
+    #[test]
     fn no_step_is_longer_than_the_engine_allows() {
         for wait_us in [1, 7, 499, 500, 501, 20_000] {
             for mut idle in [Idle::new(true), Idle::new(false), blocking()] {
                 let round = Round { wake: Wake::At(1_000 + wait_us), ..QUIET };
                 for round in [Round { busy: true, ..round }, round, round] {
                     check_length(idle.next(round), wait_us);
+                    check_length(idle.next(Round { serves_script: true, ..round }), wait_us);
                 }
                 let late = Round { now_us: 40_000, ..round };
                 assert_eq!(idle.next(late), Step::Again);
@@ -236,7 +287,9 @@ mod tests {
     fn check_length(step: Step, wait_us: u64) {
         match step {
             Step::Again | YIELD => {}
-            Step::Yield { spin_until_us: Some(until_us) } => assert!(until_us <= 1_000 + wait_us),
+            Step::Yield { spin_until_us: Some(until_us) } | Step::Spin { until_us } => {
+                assert!(until_us <= 1_000 + wait_us);
+            }
             Step::Block(duration) => assert!(duration.as_micros() as u64 <= wait_us),
             Step::Park(duration) => assert_eq!(duration.unwrap().as_micros() as u64, wait_us),
         }

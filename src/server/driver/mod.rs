@@ -2,11 +2,13 @@
 //!
 //! One round: submit what the last one queued and collect completions (one system call), tell the
 //! engine the time, what has happened on the sockets and what came from other cores, let it work,
-//! then queue its outputs and hand its messages to the other cores. [`Idle`] decides what happens
-//! before the next round. Once a millisecond the executor's other tasks get their turn.
+//! write to the log, then queue its outputs and hand its messages to the other cores. [`Idle`]
+//! decides what happens before the next round. Once a millisecond the executor's other tasks get
+//! their turn.
 
 mod connection;
 mod idle;
+mod log;
 mod sockets;
 #[cfg(test)]
 mod testing;
@@ -162,6 +164,10 @@ impl<E: Engine> Driver<E> {
             match step {
                 Step::Again => self.enter_if_needed()?,
                 Step::Yield { spin_until_us } => self.yield_and_spin(spin_until_us)?,
+                Step::Spin { until_us } => {
+                    self.spin(until_us);
+                    self.enter_if_needed()?;
+                }
                 Step::Block(duration) => self.block(duration)?,
                 Step::Park(duration) => {
                     self.park(duration.map(|left| left.as_micros() as u64), &park_file).await?;
@@ -193,6 +199,9 @@ impl<E: Engine> Driver<E> {
         let mut mail = self.take_mail()? > 0;
         let busy = self.complete(completions)?;
         let mut wake = self.engine.work();
+        if self.write_log()? {
+            wake = Wake::Now;
+        }
         self.settle_all()?;
         let (sent, backlog) = self.send_mail();
         mail |= sent;
@@ -204,7 +213,8 @@ impl<E: Engine> Driver<E> {
         }
         let queued = self.ring.has_queued();
         let now_us = self.now_us;
-        Ok(self.idle.next(Round { now_us, busy, mail, queued, backlog, wake }))
+        let serves_script = self.engine.serves_script();
+        Ok(self.idle.next(Round { now_us, busy, mail, queued, backlog, serves_script, wake }))
     }
 
     /// Handles the completions of the round. Returns whether there were any that bring news, which
@@ -221,6 +231,11 @@ impl<E: Engine> Driver<E> {
                 Kind::Wake if !completion.more() => self.poll_event()?,
                 Kind::Timer if self.timer.is_current(completion.token) => {
                     self.timer.deadline_us = None;
+                }
+                Kind::LogDelay | Kind::LogWrite | Kind::LogFlush => {
+                    if let Some((append, outcome)) = self.ring.append_went_on(&completion)? {
+                        self.engine.appended(append, outcome);
+                    }
                 }
                 Kind::Wake | Kind::Timer | Kind::Ignored => {}
             }
@@ -307,6 +322,16 @@ impl<E: Engine> Driver<E> {
         Ok(())
     }
 
+    /// Refuses connections from now on. The kernel closes what the ring has been asked to accept on
+    /// only some time after the process has ended: whoever connected meanwhile, to the server that
+    /// is started next, would not be answered.
+    fn stop_listening(&mut self) {
+        for accepting in self.listeners.iter_mut().flatten() {
+            accepting.retired = true;
+            accepting.listener.stop();
+        }
+    }
+
     /// Accepts again where the pause is over; returns the end of the next pause.
     fn resume_listeners(&mut self) -> io::Result<Option<u64>> {
         let mut next_us = None;
@@ -390,24 +415,38 @@ impl<E: Engine> Driver<E> {
         std::thread::yield_now();
         if let Some(until_us) = spin_until_us {
             let shared = self.clock.monotonic_us() - began_us > YIELDED_US;
-            let hit = loop {
-                if self.ring.has_news() || self.mailbox.has_mail() {
-                    break true;
-                }
-                if shared || self.clock.monotonic_us() >= until_us {
-                    break false;
-                }
-                std::hint::spin_loop();
-            };
-            self.idle.spun(hit);
+            self.spin(if shared { 0 } else { until_us });
         }
         self.enter_if_needed()
+    }
+
+    /// Looks for news until the moment given, at least once.
+    fn spin(&mut self, until_us: u64) {
+        let hit = loop {
+            if self.ring.has_news() || self.mailbox.has_mail() {
+                break true;
+            }
+            if self.clock.monotonic_us() >= until_us {
+                break false;
+            }
+            std::hint::spin_loop();
+        };
+        self.idle.spun(hit);
     }
 
     /// Blocks in the ring.
     fn block(&mut self, duration: Duration) -> io::Result<()> {
         let asleep = self.mailbox.prepare_sleep(Sleep::Blocked);
-        let result = self.ring.enter(if asleep { Wait::AtMost(duration) } else { Wait::No });
+        let wait = if !asleep {
+            Wait::No
+        } else if self.ring.is_appending() && self.mailbox.cores().len() == 1 {
+            // What comes during a flush waits for the next one, so it may as well come together:
+            // waking up costs more than a request. Other cores would be kept waiting by it.
+            Wait::Patiently(duration)
+        } else {
+            Wait::AtMost(duration)
+        };
+        let result = self.ring.enter(wait);
         self.mailbox.awake();
         result
     }
@@ -459,8 +498,12 @@ impl<E: Engine> Driver<E> {
         if !self.engine.stopping() {
             return false;
         }
+        if self.stopping_since_us.is_none() {
+            self.stop_listening();
+        }
         let since_us = *self.stopping_since_us.get_or_insert(self.now_us);
-        let flushed = !self.sockets.any_sending() && !self.ring.has_queued();
+        let flushed =
+            !self.sockets.any_sending() && !self.ring.has_queued() && !self.ring.is_appending();
         flushed || self.now_us - since_us >= FLUSH_US
     }
 }

@@ -239,6 +239,10 @@ impl Engine for LineEngine {
         self.outgoing.pop_front()
     }
 
+    fn serves_script(&self) -> bool {
+        false
+    }
+
     fn stopping(&self) -> bool {
         self.stopping
     }

@@ -33,11 +33,16 @@ impl Client {
     /// Connects to a server.
     #[track_caller]
     pub fn connect(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).expect("connect to the server");
+        Self::try_connect(addr).expect("connect to the server")
+    }
+
+    /// Connects to a server that may not be there.
+    pub fn try_connect(addr: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(addr).ok()?;
         stream.set_nodelay(true).expect("set TCP_NODELAY");
         stream.set_read_timeout(Some(REPLY_PATIENCE)).expect("set the time limit of reads");
         stream.set_write_timeout(Some(REPLY_PATIENCE)).expect("set the time limit of writes");
-        Self { stream, received: Vec::new() }
+        Some(Self { stream, received: Vec::new() })
     }
 
     /// A request as an array of bulk strings.
@@ -67,6 +72,11 @@ impl Client {
     #[track_caller]
     pub fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("send to the server");
+    }
+
+    /// Sends bytes to a server that may be gone; false when it is.
+    pub fn try_send_raw(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     /// Sends a request and waits for its reply.
@@ -120,6 +130,7 @@ impl Client {
                 Ok(0) => return Err(NoReply::Closed),
                 Ok(length) => length,
                 Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => continue,
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(NoReply::Late),
                     ErrorKind::ConnectionReset => return Err(NoReply::Closed),
                     _ => panic!("read from the server: {error}"),

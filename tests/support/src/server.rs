@@ -108,11 +108,11 @@ impl ServerBuilder {
     fn launch(self) -> Server {
         let port = ReservedPort::reserve();
         let dir = TempDir::with_prefix("kvasir-").expect("create a temporary directory");
-        let child = self.spawn(&port, dir.path());
+        let child = self.spawn(&port, dir.path(), &[]);
         Server { child, port, dir, builder: self, exit_expected: false }
     }
 
-    fn spawn(&self, port: &ReservedPort, dir: &Path) -> Child {
+    fn spawn(&self, port: &ReservedPort, dir: &Path, more: &[&str]) -> Child {
         let path = self.program.path();
         let mut command = Command::new(&path);
         if let Some(lines) = &self.config {
@@ -130,7 +130,8 @@ impl ServerBuilder {
         let log = File::options().create(true).append(true).open(dir.join("log"));
         let log = log.expect("open the server's log");
         let copy = log.try_clone().expect("share the server's log");
-        let child = command.args(&self.args).stdin(Stdio::null()).stdout(log).stderr(copy).spawn();
+        command.args(&self.args).args(more).stdin(Stdio::null()).stdout(log).stderr(copy);
+        let child = command.spawn();
         child.unwrap_or_else(|error| panic!("start {}: {error}", path.display()))
     }
 }
@@ -222,9 +223,30 @@ impl Server {
     /// Starts a server that has exited again, on the same port and in the same directory.
     #[track_caller]
     pub fn start_again(&mut self) {
-        self.child = self.builder.spawn(&self.port, self.dir.path());
-        self.exit_expected = false;
+        self.start_again_with(&[]);
+    }
+
+    /// As [`start_again`](Self::start_again), with more arguments for this time.
+    #[track_caller]
+    pub fn start_again_with(&mut self, more: &[&str]) {
+        self.launch_again(more);
         self.await_reply(b"+PONG\r\n");
+    }
+
+    /// Starts a server that has exited again, and waits for nothing.
+    #[track_caller]
+    pub fn launch_again(&mut self, more: &[&str]) {
+        self.child = self.builder.spawn(&self.port, self.dir.path(), more);
+        self.exit_expected = false;
+    }
+
+    /// Kills the server (SIGKILL): it has no time to do anything.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.exit_expected = true;
+        self.child.kill().expect("kill the server");
+        let status = self.child.wait().expect("wait for the server's end");
+        assert_eq!(status.code(), None, "the server had ended by itself\n{}", self.log_tail());
     }
 
     /// How the process ended, if it has.

@@ -13,6 +13,7 @@
 //! Invariant: an entry is in the table exactly when it is in the tree.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::arena::Handle;
 use crate::collections::members::{Found, Members};
@@ -140,8 +141,18 @@ impl Scores {
     }
 
     /// Calls `visit` with each member in order, due or not; O(n).
-    pub(crate) fn for_each(&self, store: &Store, mut visit: impl FnMut(Handle)) {
-        let handles = self.tree.range(0, self.tree.len());
+    pub(crate) fn for_each(&self, store: &Store, visit: impl FnMut(Handle)) {
+        self.for_each_of(store, 0..self.len(), visit);
+    }
+
+    /// Calls `visit` with the members of these ranks in order, due or not; O(log n + ranks).
+    pub(crate) fn for_each_of(
+        &self,
+        store: &Store,
+        ranks: Range<usize>,
+        mut visit: impl FnMut(Handle),
+    ) {
+        let handles = self.tree.range(ranks.start, ranks.end);
         let mut ahead = handles.clone().skip(PREFETCH_AHEAD);
         for handle in handles {
             if let Some(next) = ahead.next() {
@@ -308,9 +319,11 @@ impl Scores {
         now_ms: u64,
         limit: usize,
         freed: &mut Vec<External>,
+        mut gone: impl FnMut(&[u8]),
     ) -> usize {
         let tree = &mut self.tree;
         self.members.expire(store, now_ms, limit, freed, |store, handle| {
+            gone(store.key(handle));
             let was_there = tree.remove(handle, &ByScore(store));
             assert!(was_there, "a member of the table is in the tree");
         })

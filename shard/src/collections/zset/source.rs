@@ -89,7 +89,7 @@ impl Shard {
         if touch {
             self.expire_members_of(db, key);
         }
-        let now_ms = self.now_ms();
+        let now_ms = self.due_ms();
         let Some((content, store)) = self.content(db, key, touch) else { return Ok(None) };
         let sorted = |form| Kind::Sorted(ZsetRef { form, store });
         let members = match content {

@@ -142,7 +142,9 @@ impl Filter {
 
     /// Whether the connection passes, where `asking` is the id of the client that asks.
     pub(super) fn passes(&self, state: &CoreState, connection: &Connection, asking: u64) -> bool {
-        !(self.skip_me && connection.client.id == asking)
+        let is_skipped = self.skip_me && connection.client.id == asking;
+        !is_skipped
+            && !connection.is_replay()
             && self.tests.iter().all(|test| test.condition.holds(state, connection) != test.negated)
     }
 }

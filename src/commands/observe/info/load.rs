@@ -4,6 +4,7 @@ use super::View;
 use super::text::Text;
 use crate::metrics::memory::{human, ratio};
 use crate::persist::saving::SaveKind;
+use crate::persist::state::Persistence;
 use crate::persist::state::Progress;
 
 impl View<'_> {
@@ -77,7 +78,7 @@ impl View<'_> {
             ("mem_clients_slaves", 0),
             ("mem_clients_normal", self.memory.clients),
             ("mem_cluster_links", 0),
-            ("mem_aof_buffer", 0),
+            ("mem_aof_buffer", self.shared.persistence.log.pending_bytes()),
         ]);
         text.field("mem_allocator", ALLOCATOR);
         text.numbers([
@@ -119,23 +120,54 @@ impl View<'_> {
             ("rdb_last_cow_size", 0),
             ("rdb_last_load_keys_expired", loading.keys_expired),
             ("rdb_last_load_keys_loaded", loading.keys_loaded),
-            ("aof_enabled", 0),
-            ("aof_rewrite_in_progress", 0),
-            ("aof_rewrite_scheduled", 0),
         ]);
-        text.field("aof_last_rewrite_time_sec", -1);
-        text.field("aof_current_rewrite_time_sec", -1);
-        text.field("aof_last_bgrewrite_status", "ok");
-        text.numbers([("aof_rewrites", 0), ("aof_rewrites_consecutive_failures", 0)]);
-        text.field("aof_last_write_status", "ok");
+        self.log(text);
         text.numbers([
             ("aof_last_cow_size", 0),
             ("module_fork_in_progress", 0),
             ("module_fork_last_cow_size", 0),
         ]);
+        if self.shared.persistence.rewriting.is_wanted() {
+            self.log_files(text);
+        }
         if loading.active {
             self.loading(&loading, text);
         }
+    }
+
+    /// How the append-only log is, and its rewrites.
+    fn log(&self, text: &mut Text) {
+        let Persistence { log, rewriting, .. } = &self.shared.persistence;
+        let rewrite = rewriting.figures();
+        let status = |failed| if failed { "err" } else { "ok" };
+        text.numbers([
+            ("aof_enabled", rewriting.is_wanted().into()),
+            ("aof_rewrite_in_progress", rewrite.running.into()),
+            ("aof_rewrite_scheduled", rewrite.scheduled.into()),
+        ]);
+        text.field("aof_last_rewrite_time_sec", rewrite.last_s);
+        let elapsed_s = (self.now.unix_us / 1_000_000).saturating_sub(rewrite.started_unix_s);
+        let elapsed_s = if rewrite.running { elapsed_s as i64 } else { -1 };
+        text.field("aof_current_rewrite_time_sec", elapsed_s);
+        text.field("aof_last_bgrewrite_status", status(rewrite.failed));
+        text.numbers([
+            ("aof_rewrites", rewrite.rewrites),
+            ("aof_rewrites_consecutive_failures", rewrite.failures.into()),
+        ]);
+        text.field("aof_last_write_status", status(log.has_failed()));
+    }
+
+    /// What the log takes on the disk, and what is on its way there.
+    fn log_files(&self, text: &mut Text) {
+        let Persistence { log, upkeep, rewriting, .. } = &self.shared.persistence;
+        text.numbers([
+            ("aof_current_size", upkeep.bytes(log)),
+            ("aof_base_size", upkeep.rewritten_bytes()),
+            ("aof_pending_rewrite", (!log.is_on() && rewriting.is_wanted()).into()),
+            ("aof_buffer_length", log.pending_bytes()),
+            ("aof_pending_bio_fsync", 0),
+            ("aof_delayed_fsync", log.delayed_flushes()),
+        ]);
     }
 
     /// How far loading is; the rest is taken to go as fast as what is done.

@@ -108,7 +108,7 @@ impl Digest {
         zset.for_each(|member, score| {
             let mut of_member = Self::default();
             of_member.append_value(member);
-            of_member.append(DoubleText::new(score).as_bytes());
+            of_member.append(DoubleText::of_digits(score).as_bytes());
             self.add(&of_member.0);
         });
         Ok(())

@@ -23,6 +23,7 @@ use crate::commands::definition::{Arity, Command, Flags, Group, Handler, LockSco
 use crate::commands::help::encode_help;
 use crate::config::Config;
 use crate::errors::CommandError;
+use crate::persist::log::Fault;
 use crate::persist::rdb::dump::Checksum;
 use crate::route::core::CoreState;
 use crate::route::patrol::memory_class;
@@ -85,6 +86,20 @@ impl Subcommand {
 
 /// Sorted by name.
 const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand::new(
+        "AOF-FAULT",
+        "<write|flush> <errno> [<bytes>]",
+        "Have the next write of the append-only file fail after so many bytes, or its next flush.",
+        2..=3,
+        log_fault,
+    ),
+    Subcommand::new(
+        "AOF-FLUSH-SLEEP",
+        "<microseconds>",
+        "Let so much time pass before each flush of the append-only file.",
+        1..=1,
+        log_flush_sleep,
+    ),
     Subcommand::new("ASSERT", "", "End the process by a failed assertion.", 0..=0, crash),
     Subcommand::new("CHANGE-REPL-ID", "", "Nothing yet: there is no replication.", 0..=0, nothing),
     Subcommand::new(
@@ -138,7 +153,14 @@ const SUBCOMMANDS: &[Subcommand] = &[
         object::packed,
     )
     .locking(LockScope::Shared),
-    Subcommand::new("LOADAOF", "", "Not yet: there is no append-only file.", 0..=0, not_persistent),
+    Subcommand::new(
+        "LOADAOF",
+        "",
+        "Empty all databases, and load the append-only log.",
+        0..=0,
+        reload::load_log,
+    )
+    .locking(LockScope::Exclusive),
     Subcommand::new("LOG", "<text>", "Write a line to the log.", 1..=1, log),
     Subcommand::new("OBJECT", "<key> [fast]", "How a value is stored.", 1..=2, object::describe)
         .locking(LockScope::Shared),
@@ -287,6 +309,31 @@ fn set_active_expire(transaction: Transaction, request: Request) -> Coordination
     })
 }
 
+fn log_flush_sleep(_: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let microseconds = integer(request.args().at(2))?;
+        let microseconds = u64::try_from(microseconds).map_err(|_| CommandError::NotAnInteger)?;
+        request.shared.persistence.log.set_flush_sleep(microseconds);
+        Ok(request.ok())
+    })
+}
+
+fn log_fault(_: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let args = request.args();
+        let number = |at| args.get(at).map_or(Ok(0), integer);
+        let code = i32::try_from(number(3)?).map_err(|_| CommandError::NotAnInteger)?;
+        let bytes = usize::try_from(number(4)?).map_err(|_| CommandError::NotAnInteger)?;
+        let fault = match args.at(2) {
+            word if is_word(word, "WRITE") => Fault::Write { bytes, code },
+            word if is_word(word, "FLUSH") => Fault::Flush { code },
+            _ => return Err(CommandError::Syntax),
+        };
+        request.shared.persistence.log.set_fault(fault);
+        Ok(request.ok())
+    })
+}
+
 fn unrestrict_scripts(_: Transaction, request: Request) -> Coordination {
     let unrestricted = request.args().at(2) == b"1";
     request.shared.scripts_unrestricted.store(unrestricted, Ordering::Relaxed);
@@ -367,11 +414,6 @@ fn client_eviction(transaction: Transaction, request: Request) -> Coordination {
 /// What each client of a core holds that may be evicted.
 fn evictable_clients(state: &mut CoreState) -> Vec<usize> {
     state.connections.iter().filter_map(|(_, connection)| connection.evictable_bytes()).collect()
-}
-
-fn not_persistent(_: Transaction, _: Request) -> Coordination {
-    let error = CommandError::NotYet("persistence comes in a later version");
-    Box::pin(async move { Err(error) })
 }
 
 fn crash(_: Transaction, request: Request) -> Coordination {

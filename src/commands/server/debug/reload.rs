@@ -1,13 +1,25 @@
-//! `DEBUG RELOAD`: everything to the disk and back.
+//! `DEBUG RELOAD` and `LOADAOF`: everything to the disk and back.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::commands::arguments::is_word;
 use crate::commands::context::Coordination;
 use crate::commands::server::snapshot::{self, After};
 use crate::errors::CommandError;
+use crate::persist::aof::load::{LoadedLog, LogJob};
+use crate::persist::aof::upkeep::resume_log;
 use crate::persist::load::Existing;
 use crate::route::core::CoreState;
+use crate::route::replay::Replay;
+use crate::route::shared::Shared;
 use crate::route::transaction::{Request, Transaction};
 use crate::script::functions::Catalog;
+
+/// How often a coordinator looks whether something has been done.
+const LOOK: Duration = Duration::from_millis(1);
+const NOT_LOADED: CommandError =
+    CommandError::Other("ERR Error trying to load the AOF files, check server logs.");
 
 /// What a `RELOAD` leaves out.
 #[derive(Default)]
@@ -62,6 +74,87 @@ pub(super) fn reload(transaction: Transaction, request: Request) -> Coordination
         tracing::warn!("DB reloaded by DEBUG RELOAD");
         Ok(request.ok())
     })
+}
+
+/// Brings the append-only log to the disk, empties everything and loads the log.
+///
+/// The log's commands need locks like those of clients: the locks under which everything is emptied
+/// end with that. What comes from then on is refused until everything has been loaded.
+pub(super) fn load_log(transaction: Transaction, request: Request) -> Coordination {
+    Box::pin(async move {
+        let shared = &request.shared;
+        let (loading, log) = (&shared.persistence.loading, &shared.persistence.log);
+        if loading.is_active() {
+            return Err(CommandError::Loading);
+        }
+        if transaction.is_part() {
+            return Err(CommandError::Other("ERR DEBUG LOADAOF is not allowed in transactions"));
+        }
+        let disk = shared.disk.get().ok_or(CommandError::Other("ERR this server has no files"))?;
+        log.want_flush();
+        while !log.is_settled() {
+            if log.has_failed() {
+                return Err(NOT_LOADED);
+            }
+            transaction.sleep(LOOK).await;
+        }
+        let was_on = log.is_on();
+        log.set_on(false);
+        let (job, ports) = LogJob::new(&shared.config.load(), request.now_ms, shared.map.shards());
+        loading.begin_replay(request.now_ms / 1000);
+        shared.functions.replace(Catalog::default());
+        let mut commands = Some(ports.commands);
+        let hand_over = ports.shards.into_iter().zip(transaction.shards()).map(|(port, shard)| {
+            let replay = commands.take().map(Replay::new);
+            let task = move |state: &mut CoreState| {
+                empty(state);
+                state.begin_replay(port, replay);
+            };
+            (shard, task)
+        });
+        transaction.last_hop(hand_over).await;
+        let of_thread = Arc::clone(shared);
+        let work = move || {
+            job.run(&of_thread);
+            let loaded = of_thread.persistence.take_loaded_log();
+            // Before anybody may write again.
+            if was_on {
+                go_on_with_log(&of_thread, loaded);
+            }
+            of_thread.persistence.loading.finish();
+        };
+        if let Err(error) = disk.run(Box::new(work)) {
+            log.set_on(was_on);
+            loading.fail(error.to_string());
+            loading.finish();
+        }
+        let outcome = loop {
+            match loading.outcome() {
+                Some(outcome) => break outcome,
+                None => transaction.sleep(LOOK).await,
+            }
+        };
+        outcome.map_err(|reason| {
+            tracing::warn!("Error loading the append-only log: {reason}");
+            NOT_LOADED
+        })?;
+        tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
+        Ok(request.ok())
+    })
+}
+
+/// Records what is changed behind what has been loaded: a file that ended too early is shorter now.
+fn go_on_with_log(shared: &Shared, loaded: Option<LoadedLog>) {
+    let log = &shared.persistence.log;
+    let Some(loaded) = loaded else {
+        // It could not be loaded, and nothing has touched it.
+        log.set_on(true);
+        return;
+    };
+    assert!(log.close(), "invariant: nothing is written while the log is off");
+    if let Err(reason) = resume_log(shared, loaded.manifest) {
+        shared.persistence.loading.fail(reason);
+    }
 }
 
 fn empty(state: &mut CoreState) {

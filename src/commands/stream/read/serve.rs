@@ -7,6 +7,7 @@ use super::options::{Budget, Kind, Read};
 use crate::commands::context::ShardContext;
 use crate::commands::stream::access::{CONSUMER_CREATED, change, record, seen_consumer};
 use crate::commands::stream::ids::{encode_id, encode_pairs, id, no_key_or_group};
+use crate::commands::stream::logged::GroupChanges;
 use crate::errors::CommandError;
 
 /// From where on a stream is read.
@@ -76,6 +77,7 @@ impl Read<'_> {
             stream.is_some_and(|stream| output.plain(stream.log(), after))
         } else {
             let mut delivery = Delivery::default();
+            output.changes = GroupChanges::new(context);
             change(context, &key, |stream| {
                 stream.with_group(self.group.0, |log, group| {
                     delivery = output.of_group(log, group, from, now_ms);
@@ -84,6 +86,7 @@ impl Read<'_> {
             let events: &[&str] = if delivery.is_new_consumer { &[CONSUMER_CREATED] } else { &[] };
             let changes = u64::from(delivery.is_served) + events.len() as u64;
             record(context, &key, events, changes);
+            output.changes.log(context, key_bytes, self.group);
             if let Some(at_ms) = delivery.next_claim_ms.filter(|_| self.waits) {
                 context.alarms.set(context.db, key_bytes, at_ms);
             }
@@ -121,12 +124,13 @@ struct Output<'o, 'r> {
     reply: &'o mut Encoder<'r>,
     array: Option<kvasir_proto::Deferred>,
     len: u64,
+    changes: GroupChanges,
 }
 
 impl<'o, 'r> Output<'o, 'r> {
     fn new(read: &'o Read<'o>, budget: &'o mut Budget, reply: &'o mut Encoder<'r>) -> Self {
         let array = Some(reply.defer_array());
-        Self { read, budget, reply, array, len: 0 }
+        Self { read, budget, reply, array, len: 0, changes: GroupChanges::default() }
     }
 
     fn finish(mut self) {
@@ -182,6 +186,7 @@ impl<'o, 'r> Output<'o, 'r> {
 
     fn of_group(&mut self, log: &Log, group: &mut Group, from: From, now_ms: u64) -> Delivery {
         let (consumer, is_new_consumer) = seen_consumer(group, self.read.group.1, now_ms);
+        let before = group.last_delivered;
         let is_served = match from {
             From::After(after) => {
                 self.history(log, group, consumer, after, now_ms);
@@ -195,6 +200,7 @@ impl<'o, 'r> Output<'o, 'r> {
                 self.len > 0
             }
         };
+        self.changes.end(group, is_new_consumer, group.last_delivered != before);
         let idle_min = self.read.claim.filter(|_| !is_served);
         let next_claim_ms = idle_min
             .and_then(|idle_min| Some(group.first_delivered_ms()?.saturating_add(idle_min)));
@@ -218,7 +224,9 @@ impl<'o, 'r> Output<'o, 'r> {
             let entry = log.get(id);
             if entry.is_some() {
                 let deliveries = group.pending(id).map_or(0, |pending| pending.deliveries);
-                group.assign(id, consumer, now_ms, deliveries.saturating_add(1));
+                let deliveries = deliveries.saturating_add(1);
+                group.assign(id, consumer, now_ms, deliveries);
+                self.changes.claim(id, now_ms, deliveries);
             }
             self.entry(id, entry, None);
             next = id.next();
@@ -241,6 +249,7 @@ impl<'o, 'r> Output<'o, 'r> {
         for (id, pending) in idle {
             let Some(entry) = log.get(id) else {
                 group.acknowledge(id);
+                self.changes.acknowledge(id);
                 continue;
             };
             if !self.has_room() {
@@ -248,6 +257,7 @@ impl<'o, 'r> Output<'o, 'r> {
             }
             let deliveries = pending.deliveries;
             group.assign(id, consumer, now_ms, deliveries.saturating_add(1));
+            self.changes.claim(id, now_ms, deliveries.saturating_add(1));
             group.consumer_mut(consumer).active_ms = Some(now_ms);
             self.entry(id, Some(entry), Some((pending.idle_ms(now_ms), deliveries)));
         }
@@ -264,6 +274,7 @@ impl<'o, 'r> Output<'o, 'r> {
             group.advance(log, entry.id);
             if !self.read.no_ack {
                 group.assign(entry.id, consumer, now_ms, 1);
+                self.changes.claim(entry.id, now_ms, 1);
                 group.consumer_mut(consumer).active_ms = Some(now_ms);
             }
             self.entry(entry.id, Some(entry), delivered);

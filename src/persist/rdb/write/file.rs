@@ -122,7 +122,8 @@ mod tests {
     use crate::persist::rdb::file::{FileReader, Item, ReadOptions};
     use crate::persist::rdb::{Hash, crc64};
 
-    fn read(needs: Needs, body: &[u8]) -> Vec<Item> {
+    /// The items, and what is said last about the size of a database.
+    fn read(needs: Needs, body: &[u8]) -> (Vec<Item>, Option<(u32, u64)>) {
         let mut file = needs.header().to_vec();
         file.extend_from_slice(body);
         write_end(&mut file);
@@ -134,7 +135,8 @@ mod tests {
             checksum: Checksum::Verified,
         };
         let mut reader = FileReader::open(&file[..], Some(file.len() as u64), options).unwrap();
-        std::iter::from_fn(|| reader.next_item().unwrap()).collect()
+        let items = std::iter::from_fn(|| reader.next_item().unwrap()).collect();
+        (items, reader.take_announced())
     }
 
     #[test]
@@ -160,8 +162,8 @@ mod tests {
         let hash = Value::Hash(hash);
         let needs = write_key(&mut body, b"h", &hash, WriteOptions { compress: false });
         assert_eq!(needs, Needs::Valkey);
-        let items = read(needs, &body);
-        assert_eq!(items.len(), 4);
+        let (items, announced) = read(needs, &body);
+        assert_eq!((items.len(), announced), (4, Some((15, 2))));
         assert_eq!(items[0], Item::Aux { name: b"who".to_vec(), text: b"we".to_vec() });
         assert_eq!(items[1], Item::Function(b"#!lua name=l\n".to_vec()));
         let [Item::Entry(text), Item::Entry(fields)] = &items[2..] else { panic!("two keys") };

@@ -15,6 +15,8 @@ use super::value::{Hash, SortedSet, Value};
 
 /// Strings above this many bytes are worth compressing, as the peers see it.
 const COMPRESS_ABOVE_BYTES: usize = 20;
+/// The most that comes before a compressed string: its form and two lengths.
+const LZF_HEAD_MAX: usize = 1 + 9 + 9;
 /// The longest text of an integer of 32 bits.
 const INT32_TEXT_MAX: usize = 11;
 /// A list's nodes have about this many bytes, the peers' default.
@@ -63,6 +65,11 @@ fn is_small<'a>(len: usize, mut elements: impl Iterator<Item = &'a [u8]>) -> boo
 /// need not be copied first.
 pub fn write_string(out: &mut Vec<u8>, text: &[u8], options: WriteOptions) {
     Writer { out, options }.string(text);
+}
+
+/// Appends a length, in the shortest form.
+pub fn write_length(out: &mut Vec<u8>, length: u64) {
+    Writer { out, options: WriteOptions { compress: false } }.length(length);
 }
 
 /// Bytes of the length before a string of so many that is written as it is.
@@ -135,16 +142,31 @@ impl Writer<'_> {
         {
             return self.integer(value);
         }
-        let worthwhile = self.options.compress && text.len() > COMPRESS_ABOVE_BYTES;
-        if worthwhile && let Some(packed) = lzf::compress(text) {
-            self.out.push(code::LEN_SPECIAL | code::STRING_LZF);
-            self.length(packed.len() as u64);
-            self.length(text.len() as u64);
-            self.out.extend_from_slice(&packed);
+        if self.options.compress && is_compressible(text.len()) && self.compressed(text).is_some() {
             return;
         }
         self.length(text.len() as u64);
         self.out.extend_from_slice(text);
+    }
+
+    /// A string compressed; `None` when that saves nothing.
+    fn compressed(&mut self, text: &[u8]) -> Option<()> {
+        // Both lengths come first; that of what is compressed is known when it is.
+        let start = self.out.len();
+        self.out.resize(start + LZF_HEAD_MAX, 0);
+        let packed_from = self.out.len();
+        if lzf::compress_into(text, self.out).is_none() {
+            self.out.truncate(start);
+            return None;
+        }
+        let mut head = Vec::with_capacity(LZF_HEAD_MAX);
+        head.push(code::LEN_SPECIAL | code::STRING_LZF);
+        let mut writer = Writer { out: &mut head, options: self.options };
+        writer.length((self.out.len() - packed_from) as u64);
+        writer.length(text.len() as u64);
+        self.out[packed_from - head.len()..packed_from].copy_from_slice(&head);
+        self.out.drain(start..packed_from - head.len());
+        Some(())
     }
 
     fn integer(&mut self, value: i32) {

@@ -1,10 +1,41 @@
-//! Writing a large hash, set or sorted set element by element.
+//! Writing a large hash, set or sorted set element by element, and a list block by block.
 
-use kvasir_shard::{Element, ValueRef, ValueType};
+use std::io;
+
+use kvasir_shard::{Element, List, ValueRef, ValueType};
 
 use super::file::Needs;
-use super::{WriteOptions, Writer, write_string};
+use super::{PLAIN_ABOVE_BYTES, WriteOptions, Writer, write_string};
 use crate::persist::rdb::code;
+use crate::persist::rdb::packed::listpack::Builder;
+
+/// So much of a list is collected before it is passed on.
+const LIST_PART_BYTES: usize = 128 * 1024;
+
+/// Passes `out` on with a list under a key at its end, and then the parts that follow, so that
+/// there is never more than a part of it in memory. Each block is a node.
+pub fn write_list(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    list: &List,
+    options: WriteOptions,
+    pass_on: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    out.push(code::LIST_QUICKLIST_2);
+    write_string(out, key, options);
+    Writer { out, options }.length(list.blocks() as u64);
+    list.try_for_each_block(|block| {
+        if out.len() >= LIST_PART_BYTES {
+            pass_on(out)?;
+            out.clear();
+        }
+        Writer { out, options }.list_node(block);
+        Ok::<(), io::Error>(())
+    })?;
+    pass_on(out)?;
+    out.clear();
+    Ok(())
+}
 
 /// The form in which a collection is written by elements.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +88,20 @@ impl Form {
 }
 
 impl Writer<'_> {
+    /// Elements, at least one, as a node of a list.
+    fn list_node(&mut self, elements: &mut dyn Iterator<Item = &[u8]>) {
+        let mut elements = elements.peekable();
+        let first = elements.next().expect("invariant: no block is empty");
+        if first.len() > PLAIN_ABOVE_BYTES && elements.peek().is_none() {
+            self.length(code::NODE_PLAIN);
+            return self.string(first);
+        }
+        let mut node = Builder::new();
+        node.push(first);
+        elements.for_each(|element| node.push(element));
+        self.packed_node(node);
+    }
+
     fn text(&mut self, text: ValueRef<'_>) {
         let written = text.with_bytes(|text| self.string(text));
         written.expect("invariant: names and values are strings");
@@ -65,6 +110,8 @@ impl Writer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use kvasir_shard::{End, ListLimits};
+
     use super::*;
     use crate::persist::rdb::value::Value;
     use crate::persist::rdb::{Hash, Input, SortedSet, VERSION_FIELD_DEADLINES, read_value};
@@ -85,6 +132,34 @@ mod tests {
         let mut input = Input::new(&out[1..]);
         assert_eq!(input.string_owned().unwrap(), b"key");
         read_value(&mut input, out[0], VERSION_FIELD_DEADLINES).unwrap()
+    }
+
+    #[test]
+    fn a_list_is_passed_on_in_parts() {
+        let mut list = List::new();
+        let large = vec![b'x'; 100_000];
+        for at in 0..20_000_u32 {
+            let text = format!("{at} {}", "element".repeat(at as usize % 7));
+            let text = if at % 5000 == 1 { &large } else { text.as_bytes() };
+            list.push(End::Back, text, ListLimits::default());
+        }
+        let (mut whole, mut parts, mut out) = (Vec::new(), 0, b"head".to_vec());
+        let mut pass_on = |part: &[u8]| {
+            assert!(part.len() < LIST_PART_BYTES + large.len() + 100, "{} bytes", part.len());
+            whole.extend_from_slice(part);
+            parts += 1;
+            Ok(())
+        };
+        let options = WriteOptions { compress: false };
+        write_list(&mut out, b"key", &list, options, &mut pass_on).unwrap();
+        assert!(parts > 5, "{parts} parts");
+        assert_eq!(&whole[..4], b"head");
+        let mut input = Input::new(&whole[5..]);
+        assert_eq!(input.string_owned().unwrap(), b"key");
+        let value = read_value(&mut input, whole[4], VERSION_FIELD_DEADLINES).unwrap();
+        let mut expected = crate::persist::rdb::Elements::default();
+        list.range(0, list.len(), |text| expected.push(text));
+        assert_eq!(value, Value::List(expected));
     }
 
     #[test]

@@ -13,13 +13,18 @@ pub struct Draws {
     client: u64,
     clients: u64,
     writes: u64,
+    /// The number of a script of its own.
+    script: u64,
 }
+
+/// A value of more than this is too large for a script to keep it as it was.
+const LARGE_BYTES: usize = 2100;
 
 impl Draws {
     /// For one of so many that draw for themselves, on so many keys.
     pub fn new(rng: Rng, keys: u8, (client, clients): (usize, usize)) -> Self {
         assert!(client < clients, "client {client} would write another's values");
-        Self { rng, keys, client: client as u64, clients: clients as u64, writes: 0 }
+        Self { rng, keys, client: client as u64, clients: clients as u64, writes: 0, script: 0 }
     }
 
     /// One of the keys.
@@ -66,13 +71,28 @@ impl Draws {
     }
 
     /// A script of these commands, which declares all its keys, some or none, and whose text may
-    /// have been sent before.
-    pub fn script(&mut self, ops: Vec<Op>) -> Op {
+    /// have been sent before, by any client or by this one. It may write values that are too large
+    /// to be taken back.
+    pub fn script(&mut self, mut ops: Vec<Op>) -> Op {
+        for op in &mut ops {
+            if let Op::Set(_, value) = op
+                && self.rng.one_in(2)
+            {
+                value.push_str(&"0".repeat(LARGE_BYTES));
+            }
+        }
         let mut declared = Op::Multi(ops.clone()).keys().unwrap_or_default();
         if self.rng.one_in(2) {
             declared.truncate(self.rng.below(declared.len() + 1));
         }
-        let number = if self.rng.one_in(2) { 0 } else { self.number() };
+        let number = match self.rng.below(5) {
+            0 => 0,
+            1 => {
+                self.script = self.number();
+                self.script
+            }
+            _ => self.script,
+        };
         Op::Script { declared, number, ops }
     }
 
