@@ -17,10 +17,10 @@ impl External {
         self.key.as_ref().map_or(0, |key| key.len()) + self.payload.memory()
     }
 
-    /// Bytes in the arena behind it, besides the entry that names it.
-    pub(crate) fn arena_bytes(&self) -> usize {
+    /// Bytes of the elements that are entries of their own; O(1).
+    pub(crate) fn element_bytes(&self) -> usize {
         match &self.payload {
-            Payload::Collection(collection) => collection.arena_bytes(),
+            Payload::Collection(collection) => collection.element_bytes(),
             _ => 0,
         }
     }

@@ -63,7 +63,7 @@ pub use keyspace::memory::MemoryUse;
 pub use keyspace::open::AccessError;
 pub use keyspace::portion::{Assembly, Portion};
 pub use keyspace::restore::{Existing, Restored};
-pub use keyspace::snapshot::{CutStep, SaveCause, SavedEntry, Saver};
+pub use keyspace::snapshot::{CollectionSize, CutStep, SaveCause, SavedEntry, Saver};
 pub use keyspace::write::{SetOutcome, Ttl};
 pub use keyspace::{Overdue, Shard, ShardConfig};
 pub use list::{Direction, End, List, ListLimits, Removal};

@@ -1,5 +1,7 @@
 //! The entries of a shard, wherever their parts lie: the arena, and the slab for what is outside.
 
+use std::sync::Arc;
+
 use crate::arena::{Arena, BLOCK_BYTES_MAX, Handle};
 use crate::entry::{self, Entry, EntrySpec, KEY_INLINE_MAX, Kind, PackKind};
 use crate::external::{External, Externals};
@@ -8,6 +10,9 @@ use crate::keyspace::open::ContentRef;
 use crate::table::KeySource;
 use crate::value::{LargeString, NewValue, Payload, ValueRef};
 use crate::value::{encoding_name, is_too_long_for_embstr, parse_canonical_int};
+
+/// A copy of a shorter string costs less than to share it.
+const SHARED_BYTES_MIN: usize = 16 << 10;
 
 /// The memory of the shard is exhausted: the arena's reach, or the names of outside values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,11 +152,30 @@ impl Store {
         let outside = match entry.kind() {
             Kind::External => {
                 let external = self.externals.get(entry.external());
-                size_of::<External>() + external.memory() + external.arena_bytes()
+                size_of::<External>() + external.memory() + external.element_bytes()
             }
             Kind::String | Kind::Int | Kind::Pack(_) => 0,
         };
         self.arena.block_bytes(handle) + outside
+    }
+
+    /// Bytes of an entry's key and value that lie outside it; for a collection, without those of
+    /// its elements.
+    #[inline]
+    pub(crate) fn outside_bytes(&self, handle: Handle) -> usize {
+        self.external_of(handle).map_or(0, |cell| self.externals.get(cell).memory())
+    }
+
+    /// The bytes of a string that lies outside its entry and is long, for whoever wants to have
+    /// them without a copy: the store copies them before it changes them. O(1).
+    pub(crate) fn share_text(&mut self, handle: Handle) -> Option<Arc<Vec<u8>>> {
+        let cell = self.external_of(handle)?;
+        match &mut self.externals.get_mut(cell).payload {
+            Payload::String(text) if text.bytes.len() >= SHARED_BYTES_MIN => {
+                Some(Arc::clone(text.bytes.share()))
+            }
+            _ => None,
+        }
     }
 
     /// Makes an entry. With `reuse`, that entry's block is used when it is of the right size, and

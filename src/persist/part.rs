@@ -14,7 +14,8 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use kvasir_shard::{
-    Element, ElementSaver, OwnedData, SaveCause, SavedEntry, Saver, ValueRef, ValueType,
+    CollectionSize, Element, ElementSaver, OwnedData, SaveCause, SavedEntry, Saver, ValueRef,
+    ValueType,
 };
 
 use super::aof::manifest::BaseFormat;
@@ -42,8 +43,10 @@ pub(super) const FULL_BYTES: usize = 1 << 20;
 const CHOKED_BYTES_MIN: usize = 16 << 20;
 /// See [`CHOKED_BYTES_MIN`]: a fiftieth, for all shards together.
 const CHOKED_SHARE: usize = 50;
-/// Collections of up to so many elements are saved whole, which takes some 100 us at most.
+/// Collections of up to so many elements are saved whole, which takes some 100 us at most, ...
 const WHOLE_ELEMENTS_MAX: usize = 512;
+/// ... unless they have more bytes than this.
+const WHOLE_BYTES_MAX: usize = 256 * 1024;
 /// Texts above this size are encoded by the thread.
 const LONG_TEXT_BYTES: usize = 16 * 1024;
 
@@ -324,17 +327,15 @@ impl Part {
 
     fn save_collection(&mut self, db: u32, entry: &SavedEntry<'_>) {
         let value = entry.to_value();
-        let bytes = match &value.data {
-            OwnedData::List(list) if list.len() > WHOLE_ELEMENTS_MAX => Some(list.memory()),
-            OwnedData::Stream(stream)
-                if stream.log().len() > WHOLE_ELEMENTS_MAX as u64
-                    || stream.pieces() > WHOLE_ELEMENTS_MAX =>
-            {
-                Some(stream.memory())
+        let (elements, bytes) = match &value.data {
+            OwnedData::List(list) => (list.len(), list.memory()),
+            OwnedData::Stream(stream) => {
+                let entries = usize::try_from(stream.log().len()).unwrap_or(usize::MAX);
+                (entries.max(stream.pieces()), stream.memory())
             }
-            _ => None,
+            _ => (0, 0),
         };
-        if let Some(bytes) = bytes {
+        if is_large(elements, bytes) {
             return self.save_later(db, entry, Later::Data(value.data), bytes);
         }
         if is_empty(&value.data) {
@@ -354,6 +355,11 @@ enum Later {
     Text(Arc<Vec<u8>>),
     /// Any other value. A list or a stream has blocks that the shard may have as well.
     Data(OwnedData),
+}
+
+/// Whether a collection would take too long for one turn.
+fn is_large(elements: usize, bytes: usize) -> bool {
+    elements > WHOLE_ELEMENTS_MAX || bytes > WHOLE_BYTES_MAX
 }
 
 /// Whether a value is a collection without elements.
@@ -437,10 +443,9 @@ impl Saver for Part {
         &mut self,
         db: u32,
         entry: &SavedEntry<'_>,
-        elements: usize,
-        expiring: usize,
+        CollectionSize { elements, expiring, bytes }: CollectionSize,
     ) -> Option<Box<dyn ElementSaver>> {
-        if elements <= WHOLE_ELEMENTS_MAX {
+        if !is_large(elements, bytes) {
             return None;
         }
         self.keys += 1;
@@ -484,8 +489,27 @@ impl Portion {
     fn hand_over(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         let len = bytes.len();
+        if len == 0 {
+            return;
+        }
         self.is_split = true;
         self.outbox.push(Piece::Portion(self.number, bytes), len);
+    }
+
+    /// Leaves an element to the thread to encode, whose value the shard has as well.
+    fn hand_over_later(&mut self, element: &Element<'_>, text: Arc<Vec<u8>>) {
+        self.hand_over();
+        let (form, deadline_ms) = (self.form, element.deadline_ms);
+        let name = element.name.to_vec().expect("invariant: names are strings");
+        let bytes = name.len() + text.len();
+        let encode = move |pass_on: &mut dyn FnMut(&[u8]) -> io::Result<()>| {
+            let (name, value) = (ValueRef::Bytes(&name), ValueRef::Bytes(&text));
+            let mut out = Vec::new();
+            form.write_element(&mut out, &Element { name, value, score: 0.0, deadline_ms });
+            pass_on(&out)
+        };
+        let piece = Piece::PortionUnencoded(self.number, Box::new(encode));
+        self.outbox.push(piece, bytes.min(FULL_BYTES));
     }
 
     fn hand_over_extras(&mut self) {
@@ -497,8 +521,11 @@ impl Portion {
 }
 
 impl ElementSaver for Portion {
-    fn save(&mut self, element: Element<'_>) {
-        self.form.write_element(&mut self.bytes, &element);
+    fn save(&mut self, element: Element<'_>, text: Option<Arc<Vec<u8>>>) {
+        match text {
+            Some(text) => self.hand_over_later(&element, text),
+            None => self.form.write_element(&mut self.bytes, &element),
+        }
         if self.bytes.len() >= PIECE_BYTES {
             self.hand_over();
         }

@@ -73,6 +73,9 @@ pub fn remove_temporary(directory: &Path, name: &Path) {
 /// for it.
 type Encode = Box<dyn FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<Needs> + Send>;
 
+/// What encodes a part of a record in the thread.
+type EncodePart = Box<dyn FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> + Send>;
+
 /// What the thread is sent.
 pub enum Piece {
     /// Whole records.
@@ -83,6 +86,8 @@ pub enum Piece {
     Unencoded(Encode),
     /// The next part of the record that has this number.
     Portion(u64, Vec<u8>),
+    /// The same, which is to be encoded.
+    PortionUnencoded(u64, EncodePart),
     /// The next part of what follows that record.
     PortionExtras(u64, Vec<u8>),
     /// The record that has this number is whole.
@@ -100,6 +105,7 @@ impl fmt::Debug for Piece {
             }
             Self::Unencoded(_) => out.write_str("Unencoded"),
             Self::Portion(number, bytes) => write!(out, "Portion({number}, {} bytes)", bytes.len()),
+            Self::PortionUnencoded(number, _) => write!(out, "PortionUnencoded({number})"),
             Self::PortionExtras(number, bytes) => {
                 write!(out, "PortionExtras({number}, {} bytes)", bytes.len())
             }
@@ -207,6 +213,9 @@ fn write_temporary(path: &Path, target: &Target, pieces: &Receiver<Piece>) -> io
                 encoded_needs = encoded_needs.max(needs);
             }
             Ok(Piece::Portion(number, bytes)) => spools.add((number, Place::Record), &bytes)?,
+            Ok(Piece::PortionUnencoded(number, encode)) => {
+                encode(&mut |bytes| spools.add((number, Place::Record), bytes))?;
+            }
             Ok(Piece::PortionExtras(number, bytes)) => {
                 spools.add((number, Place::Behind), &bytes)?;
             }

@@ -26,6 +26,13 @@ fn grow(client: &mut Client) {
     client.call(&[&["EVAL", script, "4"], &keys[..], &[&many]].concat());
     client.run("PEXPIREAT {large}hash 4000000000000");
     client.call(&["SET", "long", &"x".repeat(1 << 20)]);
+    for index in 0..40_usize {
+        let (name, text) = (index.to_string(), format!("{index} ").repeat(10_000 + index));
+        client.call(&["HSET", "{long}hash", &name, &text]);
+        client.call(&["SADD", "{long}set", &text]);
+        client.call(&["RPUSH", "{long}list", &text]);
+    }
+    client.run("PEXPIREAT {long}hash 4000000000000");
 }
 
 /// Streams with everything that Valkey knows of them.
@@ -101,7 +108,9 @@ fn a_base_of_commands_is_loaded_by_us_and_by_valkey() {
         assert_eq!(digest(&mut client), expected, "after a start: {}", ours.log());
         assert_eq!(deliveries(&mut client), pending, "after a start");
         let moment = Reply::Integer(4_000_000_000_000);
-        assert_eq!(client.run("PEXPIRETIME {large}hash"), moment);
+        for key in ["{large}hash", "{long}hash"] {
+            assert_eq!(client.run(&format!("PEXPIRETIME {key}")), moment);
+        }
     }
 }
 

@@ -47,6 +47,21 @@ fn fill(client: &mut Client) {
         let reply = client.run(line);
         assert!(!matches!(reply, kvasir_proto::Value::Error(_)), "{line}: {reply:?}");
     }
+    fill_with_long_elements(client);
+}
+
+/// Collections of few elements that are too long to be saved in one turn.
+fn fill_with_long_elements(client: &mut Client) {
+    for index in 0..40_usize {
+        let (name, text) = (index.to_string(), format!("{index} ").repeat(10_000 + index));
+        let long_name = &text[..1000 * (index % 5)];
+        client.call(&["HSET", "long:hash", &name, &text]);
+        client.call(&["HSET", "long:hash", &format!("{name} {long_name}"), &name]);
+        client.call(&["SADD", "long:set", &text]);
+        client.call(&["ZADD", "long:zset", &name, &text]);
+        client.call(&["RPUSH", "long:list", &text]);
+        client.call(&["XADD", "long:stream", &format!("{}-0", index + 1), &name, &text]);
+    }
 }
 
 /// A server that starts with the dump file of another.

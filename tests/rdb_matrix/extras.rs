@@ -40,6 +40,18 @@ fn fill(client: &mut Client) {
     client.pipeline(&requests);
 }
 
+/// Fields with deadlines, which the peers of now do not load, and values that are too long to be
+/// saved in one turn.
+fn fill_with_long_fields(client: &mut Client) {
+    for index in 0..40 {
+        let (field, text) = (format!("f{index}"), format!("{index} ").repeat(10_000));
+        client.call(&["HSET", "longhash", &field, &text]);
+        if index % 2 == 0 {
+            client.run(&format!("HPEXPIREAT longhash {} FIELDS 1 {field}", 4_000_000_000_000_u64));
+        }
+    }
+}
+
 /// Everything about the keys, most of which only our server knows to tell.
 fn look(client: &mut Client) -> Vec<String> {
     let names: Vec<String> = (0..MEMBERS).map(|index| format!("m{index}")).collect();
@@ -51,6 +63,7 @@ fn look(client: &mut Client) -> Vec<String> {
         "SCARD longset".to_owned(),
         format!("SPEXPIRETIME longset MEMBERS {MEMBERS} {names}"),
         format!("ZPEXPIRETIME longzset MEMBERS {MEMBERS} {names}"),
+        "HPEXPIRETIME longhash FIELDS 3 f0 f1 f38".to_owned(),
         "XINFO STREAM stream FULL COUNT 0".to_owned(),
         "XINFO STREAM stream".to_owned(),
         "XPENDING stream g".to_owned(),
@@ -73,6 +86,7 @@ fn our_own_restart_keeps_what_the_peers_do_not_know() {
         let ours = Server::kvasir(shards);
         let mut client = ours.client();
         fill(&mut client);
+        fill_with_long_fields(&mut client);
         let added = show(&client.run("XADD stream IDMP producer one * f v"));
         let look = |client: &mut Client| -> Vec<String> {
             look(client).iter().map(|text| without_ages(text)).collect()

@@ -22,6 +22,8 @@ use crate::value::ValueType;
 const RANDOM_TRIES: usize = 32;
 /// Samples of up to one part in this many are drawn one by one.
 const SAMPLE_SHARE: usize = 3;
+/// A step of a snapshot's pass takes about so many bytes of elements at most.
+const PASS_BYTES: usize = 128 << 10;
 
 /// Where the key of a collection lies in its database, for finding it when members expire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -35,6 +37,8 @@ pub(crate) struct Members {
     table: Table,
     expiring: usize,
     arena_bytes: usize,
+    /// Bytes of names and values that lie outside their entries.
+    outside_bytes: usize,
     /// What the collection is armed for in its database's schedule.
     pub(crate) armed_ms: Option<u64>,
     /// Its key, as long as it is armed.
@@ -56,6 +60,7 @@ impl Members {
             table: Table::new(),
             expiring: 0,
             arena_bytes: 0,
+            outside_bytes: 0,
             armed_ms: None,
             home: Home::default(),
             pass: None,
@@ -82,6 +87,11 @@ impl Members {
 
     pub(crate) fn arena_bytes(&self) -> usize {
         self.arena_bytes
+    }
+
+    /// Bytes of all elements, but for those of the table; O(1).
+    pub(crate) fn bytes(&self) -> usize {
+        self.arena_bytes + self.outside_bytes
     }
 
     /// The shape of the table; O(segments).
@@ -176,6 +186,7 @@ impl Members {
         }
         self.table.insert(hash, handle, store);
         self.arena_bytes += store.arena.block_bytes(handle);
+        self.outside_bytes += store.outside_bytes(handle);
         if let Some(deadline) = deadline {
             self.table.add_deadline(hash, deadline, now_ms);
             self.expiring += 1;
@@ -214,12 +225,12 @@ impl Members {
         let old = found.handle;
         self.save_before_change(store, old);
         let (old_deadline, old_cell) = (store.deadline(old), store.external_of(old));
-        let old_bytes = store.arena.block_bytes(old);
+        let old_bytes = Bytes::of(store, old);
         let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
         let head = EntryHead { key: name, deadline, stamp: 0 };
         let handle = store.write(head, value, Some(old))?;
         freed.extend(old_cell.map(|cell| store.externals.remove(cell)));
-        self.moved(store, found.position, (old, old_bytes), handle);
+        self.moved(store, found, old_bytes, handle);
         self.move_deadline(hash, old_deadline, deadline, now_ms);
         Ok(handle)
     }
@@ -235,10 +246,10 @@ impl Members {
         let old = found.handle;
         self.save_before_change(store, old);
         let hash = store.hash(old);
-        let (old_deadline, old_bytes) = (store.deadline(old), store.arena.block_bytes(old));
+        let (old_deadline, old_bytes) = (store.deadline(old), Bytes::of(store, old));
         let deadline = deadline_ms.map(|deadline| deadline.min(DEADLINE_MAX));
         let handle = store.set_deadline(old, deadline)?;
-        self.moved(store, found.position, (old, old_bytes), handle);
+        self.moved(store, found, old_bytes, handle);
         self.move_deadline(hash, old_deadline, deadline, now_ms);
         Ok(handle)
     }
@@ -253,6 +264,7 @@ impl Members {
         }
         self.table.remove(position, store);
         self.arena_bytes -= store.arena.block_bytes(handle);
+        self.outside_bytes -= store.outside_bytes(handle);
         freed.extend(store.release(handle));
     }
 
@@ -394,9 +406,12 @@ impl Members {
         self.pass = Some(Box::new(Pass::new(value_type, saver)));
     }
 
-    /// Goes on with that: about `count` elements.
-    pub(crate) fn step_pass(&mut self, store: &Store, count: usize) {
+    /// Goes on with that: about `count` elements, and fewer where they are large.
+    pub(crate) fn step_pass(&mut self, store: &mut Store, count: usize) {
+        let (bytes, len) = (self.bytes(), self.len());
         let Some(pass) = &mut self.pass else { return };
+        let mean = bytes / len.max(1);
+        let count = count.min(PASS_BYTES / mean.max(1)).max(1);
         if !pass.is_full() && !pass.step(&self.table, store, count) {
             self.end_pass();
         }
@@ -424,7 +439,7 @@ impl Members {
     }
 
     #[inline]
-    fn save_before_change(&mut self, store: &Store, handle: Handle) {
+    fn save_before_change(&mut self, store: &mut Store, handle: Handle) {
         if let Some(pass) = &mut self.pass {
             pass.save_before_change(store, handle);
         }
@@ -433,20 +448,24 @@ impl Members {
     /// Checks every invariant; O(elements).
     pub(crate) fn verify(&self, store: &Store) {
         self.table.verify(store);
-        let (mut expiring, mut bytes) = (0, 0);
+        let (mut expiring, mut inside, mut outside) = (0, 0, 0);
         self.table.for_each(|handle| {
             expiring += usize::from(store.deadline(handle).is_some());
-            bytes += store.arena.block_bytes(handle);
+            inside += store.arena.block_bytes(handle);
+            outside += store.outside_bytes(handle);
         });
-        assert_eq!((expiring, bytes), (self.expiring, self.arena_bytes));
+        assert_eq!((expiring, inside), (self.expiring, self.arena_bytes));
+        assert_eq!(outside, self.outside_bytes);
     }
 
-    /// Follows an entry to its new block.
-    fn moved(&mut self, store: &Store, position: Position, old: (Handle, usize), handle: Handle) {
-        if handle != old.0 {
-            self.table.replace(position, handle);
-            self.arena_bytes = self.arena_bytes - old.1 + store.arena.block_bytes(handle);
+    /// Follows an entry to what it has become.
+    fn moved(&mut self, store: &Store, found: Found, old: Bytes, handle: Handle) {
+        if handle != found.handle {
+            self.table.replace(found.position, handle);
         }
+        let new = Bytes::of(store, handle);
+        self.arena_bytes = self.arena_bytes - old.inside + new.inside;
+        self.outside_bytes = self.outside_bytes - old.outside + new.outside;
     }
 
     fn move_deadline(&mut self, hash: u64, from: Option<u64>, to: Option<u64>, now_ms: u64) {
@@ -461,6 +480,19 @@ impl Members {
             self.table.add_deadline(hash, new, now_ms);
             self.expiring += 1;
         }
+    }
+}
+
+/// The bytes of an element.
+#[derive(Clone, Copy)]
+struct Bytes {
+    inside: usize,
+    outside: usize,
+}
+
+impl Bytes {
+    fn of(store: &Store, handle: Handle) -> Self {
+        Self { inside: store.arena.block_bytes(handle), outside: store.outside_bytes(handle) }
     }
 }
 

@@ -156,13 +156,9 @@ impl Collection {
             }
     }
 
-    /// Bytes of the elements' entries in the arena; O(1).
-    pub(crate) fn arena_bytes(&self) -> usize {
-        match self {
-            Self::Hash(members) | Self::Set(members) => members.arena_bytes(),
-            Self::Stream(_) | Self::List(_) => 0,
-            Self::SortedSet(scores) => scores.members.arena_bytes(),
-        }
+    /// Bytes of the elements that are entries of their own; O(1).
+    pub(crate) fn element_bytes(&self) -> usize {
+        self.members().map_or(0, Members::bytes)
     }
 
     /// Removes what is due at `now_ms`, about `limit` elements of it; how many. `freed` gets what

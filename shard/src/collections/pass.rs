@@ -6,9 +6,13 @@
 //! never changes, so neither does its place in that order. The names that are kept are as many as
 //! the elements that were written ahead of the cursor, and go with the pass.
 //!
+//! A long value that lies outside its entry is shared ([`crate::held`]) before it is saved, so that
+//! neither a step nor a write has to copy it.
+//!
 //! The pass belongs to the collection: it goes on wherever that is moved, and while it is freed.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::zset::scores::score_of;
 use crate::arena::Handle;
@@ -19,8 +23,9 @@ use crate::value::{ValueRef, ValueType};
 
 /// What takes the elements of a collection that is saved in parts.
 pub trait ElementSaver: Send {
-    /// Takes an element as it was at the cut. Each comes once, in any order.
-    fn save(&mut self, element: Element<'_>);
+    /// Takes an element as it was at the cut. Each comes once, in any order. `text` has the bytes
+    /// of a long value, which are the saver's for as long as it likes: it need not copy them.
+    fn save(&mut self, element: Element<'_>, text: Option<Arc<Vec<u8>>>);
 
     /// Whether it holds so much that there had better come no more for now.
     fn is_full(&self) -> bool;
@@ -36,12 +41,14 @@ pub(crate) struct Pass {
     cursor: u64,
     /// Elements ahead of the cursor that are saved already, or came later.
     settled: HashSet<Box<[u8]>>,
+    /// Elements that a step has come to, reused.
+    met: Vec<Handle>,
 }
 
 impl Pass {
     /// At the beginning of a collection of this type.
     pub(crate) fn new(value_type: ValueType, saver: Box<dyn ElementSaver>) -> Self {
-        Self { value_type, saver, cursor: 0, settled: HashSet::default() }
+        Self { value_type, saver, cursor: 0, settled: HashSet::default(), met: Vec::new() }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -54,27 +61,32 @@ impl Pass {
     }
 
     /// Saves about `count` more elements; false when all have been.
-    pub(crate) fn step(&mut self, table: &Table, store: &Store, count: usize) -> bool {
-        let Self { value_type, saver, cursor, settled } = self;
-        let from = *cursor;
-        *cursor = table.scan(from, count, store, |handle| {
+    pub(crate) fn step(&mut self, table: &Table, store: &mut Store, count: usize) -> bool {
+        let Self { settled, met, .. } = self;
+        let from = self.cursor;
+        self.cursor = table.scan(from, count, store, |handle| {
             let is_new = !scan::is_passed(from, store.hash(handle));
             if is_new && (settled.is_empty() || !settled.contains(store.key(handle))) {
-                saver.save(element(*value_type, store, handle));
+                met.push(handle);
             }
         });
-        *cursor != 0
+        let mut met = std::mem::take(met);
+        for handle in met.drain(..) {
+            self.save(store, handle);
+        }
+        self.met = met;
+        self.cursor != 0
     }
 
     /// To be called before an element changes or goes.
-    pub(crate) fn save_before_change(&mut self, store: &Store, handle: Handle) {
+    pub(crate) fn save_before_change(&mut self, store: &mut Store, handle: Handle) {
         if scan::is_passed(self.cursor, store.hash(handle)) {
             return;
         }
         let name = store.key(handle);
         if !self.settled.contains(name) {
             self.settled.insert(name.into());
-            self.saver.save(element(self.value_type, store, handle));
+            self.save(store, handle);
         }
     }
 
@@ -83,6 +95,11 @@ impl Pass {
         if !scan::is_passed(self.cursor, hash) && !self.settled.contains(name) {
             self.settled.insert(name.into());
         }
+    }
+
+    fn save(&mut self, store: &mut Store, handle: Handle) {
+        let text = store.share_text(handle);
+        self.saver.save(element(self.value_type, store, handle), text);
     }
 }
 

@@ -42,9 +42,6 @@ use crate::store::Store;
 use crate::table::KeySource;
 use crate::value::{LargeString, Payload, ValueRef};
 
-/// A copy of a shorter string costs less than to share it.
-const SHARED_BYTES_MIN: usize = 16 << 10;
-
 /// What takes the entries of a snapshot.
 pub trait Saver: Any + Send {
     /// Takes an entry as it was at the cut, from the database that had the number `db` then.
@@ -59,9 +56,19 @@ pub trait Saver: Any + Send {
         &mut self,
         db: u32,
         entry: &SavedEntry<'_>,
-        elements: usize,
-        expiring: usize,
+        size: CollectionSize,
     ) -> Option<Box<dyn ElementSaver>>;
+}
+
+/// How large a hash, set or sorted set is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CollectionSize {
+    /// Its elements.
+    pub elements: usize,
+    /// Those of them that have a deadline.
+    pub expiring: usize,
+    /// Bytes that the elements take.
+    pub bytes: usize,
 }
 
 /// Why an entry is saved at this moment.
@@ -249,13 +256,13 @@ impl Shard {
     }
 
     /// Lets `change` have a collection beside the store of its elements.
-    fn with_collection(&mut self, cell: u32, change: impl FnOnce(&mut Collection, &Store)) {
+    fn with_collection(&mut self, cell: u32, change: impl FnOnce(&mut Collection, &mut Store)) {
         let external = self.store.externals.get_mut(cell);
         let payload = std::mem::replace(&mut external.payload, Payload::Taken);
         let Payload::Collection(mut collection) = payload else {
             unreachable!("only collections are saved in parts");
         };
-        change(&mut collection, &self.store);
+        change(&mut collection, &mut self.store);
         self.store.externals.get_mut(cell).payload = Payload::Collection(collection);
     }
 
@@ -302,15 +309,14 @@ impl Shard {
     pub(super) fn share(&mut self, handle: Handle) {
         let Some(cell) = self.store.external_of(handle) else { return };
         match &mut self.store.externals.get_mut(cell).payload {
-            Payload::String(text) if text.bytes.len() >= SHARED_BYTES_MIN => {
-                text.bytes.share();
-            }
             Payload::Collection(collection) => match &mut **collection {
                 Collection::List(list) => list.share(),
                 Collection::Stream(stream) => stream.share(),
                 Collection::Hash(_) | Collection::Set(_) | Collection::SortedSet(_) => {}
             },
-            _ => {}
+            _ => {
+                self.store.share_text(handle);
+            }
         }
     }
 
@@ -321,11 +327,11 @@ impl Shard {
             return false;
         };
         let Some(members) = collection.members() else { return false };
-        let (value_type, elements) = (collection.value_type(), members.len());
+        let value_type = collection.value_type();
+        let (elements, expiring) = (members.len(), members.expiring());
+        let size = CollectionSize { elements, expiring, bytes: members.bytes() };
         let entry = SavedEntry { shard: self, handle };
-        let Some(element_saver) = saver.open(db, &entry, elements, members.expiring()) else {
-            return false;
-        };
+        let Some(element_saver) = saver.open(db, &entry, size) else { return false };
         self.with_collection(cell, |collection, _| {
             let members = collection.members_mut().expect("invariant: it has them");
             members.begin_pass(value_type, element_saver);

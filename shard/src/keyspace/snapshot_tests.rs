@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::evict::{Eviction, EvictionOrder};
-use super::snapshot::{CutStep, SaveCause, SavedEntry, Saver};
+use super::snapshot::{CollectionSize, CutStep, SaveCause, SavedEntry, Saver};
 use super::write::Ttl;
 use super::*;
 use crate::collections::{ElementSaver, FieldTtl};
@@ -20,6 +20,10 @@ const SEEDS: [u64; 4] = [1, 2, 3, 4];
 const DATABASES: u32 = 3;
 /// Collections of more elements than this are saved in parts.
 const WHOLE_MAX: usize = 12;
+/// And those of more bytes, of which there are some of fewer elements.
+const WHOLE_BYTES_MAX: usize = 30_000;
+/// Values of so many bytes are shared with the saver.
+const LONG_BYTES: usize = 16 << 10;
 
 /// A value in a form that can be compared: its type, and what it holds by name. Elements that are
 /// due at the end may or may not have been saved.
@@ -67,6 +71,9 @@ fn plain(value: &OwnedValue) -> Plain {
     (kind, value.deadline_ms, elements)
 }
 
+/// Where an element was, and the bytes of its value, which the shard may have as well.
+type SharedElement = ((u32, Vec<u8>), Vec<u8>, Arc<Vec<u8>>);
+
 /// Where a value was, the value as the saver got it, and its bytes where it is a text that it
 /// shares with the shard.
 type SharedValue = ((u32, Vec<u8>), OwnedValue, Option<Arc<Vec<u8>>>);
@@ -76,6 +83,7 @@ struct Sink {
     entries: Mutex<Entries>,
     /// Values that the shard may have as well, which are looked at when it has changed them.
     shared: Mutex<Vec<SharedValue>>,
+    shared_elements: Mutex<Vec<SharedElement>>,
     open: Mutex<usize>,
     full: AtomicBool,
 }
@@ -105,10 +113,9 @@ impl Saver for TestSaver {
         &mut self,
         db: u32,
         entry: &SavedEntry<'_>,
-        elements: usize,
-        _: usize,
+        CollectionSize { elements, bytes, .. }: CollectionSize,
     ) -> Option<Box<dyn ElementSaver>> {
-        if elements <= WHOLE_MAX {
+        if elements <= WHOLE_MAX && bytes <= WHOLE_BYTES_MAX {
             return None;
         }
         let kind = entry.value().value_type().name();
@@ -126,9 +133,14 @@ struct TestElements {
 }
 
 impl ElementSaver for TestElements {
-    fn save(&mut self, saved: Element<'_>) {
+    fn save(&mut self, saved: Element<'_>, text: Option<Arc<Vec<u8>>>) {
         let mut entries = self.sink.entries.lock().unwrap();
         let (name, content) = element(saved);
+        assert_eq!(text.is_some(), content.0.len() >= LONG_BYTES, "what is long is shared");
+        if let Some(text) = text {
+            let shared = (self.place.clone(), name.clone(), text);
+            self.sink.shared_elements.lock().unwrap().push(shared);
+        }
         let elements = &mut entries.get_mut(&self.place).unwrap().2;
         assert!(elements.insert(name, content).is_none(), "an element is saved once");
         self.left -= 1;
@@ -349,7 +361,10 @@ impl World {
         let changed = self.shard.update_hash(0, &key(&name), |hash| match step {
             Step::Field(_, at, ttl) => {
                 let ttl = ttl.map_or(FieldTtl::Clear, |ttl| FieldTtl::At(now_ms + ttl));
-                let value = format!("{at} at {now_ms}");
+                let mut value = format!("{at} at {now_ms}");
+                if at.is_multiple_of(7) {
+                    value.push_str(&"x".repeat(LONG_BYTES));
+                }
                 hash.set(&field(at), NewValue::Bytes(value.as_bytes()), ttl).unwrap();
             }
             Step::FieldGone(_, at) => {
@@ -544,6 +559,9 @@ impl World {
                 (_, text) => assert_eq!(text, None),
             }
         }
+        for (place, name, text) in self.sink.shared_elements.lock().unwrap().drain(..) {
+            assert_eq!(entries[&place].2[&name].0, *text, "it stays what it was");
+        }
     }
 }
 
@@ -635,8 +653,7 @@ impl Saver for Keeper {
         &mut self,
         _: u32,
         _: &SavedEntry<'_>,
-        _: usize,
-        _: usize,
+        _: CollectionSize,
     ) -> Option<Box<dyn ElementSaver>> {
         None
     }
@@ -727,6 +744,70 @@ fn a_write_to_a_large_collection_saves_what_it_changes_and_not_all_of_it() {
         let entries = world.sink.entries.lock().unwrap();
         assert_eq!(entries[&(0, name.to_vec())].2.len(), 5000);
     }
+}
+
+/// Counts the texts that are shared with it; wants nothing whole.
+struct Counter(Arc<Mutex<Vec<Arc<Vec<u8>>>>>);
+
+impl Saver for Counter {
+    fn save(&mut self, _: u32, _: &SavedEntry<'_>, _: SaveCause) {
+        unreachable!("nothing is saved whole");
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn open(
+        &mut self,
+        _: u32,
+        _: &SavedEntry<'_>,
+        _: CollectionSize,
+    ) -> Option<Box<dyn ElementSaver>> {
+        Some(Box::new(Self(Arc::clone(&self.0))))
+    }
+}
+
+impl ElementSaver for Counter {
+    fn save(&mut self, _: Element<'_>, text: Option<Arc<Vec<u8>>>) {
+        self.0.lock().unwrap().extend(text);
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn end(self: Box<Self>) {}
+}
+
+#[test]
+fn long_values_of_elements_are_shared_and_come_a_few_at_a_time() {
+    let mut world = World::new(false);
+    let value = vec![b'v'; 1 << 20];
+    let set = |hash: &mut crate::HashMut<'_, '_>| {
+        for index in 0..20_u8 {
+            hash.set(&[index], NewValue::Bytes(&value), FieldTtl::Clear).unwrap();
+        }
+    };
+    world.shard.update_hash(0, &key(b"hash"), set).unwrap();
+    assert!(world.shard.entry_size(0, &key(b"hash")).unwrap() > 20 << 20);
+    let before = world.shard.memory_use().external;
+    let texts = Arc::default();
+    world.shard.begin_cut(Box::new(Counter(Arc::clone(&texts))));
+    let mut steps = 0;
+    while world.shard.step_cut(8) != CutStep::Done {
+        steps += 1;
+    }
+    assert!(steps > 20, "{steps} steps");
+    assert_eq!(texts.lock().unwrap().len(), 20);
+    assert_eq!(world.shard.memory_use().external, before);
+    let change = |hash: &mut crate::HashMut<'_, '_>| {
+        hash.set(&[3], NewValue::Bytes(b"new"), FieldTtl::Clear).unwrap();
+    };
+    world.shard.update_hash(0, &key(b"hash"), change).unwrap();
+    assert!(texts.lock().unwrap().iter().all(|text| **text == value));
+    world.shard.end_cut();
+    world.shard.verify();
 }
 
 #[test]

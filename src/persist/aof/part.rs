@@ -129,6 +129,23 @@ impl Portion {
         Self { db, key, value_type, deadline_ms, elements: Elements::default(), outbox }
     }
 
+    /// Leaves a field to the thread whose value the shard has as well.
+    fn hand_over_field(&mut self, element: &Element<'_>, text: Arc<Vec<u8>>) {
+        let name = element.name.to_vec().expect("invariant: names are strings");
+        let (db, key, deadline_ms) = (self.db, Arc::clone(&self.key), element.deadline_ms);
+        let bytes = name.len() + text.len();
+        let encode = move |pass_on: &mut PassOn<'_>| {
+            let mut field = Elements::with_capacity(bytes);
+            field.push_field(ValueRef::Bytes(&name), ValueRef::Bytes(&text), deadline_ms);
+            let mut out = Vec::new();
+            write_select(&mut out, db);
+            write_elements(&mut out, &key, ValueType::Hash, &field);
+            pass_on(&out)?;
+            Ok(Needs::Nothing)
+        };
+        self.outbox.push(Piece::Unencoded(Box::new(encode)), bytes.min(FULL_BYTES));
+    }
+
     fn hand_over(&mut self, deadline_ms: Option<u64>) {
         let elements = mem::take(&mut self.elements);
         let (db, key, value_type) = (self.db, Arc::clone(&self.key), self.value_type);
@@ -148,7 +165,10 @@ impl Portion {
 }
 
 impl ElementSaver for Portion {
-    fn save(&mut self, element: Element<'_>) {
+    fn save(&mut self, element: Element<'_>, text: Option<Arc<Vec<u8>>>) {
+        if let Some(text) = text {
+            return self.hand_over_field(&element, text);
+        }
         let Element { name, value, score, deadline_ms } = element;
         match self.value_type {
             ValueType::Hash => self.elements.push_field(name, value, deadline_ms),
