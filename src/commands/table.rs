@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use kvasir_proto::Args;
 
 use super::FAMILIES;
-use super::definition::{BeginSearch, Categories, Command, FindKeys, Handler};
+use super::definition::{BeginSearch, Categories, Command, FindKeys, Flags, Handler};
 use super::keys::Layout;
 use super::names::Names;
 use crate::errors::CommandError;
@@ -65,6 +65,11 @@ impl fmt::Debug for Entry {
 }
 
 impl Entry {
+    /// Whether it has to wait until the data set has been loaded.
+    pub fn needs_data(&self) -> bool {
+        !self.command.flags.has(Flags::LOADING)
+    }
+
     /// Whether it is one of `CLIENT`'s subcommands.
     pub fn is_about_clients(&self) -> bool {
         self.full_name.starts_with("client|")

@@ -86,13 +86,21 @@ struct Coordination {
     detached: bool,
     /// It has everybody expelled who stands in its way.
     expels: bool,
-    /// All that it does is done in one hop, as its request tells.
-    has_one_hop: bool,
+    nature: Nature,
     /// The locks of its one other shard, which have not been requested yet.
     unasked: Option<(ShardId, Scope)>,
     /// The tasks of its hop that wait for those, by their places among the results.
     waiting: Vec<(usize, ShardId, Task)>,
     stage: Stage,
+}
+
+/// What the request of a coordination tells of it.
+#[derive(Clone, Copy)]
+struct Nature {
+    /// All that it does is done in one hop.
+    has_one_hop: bool,
+    /// It has to wait until the data set has been loaded.
+    needs_data: bool,
 }
 
 enum Stage {
@@ -105,6 +113,11 @@ enum Stage {
 }
 
 impl Coordination {
+    /// Whether it has done something, or may have.
+    fn has_begun(&self) -> bool {
+        !matches!(self.stage, Stage::Locking { .. }) && self.waiting.is_empty()
+    }
+
     /// The handle of its coordinator, which waits for something.
     fn transaction(&self) -> Transaction {
         match &self.stage {
@@ -214,10 +227,14 @@ impl Core {
         let sequence = connection.reserve();
         let reply_to = ReplyTo { connection: key, client, sequence };
         let mut request = Request::new(entry, key, client, view, &self.state, args);
-        let has_one_hop = plan.as_ref().is_some_and(|plan| plan.has_one_hop());
+        let nature = plan
+            .as_ref()
+            .map(|plan| Nature { has_one_hop: plan.has_one_hop(), needs_data: plan.needs_data() });
         request.plan = plan;
         let number = self.add_coordination(reply_to, scopes, None, request, coordinator);
-        self.coordinations.running(number).has_one_hop = has_one_hop;
+        if let Some(nature) = nature {
+            self.coordinations.running(number).nature = nature;
+        }
         self.request_locks(number);
     }
 
@@ -242,7 +259,7 @@ impl Core {
             claim,
             detached: false,
             expels: false,
-            has_one_hop: false,
+            nature: Nature { has_one_hop: false, needs_data: request.entry.needs_data() },
             unasked: None,
             waiting: Vec::new(),
             stage: Stage::Locking { request: Box::new(request), coordinator },

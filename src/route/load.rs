@@ -6,6 +6,7 @@ use kvasir_shard::{Key, OutOfMemory, Restored};
 
 use super::core::{Core, CoreState, access_stamp, counting_stamp};
 use super::engine::{ConnectionKey, Wake};
+use super::replay::is_replay;
 use crate::commands::definition::Flags;
 use crate::commands::table::Entry;
 use crate::errors::CommandError;
@@ -30,17 +31,27 @@ impl Core {
         args: Args<'_>,
     ) -> Result<(), CommandError> {
         let CoreState { loading, connections, .. } = &self.state;
-        if *loading
-            && !entry.command.flags.has(Flags::LOADING)
-            && !connections[key.0 as usize].is_replay()
-        {
-            return Err(CommandError::Loading);
+        if *loading {
+            let connection = &connections[key.0 as usize];
+            if connection.needs_data(entry) && !connection.is_replay() {
+                return Err(CommandError::Loading);
+            }
         }
         let Some(error) = self.state.write_refusal() else { return Ok(()) };
         let executed = connections[key.0 as usize].executed_flags(entry);
         let writes = self.state.flags_of(entry, args).or(executed).has(Flags::WRITE);
         // The peers refuse `PING` as well, for those who ask by it whether all is well.
         if writes || entry.full_name == "ping" { Err(error) } else { Ok(()) }
+    }
+
+    /// Refuses a command that was accepted before a log was loaded, and whose turn has come: what
+    /// it looks for may not be there yet.
+    #[inline]
+    pub(super) fn check_replay(&self, needs_data: bool, client: u64) -> Result<(), CommandError> {
+        if self.state.replaying && needs_data && !is_replay(client) {
+            return Err(CommandError::Loading);
+        }
+        Ok(())
     }
 }
 

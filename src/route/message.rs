@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use kvasir_proto::{ArgRange, Args, Resp};
+use kvasir_proto::{ArgRange, Args, Encoder, Resp};
 
 use super::blocking::Message;
 use super::effects::Caused;
@@ -17,6 +17,7 @@ use super::locks::{Outcome, Scope, TransactionId};
 use super::multi;
 use super::script::{Asked, Astray, LoggedCall};
 use crate::commands::table::Entry;
+use crate::errors::CommandError;
 use crate::pubsub::publish;
 use crate::route::core::CoreState;
 use crate::tracking;
@@ -187,6 +188,15 @@ pub struct Done {
     pub calls: u32,
     /// It waits for a lock: its reply comes later, in a [`Control::LateReply`].
     pub parked: bool,
+}
+
+impl Done {
+    /// Appends the reply of a command that was not run.
+    pub(super) fn refused(replies: &mut Vec<u8>, error: &CommandError) -> Self {
+        // Errors are the same in both protocol versions.
+        Encoder::new(replies, Resp::V2).error_bytes(&error.to_wire());
+        Self { reply_end: replies.len(), failed: true, ..Self::default() }
+    }
 }
 
 /// Whose an error is.

@@ -210,12 +210,14 @@ impl Core {
         args: Args<'_>,
         replies: &mut Vec<u8>,
     ) -> Done {
+        if let Err(error) = self.check_replay(request.entry.needs_data(), request.reply_to.client) {
+            return Done::refused(replies, &error);
+        }
         if !self.locks.is_idle() {
             let scope = self.scope_of(request.entry, args, request.view.db);
             if !self.locks.admits(&scope) {
                 if let Some(busy) = self.busy(request.entry) {
-                    Encoder::new(replies, request.view.resp).error_bytes(&busy.to_wire());
-                    return Done { failed: true, reply_end: replies.len(), ..Done::default() };
+                    return Done::refused(replies, &busy);
                 }
                 self.park(origin, request.entry, request.reply_to, request.view, args, scope);
                 return Done { parked: true, reply_end: replies.len(), ..Done::default() };
@@ -361,6 +363,11 @@ impl Core {
             }
         };
         let mut reply = Vec::new();
+        if let Err(error) = self.check_replay(entry.needs_data(), to.client) {
+            let done = Done::refused(&mut reply, &error);
+            self.reply_late(origin, to, entry, reply, done, args);
+            return true;
+        }
         self.state.metrics.start_lap();
         if let Handler::Script(kind) = entry.command.handler {
             let caller = Caller::There(origin, to);

@@ -35,22 +35,30 @@ impl Replay {
     }
 }
 
+/// Whether this is the client that a log is.
+pub(super) fn is_replay(client: u64) -> bool {
+    client == CLIENT
+}
+
 impl Connection {
     /// Whether this is the connection of a log.
     pub fn is_replay(&self) -> bool {
-        self.client.id == CLIENT
+        is_replay(self.client.id)
     }
 }
 
 impl CoreState {
-    /// Gets ready for a log, of which the first core runs the commands: nothing expires from now
-    /// on, nobody else is served, and nothing is logged again.
-    pub fn begin_replay(&mut self, port: Port, replay: Option<Replay>) {
-        self.load_port = Some(port);
-        self.replay = replay;
+    /// Gets ready for a log: nothing expires from now on, and nobody else is served.
+    pub fn expect_replay(&mut self) {
         self.loading = true;
         self.replaying = true;
         self.shard.suspend_expiry(true);
+    }
+
+    /// Begins with a log, of which the first core runs the commands. Nothing is logged again.
+    pub fn begin_replay(&mut self, port: Port, replay: Option<Replay>) {
+        self.load_port = Some(port);
+        self.replay = replay;
         self.follow_log();
     }
 

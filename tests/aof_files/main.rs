@@ -4,6 +4,7 @@
 mod check;
 mod load;
 mod refuse;
+mod reload;
 mod rewrite;
 
 use std::fs;

@@ -12,7 +12,9 @@ use crate::errors::CommandError;
 use crate::persist::saving::{SaveKind, Saving};
 use crate::route::transaction::{Request, Transaction};
 
-const IN_PROGRESS: CommandError = CommandError::Other("ERR Background save already in progress");
+/// A snapshot is being taken.
+pub(super) const IN_PROGRESS: CommandError =
+    CommandError::Other("ERR Background save already in progress");
 
 pub(super) const SAVE: Command = Command {
     name: "save",

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use super::scopes::scope_on;
 use super::{Coordination, NOBODY, Stage};
+use crate::errors::CommandError;
 use crate::route::core::Core;
 use crate::route::engine::ShardId;
 use crate::route::locks::{Outcome, Owner, Scope, TransactionId};
@@ -166,6 +167,9 @@ impl Core {
 
     /// A coordination has all its locks: it starts, or goes on if it has wanted more of them.
     pub(super) fn all_granted(&mut self, number: u64) {
+        if let Err(error) = self.check_beginning(number) {
+            return self.finish(number, Err(error));
+        }
         match &self.coordinations.running[&number].stage {
             Stage::Locking { .. } => self.start(number),
             Stage::Running { .. } if !self.coordinations.running[&number].waiting.is_empty() => {
@@ -179,13 +183,28 @@ impl Core {
         }
     }
 
+    /// Whether a client's command waits for its locks that can still be refused.
+    fn can_refuse(&self, number: u64) -> bool {
+        let coordination = &self.coordinations.running[&number];
+        let Coordination { claim, reply_to, .. } = coordination;
+        !coordination.has_begun() && claim.is_none() && *reply_to != NOBODY
+    }
+
+    /// Refuses what is about to begin, if a log is loaded since it was accepted.
+    fn check_beginning(&self, number: u64) -> Result<(), CommandError> {
+        let Coordination { entry, reply_to, nature, .. } = &self.coordinations.running[&number];
+        let checked = self.check_replay(nature.needs_data, reply_to.client);
+        checked.or_else(|error| {
+            if self.can_refuse(number) { Err(refusal_of(entry, error)) } else { Ok(()) }
+        })
+    }
+
     /// A command waits for a script that has run for too long: its client is told so.
     pub(super) fn turn_away_coordination(&mut self, number: u64) {
-        let Coordination { entry, claim, reply_to, stage, waiting, .. } =
-            &self.coordinations.running[&number];
-        let has_begun = !matches!(stage, Stage::Locking { .. }) && waiting.is_empty();
-        let waits = !has_begun && claim.is_none() && *reply_to != NOBODY;
-        if let Some(busy) = self.busy_error(entry).filter(|_| waits) {
+        let entry = self.coordinations.running[&number].entry;
+        if let Some(busy) = self.busy_error(entry)
+            && self.can_refuse(number)
+        {
             self.finish(number, Err(refusal_of(entry, busy)));
         }
     }

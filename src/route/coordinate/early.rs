@@ -25,7 +25,7 @@ impl Core {
     pub(super) fn begins_early(&mut self, number: u64) -> bool {
         let me = self.state.id;
         let coordination = self.coordinations.running(number);
-        let has_one_hop = coordination.has_one_hop
+        let has_one_hop = coordination.nature.has_one_hop
             || matches!(coordination.entry.command.handler, Handler::Multi { .. });
         has_one_hop
             && coordination.refusals == 0

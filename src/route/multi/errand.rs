@@ -107,6 +107,15 @@ impl Errand {
     }
 }
 
+impl Errand {
+    fn needs_data(&self) -> bool {
+        match &self.work {
+            Work::Execute(queue) => queue.needs_data(),
+            Work::Watch(entry, _) => entry.needs_data(),
+        }
+    }
+}
+
 impl Core {
     /// Runs an errand on a shard.
     pub(super) fn send_errand(&mut self, shard: ShardId, errand: Box<Errand>) {
@@ -140,8 +149,11 @@ impl Core {
         self.send_home(errand);
     }
 
-    /// Runs an errand that nothing stands in the way of.
+    /// Runs an errand that nobody stands in the way of.
     pub(in crate::route) fn run_errand(&mut self, mut errand: Box<Errand>) {
+        if let Err(error) = self.check_replay(errand.needs_data(), errand.to.client) {
+            return self.refuse_errand(errand, error);
+        }
         self.state.do_errand(&mut errand);
         self.send_home(errand);
     }

@@ -22,6 +22,11 @@ pub(in crate::route) struct Plan {
 }
 
 impl Plan {
+    /// Whether one of its commands has to wait until the data set has been loaded.
+    pub(in crate::route) fn needs_data(&self) -> bool {
+        self.queue.needs_data()
+    }
+
     /// Whether all that it does is one hop: there are only commands of single shards.
     pub(in crate::route) fn has_one_hop(&self) -> bool {
         self.watch.is_none() && self.queue.group(0).len() == self.queue.len()

@@ -57,6 +57,8 @@ pub(in crate::route) struct Queue {
     commands: Vec<Queued>,
     /// What its commands do, taken together.
     flags: Flags,
+    /// One of them has to wait until the data set has been loaded.
+    needs_data: bool,
     /// The database that is selected behind the last command, if one selects any.
     db: Option<u32>,
     /// A command was refused: `EXEC` will do nothing.
@@ -85,6 +87,7 @@ impl Queue {
         let queued = Queued { hash, ..self.keep(entry, place, db, args) };
         self.commands.push(queued);
         self.flags = self.flags.or(flags);
+        self.needs_data |= entry.needs_data();
     }
 
     /// Notes that the last command selects this database.
@@ -107,7 +110,8 @@ impl Queue {
 
     /// Notes that a command was refused. What is queued will not be needed.
     pub(super) fn fail(&mut self) {
-        *self = Self { failed: true, flags: self.flags, ..Self::default() };
+        let Self { flags, needs_data, .. } = *self;
+        *self = Self { failed: true, flags, needs_data, ..Self::default() };
     }
 
     /// Whether a command was refused.
@@ -118,6 +122,11 @@ impl Queue {
     /// What its commands do, taken together.
     pub(in crate::route) fn flags(&self) -> Flags {
         self.flags
+    }
+
+    /// Whether one of its commands has to wait until the data set has been loaded.
+    pub(in crate::route) fn needs_data(&self) -> bool {
+        self.needs_data
     }
 
     /// How many commands there are.

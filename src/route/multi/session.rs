@@ -47,10 +47,18 @@ impl Connection {
 
     /// What the commands that this one executes do besides what its definition says.
     pub(in crate::route) fn executed_flags(&self, entry: &Entry) -> Flags {
-        match (&self.queue, entry.command.handler) {
-            (Some(queue), Handler::Transaction(TransactionStep::Execute)) => queue.flags(),
-            _ => Flags::NONE,
-        }
+        self.executed(entry).map_or(Flags::NONE, Queue::flags)
+    }
+
+    /// Whether a command has to wait until the data set has been loaded, or one that it executes.
+    pub(in crate::route) fn needs_data(&self, entry: &Entry) -> bool {
+        entry.needs_data() || self.executed(entry).is_some_and(Queue::needs_data)
+    }
+
+    fn executed(&self, entry: &Entry) -> Option<&Queue> {
+        let executes =
+            matches!(entry.command.handler, Handler::Transaction(TransactionStep::Execute));
+        self.queue.as_deref().filter(|_| executes)
     }
 
     /// Whether a request is queued instead of executed.

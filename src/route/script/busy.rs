@@ -7,8 +7,6 @@
 
 use std::sync::atomic::Ordering;
 
-use kvasir_proto::{Encoder, Resp};
-
 use super::super::core::{Core, CoreState};
 use super::super::locks::{Outcome, Owner, Scope, TransactionId};
 use super::super::message::Done;
@@ -89,8 +87,7 @@ impl Core {
                     return self.parked.put_back(number, request);
                 };
                 let mut reply = Vec::new();
-                Encoder::new(&mut reply, Resp::V2).error_bytes(&busy.to_wire());
-                let done = Done { reply_end: reply.len(), failed: true, ..Done::default() };
+                let done = Done::refused(&mut reply, &busy);
                 self.reply_late(origin, reply_to, entry, reply, done, args);
             }
             Parked::Errand(errand) => match self.busy(errand.entry()) {

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use crate::commands::arguments::is_word;
 use crate::commands::context::Coordination;
+use crate::commands::server::persistence::IN_PROGRESS;
 use crate::commands::server::snapshot::{self, After};
 use crate::errors::CommandError;
 use crate::persist::aof::load::{LoadedLog, LogJob};
 use crate::persist::aof::upkeep::resume_log;
 use crate::persist::load::Existing;
+use crate::persist::state::Persistence;
 use crate::route::core::CoreState;
 use crate::route::replay::Replay;
 use crate::route::shared::Shared;
@@ -79,7 +81,8 @@ pub(super) fn reload(transaction: Transaction, request: Request) -> Coordination
 /// Brings the append-only log to the disk, empties everything and loads the log.
 ///
 /// The log's commands need locks like those of clients: the locks under which everything is emptied
-/// end with that. What comes from then on is refused until everything has been loaded.
+/// end with that. What comes from then on is refused until everything has been loaded, and so is
+/// what has been waiting for the locks.
 pub(super) fn load_log(transaction: Transaction, request: Request) -> Coordination {
     Box::pin(async move {
         let shared = &request.shared;
@@ -91,17 +94,16 @@ pub(super) fn load_log(transaction: Transaction, request: Request) -> Coordinati
             return Err(CommandError::Other("ERR DEBUG LOADAOF is not allowed in transactions"));
         }
         let disk = shared.disk.get().ok_or(CommandError::Other("ERR this server has no files"))?;
-        log.want_flush();
-        while !log.is_settled() {
-            if log.has_failed() {
-                return Err(NOT_LOADED);
-            }
-            transaction.sleep(LOOK).await;
+        loading.begin_replay(request.now_ms / 1000);
+        // Every core refuses what comes from now on before any has been emptied.
+        transaction.on_all(CoreState::expect_replay).await;
+        if let Err(error) = settle(&transaction, shared).await {
+            loading.finish();
+            return Err(error);
         }
         let was_on = log.is_on();
         log.set_on(false);
         let (job, ports) = LogJob::new(&shared.config.load(), request.now_ms, shared.map.shards());
-        loading.begin_replay(request.now_ms / 1000);
         shared.functions.replace(Catalog::default());
         let mut commands = Some(ports.commands);
         let hand_over = ports.shards.into_iter().zip(transaction.shards()).map(|(port, shard)| {
@@ -141,6 +143,23 @@ pub(super) fn load_log(transaction: Transaction, request: Request) -> Coordinati
         tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
         Ok(request.ok())
     })
+}
+
+/// Waits until the log is on the disk as far as it goes. Nothing may be under way that changes its
+/// files, and nothing new begins while something is loaded.
+async fn settle(transaction: &Transaction, shared: &Shared) -> Result<(), CommandError> {
+    let Persistence { saving, log, .. } = &shared.persistence;
+    if saving.figures().kind.is_some() {
+        return Err(IN_PROGRESS);
+    }
+    log.want_flush();
+    while !log.is_settled() {
+        if log.has_failed() {
+            return Err(NOT_LOADED);
+        }
+        transaction.sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Records what is changed behind what has been loaded: a file that ended too early is shorter now.
