@@ -26,8 +26,8 @@ pub(crate) const LOADED_VALUE_BYTES: usize = 64;
 const PIPELINE: u32 = 16;
 /// Connections that write.
 const WRITERS: u32 = 8;
-/// How long it is measured without a snapshot.
-const BEFORE: Duration = Duration::from_secs(4);
+/// How long it is measured without a snapshot: the first seconds are slower than what follows.
+const BEFORE: Duration = Duration::from_secs(16);
 /// How often it is looked how far a snapshot is, and how much memory is in use.
 const LOOK: Duration = Duration::from_millis(50);
 /// A slice of load, between two looks at whether to end.
