@@ -433,14 +433,7 @@ mod tests {
     use super::*;
 
     fn connection() -> Connection {
-        let socket = SocketInfo {
-            peer: String::new(),
-            local: String::new(),
-            descriptor: 0,
-            unix: false,
-            loopback: true,
-        };
-        Connection::new(1, socket, 0, true)
+        Connection::new(1, SocketInfo::none(), 0, true)
     }
 
     fn local(connection: &mut Connection, reply: &[u8]) {

@@ -48,6 +48,19 @@ pub struct SocketInfo {
     pub loopback: bool,
 }
 
+impl SocketInfo {
+    /// That of a connection without a socket, which the server has with itself.
+    pub fn none() -> Self {
+        Self {
+            peer: String::new(),
+            local: String::new(),
+            descriptor: -1,
+            unix: false,
+            loopback: true,
+        }
+    }
+}
+
 /// What the driver shall do with a connection after it has been told that it is dirty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Disposition {

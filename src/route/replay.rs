@@ -68,14 +68,8 @@ impl CoreState {
     }
 
     fn open_replay(&mut self) -> ConnectionKey {
-        let socket = SocketInfo {
-            peer: String::new(),
-            local: String::new(),
-            descriptor: -1,
-            unix: false,
-            loopback: true,
-        };
-        let mut connection = Connection::new(CLIENT, socket, self.now.monotonic_us, true);
+        let mut connection =
+            Connection::new(CLIENT, SocketInfo::none(), self.now.monotonic_us, true);
         connection.client.no_evict = true;
         ConnectionKey(self.connections.insert(connection) as u32)
     }

@@ -39,14 +39,7 @@ impl Disk {
     pub(crate) fn answer(&self, rng: &mut Rng, requests: &[Vec<String>]) -> Vec<Value> {
         let mut core = cores(1, rng, Config::default()).next().expect("there is a core");
         core.tick(Now { unix_us: EPOCH_US, monotonic_us: 0 });
-        let socket = SocketInfo {
-            peer: String::new(),
-            local: String::new(),
-            descriptor: -1,
-            unix: false,
-            loopback: true,
-        };
-        let key = core.opened(socket);
+        let key = core.opened(SocketInfo::none());
         let text = std::fs::read(self.0.path()).expect("it can be read");
         if std::env::var_os("KVASIR_SIM_LOG").is_some() {
             eprintln!("{}", String::from_utf8_lossy(&text).replace("\r\n", " "));

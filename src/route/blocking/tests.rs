@@ -101,14 +101,7 @@ impl World {
     }
 
     pub(in crate::route) fn connect(&mut self, core: usize) -> Client {
-        let socket = SocketInfo {
-            peer: String::new(),
-            local: String::new(),
-            descriptor: 0,
-            unix: false,
-            loopback: true,
-        };
-        (core, self.cores[core].opened(socket))
+        (core, self.cores[core].opened(SocketInfo::none()))
     }
 
     fn tick(&mut self, core: usize) {

@@ -315,14 +315,7 @@ impl CoreState {
         args: Args<'_>,
         reply: &mut Vec<u8>,
     ) -> Done {
-        let socket = SocketInfo {
-            peer: String::new(),
-            local: String::new(),
-            descriptor: -1,
-            unix: false,
-            loopback: true,
-        };
-        let mut connection = Connection::new(0, socket, self.now.monotonic_us, true);
+        let mut connection = Connection::new(0, SocketInfo::none(), self.now.monotonic_us, true);
         connection.client.view = run.view;
         let key = ConnectionKey(self.connections.insert(connection) as u32);
         self.metrics.start_lap();
