@@ -69,12 +69,7 @@ fn measure(
         let names: [_; BATCH] =
             std::array::from_fn(|at| key_bytes(mix(batch * BATCH as u64 + at as u64) % keys));
         let hashes = names.map(|name| shard.hash(&name));
-        for hash in hashes {
-            shard.prefetch_slot(0, hash);
-        }
-        for hash in hashes {
-            shard.prefetch_entry(0, hash);
-        }
+        shard.prefetch_keys(hashes.iter().map(|hash| (0, *hash)));
         for (name, hash) in names.iter().zip(hashes) {
             black_box(shard.get(0, &Key { bytes: name, hash, slot: 0 }));
         }

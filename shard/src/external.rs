@@ -26,7 +26,8 @@ impl External {
     }
 }
 
-enum Cell {
+/// A place in the slab.
+pub(crate) enum Cell {
     /// The next free cell, or `u32::MAX`.
     Free(u32),
     Used(External),
@@ -74,15 +75,21 @@ impl Externals {
 
     #[inline]
     pub(crate) fn get(&self, index: u32) -> &External {
-        match &self.chunks[index as usize / CHUNK_LEN][index as usize % CHUNK_LEN] {
+        match self.cell(index) {
             Cell::Used(external) => external,
             Cell::Free(_) => unreachable!("an entry names a used cell"),
         }
     }
 
+    /// Where a value lies.
+    #[inline]
+    pub(crate) fn cell(&self, index: u32) -> &Cell {
+        &self.chunks[index as usize / CHUNK_LEN][index as usize % CHUNK_LEN]
+    }
+
     /// A stored value, unless the cell is free.
     pub(crate) fn find(&self, index: u32) -> Option<&External> {
-        match &self.chunks[index as usize / CHUNK_LEN][index as usize % CHUNK_LEN] {
+        match self.cell(index) {
             Cell::Used(external) => Some(external),
             Cell::Free(_) => None,
         }
@@ -106,6 +113,11 @@ impl Externals {
             Cell::Used(external) => external,
             Cell::Free(_) => unreachable!("an entry names a used cell"),
         }
+    }
+
+    /// Bytes of the values and keys held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Bytes of the values and keys held, and of the slab.

@@ -2,6 +2,9 @@
 
 #![expect(unsafe_code, reason = "the prefetch instruction has no safe wrapper")]
 
+/// Bytes of a cache line.
+pub(crate) const LINE_BYTES: usize = 64;
+
 /// Asks for the cache line at `address`. Any address is allowed: the hint never faults.
 #[inline]
 pub(crate) fn prefetch(address: *const u8) {

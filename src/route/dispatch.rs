@@ -145,8 +145,7 @@ impl Core {
         (End::Full, at)
     }
 
-    /// Brings the memory that the requests will touch towards the core, if there is more than one:
-    /// first the places in the table, then the entries.
+    /// Brings the memory that the requests will touch towards the core, if there is more than one.
     fn prefetch_ahead(
         &self,
         key: ConnectionKey,
@@ -159,9 +158,8 @@ impl Core {
         }
         let db = self.state.connections[key.0 as usize].client.view.db;
         let here = |a: &&Ahead| a.hash != 0 && a.owner == self.state.id;
-        let hashes = || ahead.iter().filter(here).map(|request| request.hash);
-        hashes().for_each(|hash| self.state.shard.prefetch_slot(db, hash));
-        hashes().for_each(|hash| self.state.shard.prefetch_entry(db, hash));
+        let keys = ahead.iter().filter(here).map(|request| (db, request.hash));
+        self.state.shard.prefetch_keys(keys);
         // Then the same for the elements of large collections.
         let requests = ahead.iter().zip(space).filter(|(request, _)| here(request));
         let elements = requests.filter_map(|(request, ranges)| {

@@ -195,12 +195,10 @@ impl Core {
         }
     }
 
-    /// Brings the memory that the batch will touch towards the core: first the places in the
-    /// tables, then, when those have arrived, the entries.
+    /// Brings the memory that the batch will touch towards the core.
     fn prefetch_batch(&self, batch: &Batch) {
-        let keys = || batch.requests.iter().map(|request| (request.view.db, request.hash));
-        keys().for_each(|(db, hash)| self.state.shard.prefetch_slot(db, hash));
-        keys().for_each(|(db, hash)| self.state.shard.prefetch_entry(db, hash));
+        let keys = batch.requests.iter().map(|request| (request.view.db, request.hash));
+        self.state.shard.prefetch_keys(keys);
     }
 
     fn execute_remote(

@@ -187,14 +187,12 @@ impl Portion {
         self.groups().map(|group| group.key())
     }
 
-    /// Brings the memory of the keys towards the shard's core: first the places in the table, then
-    /// the entries.
+    /// Brings the memory of the keys towards the shard's core.
     pub fn prefetch(&self, state: &CoreState, db: u32) {
         let map = state.shared.map;
         let hashes: SmallVec<[u64; 16]> =
             self.keys().take(PREFETCHED_KEYS).map(|key| map.key(key).hash).collect();
-        hashes.iter().for_each(|hash| state.shard.prefetch_slot(db, *hash));
-        hashes.iter().for_each(|hash| state.shard.prefetch_entry(db, *hash));
+        state.shard.prefetch_keys(hashes.iter().map(|hash| (db, *hash)));
     }
 }
 

@@ -111,19 +111,14 @@ fn get_hit() -> Box<dyn FnMut()> {
     })
 }
 
-/// As a pipeline is served: first all slots of a batch are asked for, then all entries.
+/// As a pipeline is served: what a batch will touch is asked for first.
 fn get_prefetched() -> Box<dyn FnMut()> {
     let mut fixture = Fixture::new();
     Box::new(move || {
         for _ in 0..COMMANDS / BATCH {
             let names: [Name; BATCH as usize] = std::array::from_fn(|_| fixture.next());
             let keys = names.each_ref().map(|name| key(fixture.hasher, name));
-            for key in &keys {
-                fixture.shard.prefetch_slot(0, key.hash);
-            }
-            for key in &keys {
-                fixture.shard.prefetch_entry(0, key.hash);
-            }
+            fixture.shard.prefetch_keys(keys.iter().map(|key| (0, key.hash)));
             for key in &keys {
                 assert!(black_box(fixture.shard.get(0, key)).is_some());
             }

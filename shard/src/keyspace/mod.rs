@@ -26,6 +26,7 @@ use crate::collections::members::Members;
 use crate::db::Db;
 use crate::hash::{Key, KeyHasher};
 use crate::journal::{ChangeKind, Journal};
+use crate::prefetch::{LINE_BYTES, prefetch};
 use crate::random::Randoms;
 use crate::store::Store;
 use crate::table::{KeySource, Position};
@@ -33,6 +34,9 @@ use crate::value::{Payload, ValueRef, ValueType};
 use evict::{Candidate, Eviction, UseCounting};
 use garbage::Garbage;
 use snapshot::Cut;
+
+/// Lines of a text outside its entry that are asked for ahead.
+const TEXT_LINES_AHEAD: usize = 16;
 
 /// How a shard is made.
 #[derive(Clone, Copy, Debug)]
@@ -239,10 +243,22 @@ impl Shard {
     /// Elements that [`Shard::prefetch_elements`] asks for at most.
     pub const ELEMENTS_AHEAD: usize = 16;
 
-    /// Asks for the table slot of the key with this hash, some time before an operation on it. In
-    /// slot mode, where a hash does not lead to a table, this does nothing.
+    /// Asks for what operations on these keys, given by their databases and hashes, will touch: the
+    /// places in the tables, then the entries, and where much lies outside those, that as well.
+    /// Each stage finds what the one before has asked for. In slot mode, where a hash does not lead
+    /// to a table, this does nothing.
     #[inline]
-    pub fn prefetch_slot(&self, db: u32, hash: u64) {
+    pub fn prefetch_keys(&self, keys: impl Iterator<Item = (u32, u64)> + Clone) {
+        keys.clone().for_each(|(db, hash)| self.prefetch_slot(db, hash));
+        keys.clone().for_each(|(db, hash)| self.prefetch_entry(db, hash));
+        if self.store.externals.bytes() > self.store.arena.used_bytes() {
+            keys.clone().for_each(|(db, hash)| self.prefetch_cell(db, hash));
+            keys.for_each(|(db, hash)| self.prefetch_text(db, hash));
+        }
+    }
+
+    #[inline]
+    fn prefetch_slot(&self, db: u32, hash: u64) {
         if let Some(table) = self.dbs[db as usize].sole_table() {
             table.prefetch_slot(hash);
         }
@@ -256,16 +272,38 @@ impl Shard {
         }
     }
 
-    /// Asks for the entry of the key with this hash, some time after [`Shard::prefetch_slot`].
     #[inline]
-    pub fn prefetch_entry(&self, db: u32, hash: u64) {
+    fn prefetch_entry(&self, db: u32, hash: u64) {
         if let Some(table) = self.dbs[db as usize].sole_table() {
             table.prefetch_entry(hash, &self.store);
         }
     }
 
+    #[inline]
+    fn prefetch_cell(&self, db: u32, hash: u64) {
+        if let Some(cell) = self.cell_of_hash(db, hash) {
+            prefetch(std::ptr::from_ref(self.store.externals.cell(cell)).cast());
+        }
+    }
+
+    #[inline]
+    fn prefetch_text(&self, db: u32, hash: u64) {
+        let cell = self.cell_of_hash(db, hash).and_then(|cell| self.store.externals.find(cell));
+        if let Some(Payload::String(text)) = cell.map(|external| &external.payload) {
+            let lines = text.bytes.chunks(LINE_BYTES).take(TEXT_LINES_AHEAD);
+            lines.for_each(|line| prefetch(line.as_ptr()));
+        }
+    }
+
+    /// The cell of the first entry that a search for a hash would look at.
+    #[inline]
+    fn cell_of_hash(&self, db: u32, hash: u64) -> Option<u32> {
+        let (_, handle) = self.dbs[db as usize].sole_table()?.find(hash, |_| true)?;
+        self.store.external_of(handle)
+    }
+
     /// Asks for elements of large collections, given with the hashes of their keys, some time after
-    /// [`Shard::prefetch_entry`]: first for all their slots, then for their entries. Only the first
+    /// [`Shard::prefetch_keys`]: first for all their slots, then for their entries. Only the first
     /// [`Shard::ELEMENTS_AHEAD`] count.
     #[inline]
     pub fn prefetch_elements<'e>(&self, db: u32, elements: impl Iterator<Item = (u64, &'e [u8])>) {
@@ -293,8 +331,7 @@ impl Shard {
 
     /// The elements of a large collection whose key has this hash or one like it.
     fn members_of_hash(&self, db: u32, hash: u64) -> Option<&Members> {
-        let (_, handle) = self.dbs[db as usize].sole_table()?.find(hash, |_| true)?;
-        let cell = self.store.external_of(handle)?;
+        let cell = self.cell_of_hash(db, hash)?;
         match &self.store.externals.get(cell).payload {
             Payload::Collection(collection) => collection.members(),
             _ => None,

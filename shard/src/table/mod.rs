@@ -24,7 +24,7 @@ mod tests;
 
 use crate::arena::Handle;
 use crate::expiry::{Schedule, TtlIndex};
-use crate::prefetch::prefetch;
+use crate::prefetch::{LINE_BYTES, prefetch};
 use segment::{CAPACITY_MAX, Directory, FINGERPRINTS, ROOM_MAX, Segment, Slot};
 
 /// Segments with more shared bits than this are not split but grow: only a broken hash gets there.
@@ -168,7 +168,6 @@ impl Table {
     /// gap, which often is in the next line, and the head of the segment.
     #[inline]
     pub(crate) fn prefetch_change(&self, hash: u64) {
-        const LINE_BYTES: usize = 64;
         let segment = self.directory.segment(self.directory.index(hash));
         let slot = segment.address(fingerprint_of(hash));
         prefetch(slot);

@@ -278,12 +278,10 @@ impl CoreState {
         }
     }
 
-    /// Brings the memory that queued commands will touch towards this core: first the places in the
-    /// table, then the entries.
+    /// Brings the memory that queued commands will touch towards this core.
     pub(super) fn prefetch_queued<'a>(&self, queued: impl Iterator<Item = &'a Queued> + Clone) {
         let keys = queued.filter(|queued| queued.hash != 0);
-        keys.clone().for_each(|queued| self.shard.prefetch_slot(queued.db, queued.hash));
-        keys.for_each(|queued| self.shard.prefetch_entry(queued.db, queued.hash));
+        self.shard.prefetch_keys(keys.map(|queued| (queued.db, queued.hash)));
     }
 
     /// Runs a command of a queue that runs on one shard, or is about its client.
