@@ -103,6 +103,16 @@ struct Nature {
     needs_data: bool,
 }
 
+impl Nature {
+    fn of(request: &Request) -> Self {
+        let plan = request.plan.as_ref();
+        Self {
+            has_one_hop: plan.is_some_and(|plan| plan.has_one_hop()),
+            needs_data: plan.map_or(request.entry.needs_data(), |plan| plan.needs_data()),
+        }
+    }
+}
+
 enum Stage {
     /// Waiting for locks.
     Locking { request: Box<Request>, coordinator: Coordinator },
@@ -227,14 +237,8 @@ impl Core {
         let sequence = connection.reserve();
         let reply_to = ReplyTo { connection: key, client, sequence };
         let mut request = Request::new(entry, key, client, view, &self.state, args);
-        let nature = plan
-            .as_ref()
-            .map(|plan| Nature { has_one_hop: plan.has_one_hop(), needs_data: plan.needs_data() });
         request.plan = plan;
         let number = self.add_coordination(reply_to, scopes, None, request, coordinator);
-        if let Some(nature) = nature {
-            self.coordinations.running(number).nature = nature;
-        }
         self.request_locks(number);
     }
 
@@ -259,7 +263,7 @@ impl Core {
             claim,
             detached: false,
             expels: false,
-            nature: Nature { has_one_hop: false, needs_data: request.entry.needs_data() },
+            nature: Nature::of(&request),
             unasked: None,
             waiting: Vec::new(),
             stage: Stage::Locking { request: Box::new(request), coordinator },
@@ -325,8 +329,7 @@ impl Core {
         detached: bool,
     ) {
         let number = self.add_coordination(reply_to, scopes, None, request, coordinator);
-        let coordination = self.coordinations.running.get_mut(&number);
-        coordination.expect("invariant: it has just been added").detached = detached;
+        self.coordinations.running(number).detached = detached;
         self.request_locks(number);
     }
 
@@ -341,8 +344,7 @@ impl Core {
         detached: bool,
     ) {
         let number = self.add_coordination(reply_to, Vec::new(), None, request, coordinator);
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: it has just been added");
+        let coordination = self.coordinations.running(number);
         coordination.detached = detached;
         coordination.id = Some(id);
         self.coordinations.by_id.insert(id, number);

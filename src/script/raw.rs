@@ -217,29 +217,31 @@ impl<'a> Reader<'a> {
     }
 
     fn push_pairs(&mut self, stack: Stack, count: i64) {
-        stack.make_room();
-        stack.table(0, 1);
-        stack.table(0, c_int::try_from(count).unwrap_or(0));
-        for _ in 0..count {
-            self.push(stack);
-            let has_key = stack.kind(-1) != ffi::LUA_TNIL;
-            self.push(stack);
-            stack.set_or_pop(has_key);
-        }
-        stack.name(c"map");
+        self.push_keyed(stack, c"map", count, Self::push);
     }
 
     fn push_set(&mut self, stack: Stack, count: i64) {
+        self.push_keyed(stack, c"set", count, |_, stack| stack.boolean(true));
+    }
+
+    /// Pushes a table under this name, whose keys come next, each with what `push_value` pushes.
+    fn push_keyed(
+        &mut self,
+        stack: Stack,
+        name: &CStr,
+        count: i64,
+        push_value: impl Fn(&mut Self, Stack),
+    ) {
         stack.make_room();
         stack.table(0, 1);
         stack.table(0, c_int::try_from(count).unwrap_or(0));
         for _ in 0..count {
             self.push(stack);
             let has_key = stack.kind(-1) != ffi::LUA_TNIL;
-            stack.boolean(true);
+            push_value(self, stack);
             stack.set_or_pop(has_key);
         }
-        stack.name(c"set");
+        stack.name(name);
     }
 
     fn push_verbatim(&mut self, stack: Stack, length: i64) {

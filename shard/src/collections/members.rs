@@ -85,10 +85,6 @@ impl Members {
         self.table.bytes()
     }
 
-    pub(crate) fn arena_bytes(&self) -> usize {
-        self.arena_bytes
-    }
-
     /// Bytes of all elements, but for those of the table; O(1).
     pub(crate) fn bytes(&self) -> usize {
         self.arena_bytes + self.outside_bytes

@@ -55,14 +55,14 @@ impl Shard {
     fn export_collection(&self, collection: &Collection) -> OwnedData {
         match collection {
             Collection::Hash(members) => {
-                let mut elements = Elements::with_capacity(members.arena_bytes());
+                let mut elements = Elements::with_capacity(members.bytes());
                 members.for_each(&self.store, self.due_ms, |handle| {
                     self.store.push_field(&mut elements, handle);
                 });
                 OwnedData::Hash(elements)
             }
             Collection::Set(members) => {
-                let mut elements = Elements::with_capacity(members.arena_bytes());
+                let mut elements = Elements::with_capacity(members.bytes());
                 members.for_each(&self.store, self.due_ms, |handle| {
                     self.store.push_member(&mut elements, handle);
                 });
@@ -71,7 +71,7 @@ impl Shard {
             Collection::Stream(stream) => OwnedData::Stream(stream.clone()),
             Collection::List(list) => OwnedData::List(list.clone()),
             Collection::SortedSet(scores) => {
-                let mut elements = Elements::with_capacity(scores.members.arena_bytes());
+                let mut elements = Elements::with_capacity(scores.members.bytes());
                 scores.for_each(&self.store, |handle| {
                     self.store.push_scored(&mut elements, handle);
                 });

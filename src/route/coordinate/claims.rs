@@ -22,9 +22,7 @@ impl Core {
     /// of them are quiet.
     pub(super) fn raise_everywhere(&mut self, number: u64) {
         let me = self.state.id;
-        let coordination = self.coordinations.running.get_mut(&number);
-        let Coordination { id, scopes, ungranted, expels, .. } =
-            coordination.expect("invariant: only running ones raise barriers");
+        let Coordination { id, scopes, ungranted, expels, .. } = self.coordinations.running(number);
         *expels = true;
         let id = id.expect("invariant: it holds something");
         let shards = self.state.shared.map.shards();
@@ -68,8 +66,7 @@ impl Core {
 
     /// Requests the locks of a coordination with a new identifier, or starts it if it needs none.
     pub(super) fn request_locks(&mut self, number: u64) {
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: only running ones request locks");
+        let coordination = self.coordinations.running(number);
         if coordination.scopes.is_empty() {
             return self.start(number);
         }
@@ -100,12 +97,11 @@ impl Core {
         asked: Option<ShardId>,
     ) {
         let me = self.state.id;
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: only running ones request locks");
+        let coordination = self.coordinations.running(number);
         coordination.id = Some(id);
         coordination.ungranted = coordination.scopes.len();
-        self.coordinations.by_id.insert(id, number);
         let scopes = coordination.scopes.clone();
+        self.coordinations.by_id.insert(id, number);
         let mut here = None;
         for (shard, scope) in scopes {
             if Some(shard) == asked {
@@ -139,8 +135,7 @@ impl Core {
     pub(in crate::route) fn locked(&mut self, shard: ShardId, id: TransactionId, outcome: Outcome) {
         // An attempt that was given up may still be answered.
         let Some(&number) = self.coordinations.by_id.get(&id) else { return };
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: identifiers belong to running ones");
+        let coordination = self.coordinations.running(number);
         match outcome {
             Outcome::Queued => {}
             Outcome::Busy => self.turn_away_coordination(number),
@@ -211,8 +206,7 @@ impl Core {
 
     /// Gives up the locks of a coordination on every shard but those in `except`.
     pub(super) fn release_everywhere(&mut self, number: u64, except: &[ShardId]) {
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: only running ones hold locks");
+        let coordination = self.coordinations.running(number);
         let Some(id) = coordination.id.take() else { return };
         let shards: Vec<ShardId> = coordination.scopes.iter().map(|(shard, _)| *shard).collect();
         self.coordinations.by_id.remove(&id);

@@ -12,8 +12,7 @@ use crate::route::transaction::Transaction;
 
 impl Core {
     pub(super) fn start(&mut self, number: u64) {
-        let coordination = self.coordinations.running.get_mut(&number);
-        let coordination = coordination.expect("invariant: only running ones start");
+        let coordination = self.coordinations.running(number);
         if coordination.claim.as_ref().is_some_and(|claim| !claim.take()) {
             // The client's wait has ended: it has been told, and nobody waits for the outcome.
             self.release_everywhere(number, &[]);
@@ -34,8 +33,7 @@ impl Core {
     /// Lets a coordination go on until it waits for other cores, or is done.
     pub(super) fn poll(&mut self, number: u64) {
         loop {
-            let coordination = self.coordinations.running.get_mut(&number);
-            let coordination = coordination.expect("invariant: only running ones are polled");
+            let coordination = self.coordinations.running(number);
             let stage = std::mem::replace(&mut coordination.stage, Stage::Moving);
             let Stage::Running { transaction, mut future } = stage else {
                 unreachable!("a coordination is polled while it runs");
@@ -77,8 +75,7 @@ impl Core {
             && wake_us <= now_us
         {
             self.coordinations.sleeping.pop();
-            let coordination = self.coordinations.running.get(&number);
-            let coordination = coordination.expect("invariant: one that sleeps runs");
+            let coordination = self.coordinations.running(number);
             if let Stage::Locking { .. } = &coordination.stage {
                 self.try_again(number);
             } else {
@@ -106,9 +103,7 @@ impl Core {
         transaction: &Transaction,
     ) {
         let me = self.state.id;
-        let coordination = self.coordinations.running.get_mut(&number);
-        let Coordination { id, entry, unasked, .. } =
-            coordination.expect("invariant: only running ones have tasks");
+        let Coordination { id, entry, unasked, .. } = self.coordinations.running(number);
         let (id, entry) = (*id, *entry);
         if let Some(unasked) = unasked.take() {
             return self.send_first_tasks(number, tasks, last, unasked);
