@@ -44,6 +44,9 @@ pub(crate) struct Flavour {
     /// All clients but one read the same two keys of two shards, over and over, from a core that is
     /// quicker than the other; from that one, the first client writes them.
     pub(crate) hot: bool,
+    /// Scripts that write what cannot be taken back and then want keys of another shard, and
+    /// commands on many keys, which have to give way.
+    pub(crate) strays: bool,
     /// There is an append-only log.
     pub(crate) logs: bool,
 }
@@ -59,6 +62,8 @@ pub(crate) enum Scenario {
     Bulky,
     /// Transactions that are always in each other's way.
     Contended,
+    /// Scripts that have every shard while they run, and transactions beside them.
+    Straying,
 }
 
 impl Flavour {
@@ -92,6 +97,12 @@ impl Flavour {
                 flavour.drops = 0;
                 flavour.pauses = false;
             }
+            Scenario::Straying => {
+                flavour.shards = 2 + rng.below(2) as u16;
+                flavour.strays = true;
+                flavour.expiry = false;
+                flavour.logs = false;
+            }
         }
         if scenario != Scenario::Meeting {
             flavour.segments = 1;
@@ -115,6 +126,7 @@ impl Flavour {
             mail_odds: 1,
             stalled: false,
             hot: false,
+            strays: false,
             logs: rng.one_in(2),
         }
     }
@@ -158,6 +170,9 @@ impl Generator {
         if let Some(bytes) = self.flavour.own_value_bytes {
             return self.own_request(bytes);
         }
+        if self.flavour.strays {
+            return Request::Keyspace(Action::Plain(self.straying()));
+        }
         match self.draws.rng.below(24) {
             0 => {
                 let token = self.draws.value();
@@ -168,6 +183,24 @@ impl Generator {
             3 if self.flavour.lists => self.unblock(),
             4..14 if self.flavour.lists => Request::Keyspace(self.list_action()),
             _ => Request::Keyspace(self.action()),
+        }
+    }
+
+    /// A script that writes a value too large to be taken back and may then want another key, or
+    /// what it may meet. All scripts have one text, of which is learnt now this and now that.
+    fn straying(&mut self) -> Op {
+        let large = self.draws.key() % (KEYS / 2);
+        let others = KEYS / 2..KEYS;
+        match self.draws.rng.below(8) {
+            0..2 => Op::MGet(std::iter::once(large).chain(others).collect()),
+            2 => Op::MSet(others.map(|key| (key, self.draws.value())).collect()),
+            choice => {
+                let set = Op::Set(large, self.draws.large_value());
+                let then: Vec<Op> =
+                    if choice == 3 { others.map(Op::Incr).collect() } else { vec![Op::Get(large)] };
+                let ops = std::iter::once(set).chain(then).collect();
+                Op::Script { declared: vec![large], number: 0, ops }
+            }
         }
     }
 

@@ -86,6 +86,12 @@ fn nobody_starves() {
 }
 
 #[test]
+fn scripts_that_stray() {
+    let reached = simulate_all(Scenario::Straying, 0..SEEDS);
+    assert!(reached.retried > 0, "some transaction gives way");
+}
+
+#[test]
 fn replay() {
     let Ok(seed) = std::env::var("KVASIR_SIM_SEED") else { return };
     let seed = seed.parse().expect("KVASIR_SIM_SEED must be a decimal number");
@@ -93,6 +99,7 @@ fn replay() {
         Ok("Deep") => Scenario::Deep,
         Ok("Bulky") => Scenario::Bulky,
         Ok("Contended") => Scenario::Contended,
+        Ok("Straying") => Scenario::Straying,
         _ => Scenario::Meeting,
     };
     if let Err(problem) = simulate(seed, scenario, Fault::None, true) {

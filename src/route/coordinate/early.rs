@@ -116,6 +116,7 @@ impl Core {
     /// The tasks of a coordination run that have waited for its locks.
     pub(super) fn run_waiting(&mut self, number: u64) {
         let coordination = self.coordinations.running(number);
+        assert!(coordination.id.is_some(), "invariant: it has its locks");
         let mut tasks = std::mem::take(&mut coordination.waiting);
         tasks.sort_unstable_by_key(|(index, ..)| *index);
         let tasks = tasks.into_iter().map(|(_, shard, task)| (shard, task)).collect();

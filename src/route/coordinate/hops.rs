@@ -75,11 +75,10 @@ impl Core {
             && wake_us <= now_us
         {
             self.coordinations.sleeping.pop();
-            let coordination = self.coordinations.running(number);
-            if let Stage::Locking { .. } = &coordination.stage {
-                self.try_again(number);
-            } else {
+            if self.coordinations.running(number).has_begun() {
                 self.all_granted(number);
+            } else {
+                self.try_again(number);
             }
         }
     }

@@ -96,6 +96,11 @@ impl Draws {
         Op::Script { declared, number, ops }
     }
 
+    /// A new value that is too large for a script to keep it as it was.
+    pub fn large_value(&mut self) -> String {
+        self.value() + &"0".repeat(LARGE_BYTES)
+    }
+
     /// A number that no other write uses and that INCR does not reach.
     pub fn value(&mut self) -> String {
         (self.number() * 1_000).to_string()
