@@ -128,18 +128,21 @@ fn report(
     batch: usize,
     first: &compare::Difference,
 ) -> String {
-    let Some((shortest, difference)) =
-        minimise::minimise(stream, |stream| pair.run(stream, 1, |_, _| {}))
-    else {
+    let run_again = |stream: &[Request]| pair.run(stream, 1, |_, _| {});
+    let Some((shortest, difference)) = minimise::minimise(stream, run_again) else {
         let end = (first.at / batch + 1) * batch;
-        let shown = minimise::as_lines(&stream[..end.min(stream.len())]);
-        let (ours, peer) = (&first.ours, &first.peer);
-        return format!(
-            "only {batch} requests at a time:\n{shown}\n  ours: {ours}\n  peer: {peer}"
-        );
+        let before = minimise::as_lines(&stream[..end.min(stream.len())]);
+        // What differs comes first: the stream may be long.
+        let differing = replies(&stream[first.at], first);
+        return format!("{differing}  only {batch} requests at a time, or only once:\n{before}");
     };
-    let shown = minimise::as_lines(&shortest);
-    format!("{shown}\n  ours: {}\n  peer: {}", difference.ours, difference.peer)
+    replies(&shortest[difference.at], &difference) + &minimise::as_lines(&shortest)
+}
+
+/// A request with the replies that differ.
+fn replies(request: &Request, difference: &compare::Difference) -> String {
+    let request = minimise::as_lines(std::slice::from_ref(request));
+    format!("{request}\n  ours: {}\n  peer: {}\n", difference.ours, difference.peer)
 }
 
 /// Which commands were sent, and which ever succeeded.
