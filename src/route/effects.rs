@@ -163,11 +163,6 @@ impl Effects {
         }
     }
 
-    /// Whether something has been told since the last [`divert`](Self::divert).
-    pub(super) fn has_told(&self) -> bool {
-        self.records.told() > 0
-    }
-
     /// Takes what the command that runs has caused so far: it ends later.
     pub(super) fn take_unit(&mut self) -> Records {
         self.records.split_off(self.unit)
@@ -238,22 +233,6 @@ impl CoreState {
         if has_changed && !is_told && entry.command.flags.has(Flags::WRITE) {
             self.effects.records.tell(db, args.iter());
         }
-    }
-
-    /// Records what a command of a server with one shard has done as a part of a script.
-    pub(super) fn log_of_call(
-        &mut self,
-        mut caused: Caused,
-        changes_before: u64,
-        (entry, args): (&'static Entry, Args<'_>),
-        db: u32,
-    ) {
-        caused.changed |= self.keyspace_figures.changes != changes_before;
-        if self.effects.has_told() {
-            caused.changed = false;
-        }
-        caused.complete(entry, db, args);
-        self.effects.put_unit(&mut caused.records);
     }
 
     /// Records the keys that have gone by themselves, before the journal forgets them.

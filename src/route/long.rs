@@ -176,9 +176,9 @@ impl CoreState {
     /// Does a part of a command. Its request is recorded with the first one that changes something.
     fn step_of(&mut self, long: &mut Long) -> bool {
         let (view, args) = (long.view, long.args.view());
+        let was_told = long.caused.told() > 0;
         self.effects.divert();
         self.effects.put_unit(&mut long.caused);
-        let was_told = self.effects.has_told();
         let changes = self.keyspace_figures.changes;
         let mut context = shard_context(self, view);
         let mut reply = Encoder::new(&mut long.reply, view.resp);

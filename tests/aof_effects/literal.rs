@@ -263,6 +263,11 @@ const SCRIPT: &[&str] = &[
     r#"EVAL "local v = redis.call('dump', KEYS[1]); redis.call('restore', KEYS[2], 0, v)" 2 a b"#,
     r#"EVAL "local v = redis.call('dump', KEYS[1]); redis.call('restore', KEYS[2], 100000, v, 'REPLACE')" 2 a b"#,
     r#"EVAL "local v = redis.call('dump', KEYS[1]); redis.call('restore', KEYS[2], 1, v, 'REPLACE', 'ABSTTL')" 2 a b"#,
+    r#"EVAL "redis.call('set', KEYS[1], 'x') redis.call('swapdb', 0, 1) redis.call('set', KEYS[1], 'y') redis.call('swapdb', 0, 1)" 1 a"#,
+    r#"EVAL "redis.call('select', 3) redis.call('set', KEYS[1], 'x') redis.call('flushdb') redis.call('set', KEYS[1], 'y')" 1 a"#,
+    r#"EVAL "redis.call('select', 3) redis.call('swapdb', 3, 4) redis.call('flushdb') redis.call('copy', KEYS[1], KEYS[1], 'DB', 5)" 1 a"#,
+    r#"EVAL "redis.call('set', KEYS[1], 'x') redis.call('rename', KEYS[1], KEYS[2])" 2 a b"#,
+    r#"EVAL "redis.call('set', KEYS[1], 'x') redis.call('move', KEYS[1], 6) redis.call('keys', '*')" 1 b"#,
     "SCRIPT FLUSH",
     "FUNCTION LOAD \"#!lua name=one\\nserver.register_function('f', function(keys) return server.call('incr', keys[1]) end)\"",
     "FCALL f 1 a",
@@ -274,6 +279,15 @@ const SCRIPT: &[&str] = &[
     "FLUSHDB",
     "SELECT 0",
     "FLUSHALL ASYNC",
+    "SET a v",
+    r#"EVAL "redis.call('set', KEYS[1], 'x') redis.call('flushall') redis.call('set', KEYS[1], 'y') redis.call('flushall')" 1 a"#,
+    "MULTI",
+    "SET a v",
+    "SWAPDB 0 2",
+    "FLUSHDB",
+    "SET a v",
+    "FLUSHALL",
+    "EXEC",
 ];
 
 #[test]

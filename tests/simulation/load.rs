@@ -101,7 +101,7 @@ impl Flavour {
                 flavour.shards = 2 + rng.below(2) as u16;
                 flavour.strays = true;
                 flavour.expiry = false;
-                flavour.logs = false;
+                flavour.logs = rng.one_in(4);
             }
         }
         if scenario != Scenario::Meeting {
@@ -186,20 +186,29 @@ impl Generator {
         }
     }
 
-    /// A script that writes a value too large to be taken back and may then want another key, or
+    /// A script that writes a value too large to be taken back and may then want other keys, or
     /// what it may meet. All scripts have one text, of which is learnt now this and now that.
     fn straying(&mut self) -> Op {
         let large = self.draws.key() % (KEYS / 2);
         let others = KEYS / 2..KEYS;
-        match self.draws.rng.below(8) {
-            0..2 => Op::MGet(std::iter::once(large).chain(others).collect()),
-            2 => Op::MSet(others.map(|key| (key, self.draws.value())).collect()),
+        let other = KEYS / 2 + self.draws.key() % (KEYS / 2);
+        match self.draws.rng.below(12) {
+            0..3 => Op::MGet(std::iter::once(large).chain(others).collect()),
+            3 => Op::MSet(others.map(|key| (key, self.draws.value())).collect()),
+            4 => Op::Multi(vec![Op::Get(large), Op::Incr(other), Op::MGet(others.collect())]),
             choice => {
                 let set = Op::Set(large, self.draws.large_value());
-                let then: Vec<Op> =
-                    if choice == 3 { others.map(Op::Incr).collect() } else { vec![Op::Get(large)] };
+                let then = match choice {
+                    5..7 => others.map(Op::Incr).collect(),
+                    7 => vec![Op::Incr(other)],
+                    _ => vec![Op::Get(large)],
+                };
+                let mut declared = vec![large];
+                if choice == 7 || self.draws.rng.one_in(3) {
+                    declared.push(other);
+                }
                 let ops = std::iter::once(set).chain(then).collect();
-                Op::Script { declared: vec![large], number: 0, ops }
+                Op::Script { declared, number: 0, ops }
             }
         }
     }

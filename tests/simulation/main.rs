@@ -7,6 +7,7 @@
 //!
 //! `KVASIR_SIM_SEED=N cargo test --test simulation replay -- --nocapture` repeats one run and
 //! prints its steps; `KVASIR_SIM_SCENARIO` names the scenario when it is not the common one.
+//! `KVASIR_SIM_SEEDS=N` runs more of them, or fewer.
 
 mod expiry;
 mod fault;
@@ -26,7 +27,13 @@ use node::Reached;
 use world::World;
 
 /// Runs of each of the two tests of the common scenario.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1000;
+
+/// How many seeds each of those tests runs.
+fn seeds() -> u64 {
+    let seeds = std::env::var("KVASIR_SIM_SEEDS").ok();
+    seeds.map_or(SEEDS, |seeds| seeds.parse().expect("KVASIR_SIM_SEEDS must be a number"))
+}
 
 /// Runs one seed. The error is what is wrong, with the end of the history.
 fn simulate(seed: u64, scenario: Scenario, fault: Fault, tracing: bool) -> Result<Reached, String> {
@@ -53,7 +60,7 @@ fn simulate_all(scenario: Scenario, seeds: impl IntoIterator<Item = u64>) -> Rea
 /// Two tests, so that they share the processors.
 #[test]
 fn even_seeds() {
-    let reached = simulate_all(Scenario::Meeting, (0..SEEDS).map(|number| number * 2));
+    let reached = simulate_all(Scenario::Meeting, (0..seeds()).map(|number| number * 2));
     assert!(reached.retried > 0, "some transaction is refused a lock");
     assert!(reached.blocked.contains(&Blocked::Paused), "some client is paused");
     assert!(reached.blocked.contains(&Blocked::Waiting), "some client waits for a key");
@@ -61,7 +68,7 @@ fn even_seeds() {
 
 #[test]
 fn odd_seeds() {
-    let reached = simulate_all(Scenario::Meeting, (0..SEEDS).map(|number| number * 2 + 1));
+    let reached = simulate_all(Scenario::Meeting, (0..seeds()).map(|number| number * 2 + 1));
     assert!(reached.retried > 0, "some transaction is refused a lock");
     assert!(reached.blocked.contains(&Blocked::Paused), "some client is paused");
     assert!(reached.blocked.contains(&Blocked::Waiting), "some client waits for a key");
@@ -87,7 +94,7 @@ fn nobody_starves() {
 
 #[test]
 fn scripts_that_stray() {
-    let reached = simulate_all(Scenario::Straying, 0..SEEDS);
+    let reached = simulate_all(Scenario::Straying, 0..seeds() / 4);
     assert!(reached.retried > 0, "some transaction gives way");
 }
 

@@ -157,6 +157,7 @@ impl CoreState {
             return Verdict::Answered;
         }
         self.metrics.start_lap();
+        let changes = self.keyspace_figures.changes;
         let done = match entry.command.handler {
             Handler::Local(handler) => Some(self.run_aside(run, handler, args, reply)),
             Handler::Help(_) => Some(self.run_aside(run, answer_help, args, reply)),
@@ -180,6 +181,7 @@ impl CoreState {
             return Verdict::Beyond(entry, OwnedArgs::new(args));
         };
         run.wrote |= writes;
+        run.undo.changes += self.keyspace_figures.changes - changes;
         if done.nanoseconds == 0 {
             done.nanoseconds = self.metrics.lap();
         }
@@ -360,7 +362,6 @@ impl CoreState {
         reply: &mut Vec<u8>,
     ) -> Done {
         let nobody = ConnectionKey(u32::MAX);
-        let changes = self.keyspace_figures.changes;
         let request = Request::new(entry, nobody, 0, run.view, self, args);
         let transaction = Transaction::new(1, &request, self.unix_ms()).part(&request);
         let mut future = coordinator(transaction.clone(), request);
@@ -372,15 +373,18 @@ impl CoreState {
             }
             let tasks = std::mem::take(&mut transaction.exchange.borrow_mut().outgoing);
             for (index, (_, task)) in tasks.into_iter().enumerate() {
-                let result = task(self);
-                transaction.exchange.borrow_mut().results[index] = Some(result);
+                let (reply, caused) = self.run_task(task);
+                let mut exchange = transaction.exchange.borrow_mut();
+                exchange.caused.add(caused);
+                exchange.results[index] = Some(reply);
             }
             let mut exchange = transaction.exchange.borrow_mut();
             exchange.sleep_us = None;
             exchange.awaited = 0;
         };
-        let caused = std::mem::take(&mut transaction.exchange.borrow_mut().caused);
-        self.log_of_call(caused, changes, (entry, args), run.view.db);
+        let mut caused = std::mem::take(&mut transaction.exchange.borrow_mut().caused);
+        caused.complete(entry, run.view.db, args);
+        self.effects.put_unit(&mut caused.records);
         let failed = result.is_err();
         match result {
             Ok(bytes) => reply.extend_from_slice(&bytes),

@@ -41,6 +41,8 @@ struct Before {
 pub(super) struct Undo {
     kept: Vec<Before>,
     bytes: usize,
+    /// What of its changes has been counted.
+    pub(super) changes: u64,
     /// Large values are kept as well.
     pub(super) is_generous: bool,
 }
@@ -114,7 +116,11 @@ impl CoreState {
         if undo.is_empty() {
             return;
         }
-        for Before { db, key, value } in std::mem::take(undo).kept {
+        let Undo { kept, changes, .. } = std::mem::take(undo);
+        // A snapshot that ends meanwhile takes those off that it has.
+        let counted = &mut self.keyspace_figures.changes;
+        *counted = counted.saturating_sub(changes);
+        for Before { db, key, value } in kept {
             let key = self.shared.map.key(&key);
             match value {
                 None => {
