@@ -246,13 +246,13 @@ impl CoreState {
     /// Runs a task of a coordination; what it returns, and what it has caused.
     pub(super) fn run_task(&mut self, task: Task) -> (Reply, Option<Box<Caused>>) {
         if !self.effects.on {
-            return (task(self), None);
+            return (task.run(self), None);
         }
         // What has come before is not the task's.
         self.effects.note_gone(&self.shard.journal);
         self.effects.divert();
         let changes = self.keyspace_figures.changes;
-        let reply = task(self);
+        let reply = task.run(self);
         self.effects.note_gone(&self.shard.journal);
         let is_told = std::mem::take(&mut self.effects.is_told);
         let records = self.effects.restore();

@@ -242,7 +242,22 @@ impl OwnedArgs {
 }
 
 /// A piece of a coordinated command that runs on one core.
-pub type Task = Box<dyn FnOnce(&mut CoreState) -> Reply + Send>;
+pub struct Task {
+    /// When the transaction began, wall clock, milliseconds: no time passes for it.
+    pub(super) began_ms: u64,
+    /// What is done.
+    pub(super) work: Box<dyn FnOnce(&mut CoreState) -> Reply + Send>,
+}
+
+impl Task {
+    /// Runs it.
+    pub(super) fn run(self, state: &mut CoreState) -> Reply {
+        state.shard.look_back(self.began_ms);
+        let reply = (self.work)(state);
+        state.shard.look_now();
+        reply
+    }
+}
 
 /// What a task returns to its coordinator.
 pub type Reply = Box<dyn Any + Send>;

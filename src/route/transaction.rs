@@ -220,6 +220,8 @@ impl<'a> PortionGroup<'a> {
 /// The tasks of one hop and their results, shared by the coordinator and the core.
 #[derive(Default)]
 pub(super) struct Exchange {
+    /// When the transaction had its locks, wall clock, milliseconds: no time passes for it.
+    pub(super) began_ms: u64,
     pub(super) outgoing: Vec<(ShardId, Task)>,
     /// Whether the outgoing tasks are the last: the locks end with them.
     pub(super) last: bool,
@@ -262,14 +264,13 @@ pub struct Transaction {
     is_part: bool,
     /// Whose reads are remembered where they are done.
     reader: Option<Reader>,
-    /// When it began, wall clock, milliseconds: no time passes for it.
-    began_ms: u64,
 }
 
 impl Transaction {
     pub(super) fn new(shards: u16, request: &Request, began_ms: u64) -> Self {
         let reader = Reader::of(request);
-        Self { exchange: Rc::default(), shards, is_part: false, reader, began_ms }
+        let exchange = Rc::new(RefCell::new(Exchange { began_ms, ..Exchange::default() }));
+        Self { exchange, shards, is_part: false, reader }
     }
 
     /// The handle for a command that is a part of this one: its last hop does not end the locks.
@@ -427,17 +428,15 @@ impl Transaction {
             let mut exchange = self.exchange.borrow_mut();
             assert_eq!(exchange.awaited, 0, "invariant: one hop at a time");
             for (shard, task) in tasks {
-                let (reader, began_ms) = (self.reader.clone(), self.began_ms);
-                let task: Task = Box::new(move |state| {
-                    state.shard.look_back(began_ms);
+                let (reader, began_ms) = (self.reader.clone(), exchange.began_ms);
+                let work = Box::new(move |state: &mut CoreState| {
                     let result = task(state);
-                    state.shard.look_now();
                     if let Some(reader) = reader {
                         reader.remember(state);
                     }
-                    Box::new(result)
+                    Box::new(result) as Reply
                 });
-                exchange.outgoing.push((shard, task));
+                exchange.outgoing.push((shard, Task { began_ms, work }));
             }
             exchange.awaited = exchange.outgoing.len();
             exchange.results = (0..exchange.awaited).map(|_| None).collect();

@@ -113,14 +113,18 @@ impl Core {
         self.outboxes.control(there, Control::Lock(id, scope));
     }
 
-    /// The tasks of a coordination run that have waited for its locks.
+    /// The tasks of a coordination run that have waited for its locks, as of now: they may have
+    /// waited for long.
     pub(super) fn run_waiting(&mut self, number: u64) {
         let coordination = self.coordinations.running(number);
         assert!(coordination.id.is_some(), "invariant: it has its locks");
         let mut tasks = std::mem::take(&mut coordination.waiting);
         tasks.sort_unstable_by_key(|(index, ..)| *index);
-        let tasks = tasks.into_iter().map(|(_, shard, task)| (shard, task)).collect();
         let transaction = coordination.transaction();
+        let began_ms = self.state.unix_ms();
+        transaction.exchange.borrow_mut().began_ms = began_ms;
+        let tasks = tasks.into_iter().map(|(_, shard, task)| (shard, Task { began_ms, ..task }));
+        let tasks = tasks.collect();
         let last = transaction.exchange.borrow().last;
         self.send_tasks(number, tasks, last, &transaction);
         if transaction.exchange.borrow().awaited == 0 {
