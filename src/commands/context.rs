@@ -209,10 +209,8 @@ impl ShardContext<'_> {
     ) -> Result<(), CommandError> {
         if let Ttl::At(deadline) = ttl {
             if deadline <= self.shard.due_ms() {
-                let existed = self.shard.expire(self.db, key);
+                let existed = self.end(key);
                 self.changed(u64::from(existed));
-                // A key that expires is logged as such.
-                self.log_nothing();
                 return Ok(());
             }
             self.shard.set(self.db, key, value, ttl)?;
@@ -240,6 +238,21 @@ impl ShardContext<'_> {
     /// others do. Several are one transaction.
     pub fn log_as(&mut self, words: &[&[u8]]) {
         self.effects.tell(self.db, words, &self.shard.journal);
+    }
+
+    /// Ends a key whose new deadline has passed, and logs that; whether it existed.
+    pub fn end(&mut self, key: &Key<'_>) -> bool {
+        if self.logs() {
+            // What had gone before goes before.
+            self.effects.note_gone(&self.shard.journal);
+        }
+        let existed = self.shard.expire(self.db, key);
+        if existed {
+            self.effects.tell_ended(self.db, key.bytes, &self.shard.journal);
+        } else {
+            self.log_nothing();
+        }
+        existed
     }
 
     /// Logs nothing, though the request has changed something.

@@ -124,6 +124,17 @@ impl Effects {
         }
     }
 
+    /// Records, in place of the request that runs, that it has ended a key by a deadline in the
+    /// past. The last change of the journal, which tells of a key that has gone, is that.
+    pub fn tell_ended(&mut self, db: u32, key: &[u8], journal: &Journal) {
+        if self.on {
+            self.is_told = true;
+            self.noted = journal.len();
+            let how = removal(self.removals.expired_lazily);
+            self.records.tell(db, [how.as_bytes(), key].into_iter());
+        }
+    }
+
     /// Leaves out the request that runs, though it has changed something.
     pub fn tell_nothing(&mut self) {
         // Nobody looks at it while nobody follows: it would be taken for the next command's.
@@ -131,7 +142,7 @@ impl Effects {
     }
 
     /// Records the keys that have gone by themselves, and the elements of others.
-    fn note_gone(&mut self, journal: &Journal) {
+    pub fn note_gone(&mut self, journal: &Journal) {
         let records = self.outer.first_mut().map_or(&mut self.records, |(records, _)| records);
         for change in journal.changes().skip(self.noted) {
             let how = match change.kind {

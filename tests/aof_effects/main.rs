@@ -4,7 +4,8 @@
 //! where it is to read them. The same with a log that has been rewritten as commands, so that all
 //! of what there is comes from its base.
 //!
-//! Other streams: `KVASIR_SEED=N`, or `random`. More of them: `KVASIR_STREAMS=N`.
+//! Other streams: `KVASIR_SEED=N`, or `random`. More of them: `KVASIR_STREAMS=N`. One alone, with its
+//! requests and replies: `KVASIR_STREAM=N`, as a failure tells it.
 
 mod contents;
 #[path = "../differential/generate.rs"]
@@ -25,7 +26,7 @@ use kvasir_testing::{
 use streams::{Streams, is_sent};
 
 /// How many streams a test runs, and of how many requests or transactions.
-const STREAMS: usize = 40;
+const STREAMS: u64 = 40;
 const REQUESTS: usize = 600;
 /// Values beyond this are refused, so that SETBIT at a far offset costs little.
 const LIMITS: &[&str] = &["--proto-max-bulk-len", "1048576", "--stream-node-max-entries", "4"];
@@ -92,8 +93,10 @@ fn run(shards: usize, reader: Program, form: Form) {
         commands
     };
     let mut failures = Vec::new();
-    for _ in 0..streams() {
-        let stream_seed = seeds.bits();
+    let alone = number_from_environment("KVASIR_STREAM");
+    let count = number_from_environment("KVASIR_STREAMS").unwrap_or(STREAMS);
+    for _ in 0..if alone.is_some() { 1 } else { count } {
+        let stream_seed = alone.unwrap_or_else(|| seeds.bits());
         let mut server = logging(Program::Kvasir, shards).start();
         let expected = fill(&server, &commands, depth, stream_seed);
         assert!(expected.len() > 3, "the stream leaves something behind");
@@ -133,7 +136,7 @@ fn fill(server: &Server, commands: &[Syntax], depth: Depth, seed: u64) -> Conten
             transcript.push((request.clone(), reply));
         }
     }
-    if std::env::var_os("KVASIR_TRANSCRIPT").is_some() {
+    if std::env::var_os("KVASIR_STREAM").is_some() {
         print_transcript(&transcript);
     }
     await_deadlines(&mut clients[0]);
@@ -174,9 +177,7 @@ fn print_transcript(transcript: &[(Vec<Vec<u8>>, Value)]) {
     }
 }
 
-fn streams() -> usize {
-    match std::env::var("KVASIR_STREAMS") {
-        Ok(text) => text.parse().expect("KVASIR_STREAMS must be a number"),
-        Err(_) => STREAMS,
-    }
+fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }

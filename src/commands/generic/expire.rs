@@ -99,9 +99,7 @@ fn expire_by(
                 context.log_deadline(key.bytes, new, args.tail(3).iter());
             }
             _ => {
-                context.shard.expire(context.db, &key);
-                // A key that expires is logged as such.
-                context.log_nothing();
+                context.end(&key);
             }
         }
         context.changed(1);

@@ -218,8 +218,7 @@ fn getex(
             let deadline = unit.positive_deadline(amount, now_ms, "getex")?;
             // A moment that has passed is the key's end at once.
             if deadline <= context.shard.due_ms() {
-                context.shard.expire(context.db, &key);
-                context.log_nothing();
+                context.end(&key);
             } else {
                 context.shard.set_deadline(context.db, &key, deadline)?;
                 context.log_deadline(key.bytes, deadline, []);

@@ -76,7 +76,7 @@ impl Elements {
                 elements.reverse();
             }
         } else if options.is_text {
-            elements = sorted_as_text(elements, by, options.is_descending);
+            elements = sorted_as_text(elements, kind, by, options.is_descending);
         } else {
             elements = sorted_as_numbers(elements, by.as_deref(), options.is_descending)?;
         }
@@ -90,9 +90,11 @@ fn directed(order: Ordering, is_descending: bool) -> Ordering {
     if is_descending { order.reverse() } else { order }
 }
 
-/// Nothing comes before any text. Elements with equal texts keep their order.
+/// Nothing comes before any text. Elements with equal texts keep their order; those of a set have
+/// none, and come as texts themselves, so that what is stored of them can be repeated.
 fn sorted_as_text(
     mut elements: Vec<Vec<u8>>,
+    kind: Kind,
     by: Option<Vec<Found>>,
     is_descending: bool,
 ) -> Vec<Vec<u8>> {
@@ -101,7 +103,13 @@ fn sorted_as_text(
         return elements;
     };
     let mut keyed: Vec<_> = by.into_iter().zip(elements).collect();
-    keyed.sort_by(|a, b| directed(a.0.cmp(&b.0), is_descending));
+    let between_equals = |a: &Vec<u8>, b: &Vec<u8>| match kind {
+        Kind::Set => a.cmp(b),
+        Kind::List | Kind::SortedSet => Ordering::Equal,
+    };
+    keyed.sort_by(|a, b| {
+        directed(a.0.cmp(&b.0).then_with(|| between_equals(&a.1, &b.1)), is_descending)
+    });
     keyed.into_iter().map(|(_, element)| element).collect()
 }
 
@@ -170,8 +178,20 @@ mod tests {
     #[test]
     fn nothing_comes_before_any_text() {
         let by = vec![Some(b"x".to_vec()), None, Some(b"".to_vec())];
-        let sorted = sorted_as_text(texts(&["a", "b", "c"]), Some(by), false);
+        let sorted = sorted_as_text(texts(&["a", "b", "c"]), Kind::List, Some(by), false);
         assert_eq!(sorted, texts(&["b", "c", "a"]));
+    }
+
+    #[test]
+    fn equal_texts_keep_the_order_of_a_list_and_give_a_set_one() {
+        let by = || Some(vec![None, None, Some(b"".to_vec())]);
+        let sorted = |kind, is_descending| {
+            sorted_as_text(texts(&["b", "a", "c"]), kind, by(), is_descending)
+        };
+        assert_eq!(sorted(Kind::List, false), texts(&["b", "a", "c"]));
+        assert_eq!(sorted(Kind::Set, false), texts(&["a", "b", "c"]));
+        assert_eq!(sorted(Kind::List, true), texts(&["c", "b", "a"]));
+        assert_eq!(sorted(Kind::Set, true), texts(&["c", "b", "a"]));
     }
 
     #[test]
