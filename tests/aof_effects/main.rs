@@ -4,8 +4,8 @@
 //! where it is to read them. The same with a log that has been rewritten as commands, so that all
 //! of what there is comes from its base.
 //!
-//! Other streams: `KVASIR_SEED=N`, or `random`. More of them: `KVASIR_STREAMS=N`. One alone, with its
-//! requests and replies: `KVASIR_STREAM=N`, as a failure tells it.
+//! Other streams: `KVASIR_SEED=N`, or `random`. More of them: `KVASIR_STREAMS=N`. One alone, as a
+//! failure names it, with its requests and replies: `KVASIR_STREAM=N`.
 
 mod contents;
 #[path = "../differential/generate.rs"]
@@ -26,7 +26,7 @@ use kvasir_testing::{
 use streams::{Streams, is_sent};
 
 /// How many streams a test runs, and of how many requests or transactions.
-const STREAMS: u64 = 40;
+const STREAMS: u64 = 100;
 const REQUESTS: usize = 600;
 /// Values beyond this are refused, so that SETBIT at a far offset costs little.
 const LIMITS: &[&str] = &["--proto-max-bulk-len", "1048576", "--stream-node-max-entries", "4"];

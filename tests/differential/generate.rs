@@ -319,8 +319,8 @@ impl<'a> Generator<'a> {
             (_, "subcommand") => LOOKS_AT_REGISTERS,
             (_, "id" | "end" | "lastid" | "last-id" | "max-deleted-id" | "threshold") => STREAM_IDS,
             (_, "group" | "consumer") => GROUPS,
-            // Only where bytes are data: the peer cuts what it treats as text at the first zero, and
-            // takes what is the same up to there for the same.
+            // Only where bytes are data: the peer cuts what it treats as text at the first zero,
+            // and takes what is the same up to there for the same.
             (_, "value" | "message" | "element") if self.rng.one_in(8) => &[b"\xff\x00\r\n"],
             // Half of the strings are numbers, which many commands want.
             _ if self.rng.one_in(4) => INTEGERS,

@@ -46,12 +46,15 @@ pub(crate) struct Reached {
     pub(crate) blocked: Vec<Blocked>,
     /// Attempts of transactions that were refused a lock.
     pub(crate) retried: u64,
+    /// Histories that were too hard to check, which show nothing.
+    pub(crate) undecided: u64,
 }
 
 impl Reached {
     /// Adds what another run, or another core, has come upon.
     pub(crate) fn add(&mut self, other: Self) {
         self.retried += other.retried;
+        self.undecided += other.undecided;
         other.blocked.into_iter().for_each(|reason| self.note(reason));
     }
 
