@@ -110,6 +110,7 @@ fn agree_by_rule(rule: Rule, ours: &Value, peer: &Value) -> bool {
         (Rule::Moment { slack, far }, Value::Integer(a), Value::Integer(b)) => {
             close(*a, *b, slack) || *a > far && *b > far
         }
+        (Rule::Encoding, Value::Bulk(a), Value::Bulk(b)) => a == b"listpack" && b == b"skiplist",
         (Rule::Unordered, a, b) => canonical(a) == canonical(b),
         (Rule::Types, Value::Error(_), Value::Error(_)) => false,
         (Rule::Types, a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),

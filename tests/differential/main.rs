@@ -26,7 +26,7 @@ use kvasir_testing::{Client, Program, Rng, Server, check, seed_from_environment,
 use rules::{Rule, rule_for};
 
 /// How many streams a test runs, and how many requests each has.
-const STREAMS: usize = 500;
+const STREAMS: usize = 1500;
 const REQUESTS: usize = 300;
 /// Values beyond this are refused by both servers, so that SETBIT at a far offset costs little.
 const LIMITS: &[&str] = &["--proto-max-bulk-len", "1048576"];

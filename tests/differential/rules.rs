@@ -16,6 +16,8 @@ pub(crate) enum Rule {
         /// Where ours are cut off, or before.
         far: i64,
     },
+    /// A sorted set may be a skiplist there; everything else exactly.
+    Encoding,
     /// Only the types: values, but not whether there is one, may differ. Errors byte for byte.
     Types,
     /// The command is not sent.
@@ -53,6 +55,11 @@ const RULES: &[(&[&str], Rule, &str)] = &[
     ),
     (&["time", "lastsave"], Rule::Types, "the clock"),
     (&["object|idletime"], Rule::Close(2), "the two clocks are read at different moments"),
+    (
+        &["object|encoding"],
+        Rule::Encoding,
+        "SORT makes a skiplist of a small sorted set there, and nothing here",
+    ),
     (&["object|refcount"], Rule::Types, "small integers are shared objects there, none here"),
     (&["object|freq"], Rule::Types, "a counter that decays at random"),
     (&["memory|usage"], Rule::Types, "another allocator and other structures"),

@@ -177,8 +177,10 @@ fn several_keys_whose_command_the_peers_do_not_know() {
         | SET b 2 PXAT {100s}
         | EXEC
         MSETEX 2 a 1 b 2 PXAT 1
+        | MULTI
         | UNLINK a
         | UNLINK b
+        | EXEC
         MSETEX 1 a 1
         | SET a 1
         BITOP ONE d a b

@@ -67,12 +67,11 @@ impl Elements {
         if options.keeps_order {
             // A set has no order: what is stored of it, and what a script is told, is the same
             // whatever its encoding is.
-            if kind == Kind::Set && (options.store.is_some() || options.scripted) {
+            let is_told = options.store.is_some() || options.scripted;
+            if kind == Kind::Set && is_told {
                 elements.sort_unstable();
-                if options.is_descending {
-                    elements.reverse();
-                }
-            } else if kind == Kind::SortedSet && options.is_descending {
+            }
+            if options.is_descending && (kind != Kind::Set || is_told) {
                 elements.reverse();
             }
         } else if options.is_text {
@@ -180,6 +179,28 @@ mod tests {
         let by = vec![Some(b"x".to_vec()), None, Some(b"".to_vec())];
         let sorted = sorted_as_text(texts(&["a", "b", "c"]), Kind::List, Some(by), false);
         assert_eq!(sorted, texts(&["b", "c", "a"]));
+    }
+
+    #[test]
+    fn unsorted_elements_are_reversed_where_they_have_an_order() {
+        let sorted = |kind, store| {
+            let elements = Elements { elements: texts(&["b", "a", "c"]), kind };
+            let options = SortOptions {
+                keeps_order: true,
+                is_descending: true,
+                store,
+                limit: Some((1, 2)),
+                ..SortOptions::default()
+            };
+            elements.sorted(&options, None).unwrap()
+        };
+        let target = Some(b"target".as_slice());
+        for store in [None, target] {
+            assert_eq!(sorted(Kind::List, store), texts(&["a", "b"]));
+            assert_eq!(sorted(Kind::SortedSet, store), texts(&["a", "b"]));
+        }
+        assert_eq!(sorted(Kind::Set, None), texts(&["a", "c"]));
+        assert_eq!(sorted(Kind::Set, target), texts(&["b", "a"]));
     }
 
     #[test]
